@@ -1,0 +1,70 @@
+//! What a tier offers whose slots outlive the process: labels that say what each slot holds.
+//! Layer 5. Uses `ids`, `error`. Known by: `pager`, file backends.
+
+use crate::error::Error;
+use crate::ids::{GroupId, PrefixHash, Salt, SlotId, TokenId};
+use std::fmt::Debug;
+
+/// What a slot holds, enough to find it again after a restart and to compare its tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockLabel<'a> {
+    /// The block's name.
+    pub hash: PrefixHash,
+    /// Its parent's name; `None` for the first block of a chain.
+    pub parent: Option<PrefixHash>,
+    /// Whose cache it is in.
+    pub salt: Salt,
+    /// The block's place in its chain, from 0.
+    pub depth: u32,
+    /// `tokens_per_block` tokens.
+    pub tokens: &'a [TokenId],
+    /// What else the block's bytes depend on: sorted hashes of an adapter, or of an image at an offset.
+    pub extra_keys: &'a [u64],
+    /// How often it has been asked for, kept so that hot blocks are still hot after a restart.
+    pub uses: u32,
+}
+
+/// A block that a tier still holds from an earlier process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveredBlock {
+    /// The slot's class.
+    pub group: GroupId,
+    /// Where its bytes are.
+    pub slot: SlotId,
+    /// The block's name.
+    pub hash: PrefixHash,
+    /// Its parent's name.
+    pub parent: Option<PrefixHash>,
+    /// Whose cache it is in.
+    pub salt: Salt,
+    /// The block's place in its chain.
+    pub depth: u32,
+    /// Its tokens.
+    pub tokens: Box<[TokenId]>,
+    /// What else its bytes depend on.
+    pub extra_keys: Box<[u64]>,
+    /// How often it had been asked for.
+    pub uses: u32,
+}
+
+/// Slots that outlive the process. Contract:
+///
+/// - **S1** a slot is recovered only if its last write was complete, and then with the label that was given before it;
+/// - **S2** a slot that was voided is not recovered, whatever happens next;
+/// - **S3** `label` and `void` do not block on I/O: they are carried out by the lanes, in the order given.
+pub trait Persistence: Debug + Send + Sync {
+    /// Says what the next move into `slot` brings. Called before that move is submitted; it takes effect with the bytes.
+    fn label(&self, group: GroupId, slot: SlotId, label: &BlockLabel<'_>);
+
+    /// Says that what `slot` holds must not be found again.
+    fn void(&self, group: GroupId, slot: SlotId);
+
+    /// Hands over what was found when the tier was opened, parents before children; empty from the second call on.
+    fn recover(&self) -> Vec<RecoveredBlock>;
+
+    /// Makes all finished writes durable. Blocks on I/O.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the drive refuses.
+    fn flush(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,291 @@
+//! A ticket: what became of each move of a batch, told as it happens.
+//! Layer 5. Uses `sync`, `units`, `tier::signal`. Known by: `transfer`, every backend.
+//!
+//! - **K1** a move goes from waiting to begun to ended, or from waiting to ended; an end never changes;
+//! - **K2** a move that was cancelled before it began never begins;
+//! - **K3** when the writer is dropped, what has not ended ends as lost: a ticket always ends;
+//! - **K4** the signal rings after an end is visible, and when it was attached late and an end had been missed.
+//!
+//! Two halves share one byte a move: the lane's [`TicketWriter`] begins and ends moves, the [`Ticket`] reads and cancels.
+
+use super::Signal;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::units::Nanos;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Why a move did not leave its bytes in the target. Plain data: it may come from another process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum MoveFault {
+    /// It was called off before it began.
+    #[error("cancelled before it began")]
+    Cancelled = 3,
+    /// The memory or the drive refused.
+    #[error("the source could not be read or the target not written")]
+    Io = 4,
+    /// The bytes are not those that were written there: a checksum, or a label of another block.
+    #[error("the source's checksum does not hold")]
+    Damaged = 5,
+    /// It did not end in time, and may still be writing.
+    #[error("it did not end in time")]
+    TimedOut = 6,
+    /// One of the ends is on a device that is lost.
+    #[error("the device is lost")]
+    DeviceLost = 7,
+    /// The lane ended without telling.
+    #[error("the lane ended without telling")]
+    Lost = 8,
+    /// A slot was in use by someone else: a rule was broken.
+    #[error("a slot was in use by someone else")]
+    Busy = 9,
+}
+
+impl MoveFault {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Cancelled, Self::Io, Self::Damaged, Self::TimedOut, Self::DeviceLost, Self::Lost, Self::Busy]
+            .into_iter()
+            .find(|fault| *fault as u8 == byte)
+    }
+}
+
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+const DONE: u8 = 2;
+
+#[derive(Debug)]
+struct Shared {
+    /// K1: one of the constants above or a [`MoveFault`], a move.
+    moves: Box<[AtomicU8]>,
+    ended: AtomicU32,
+    cancelled: AtomicBool,
+    busy_ns: AtomicU64,
+    copies: AtomicU32,
+    signal: Mutex<Option<Arc<Signal>>>,
+}
+
+impl Shared {
+    fn end(&self, index: usize, byte: u8) {
+        let before = self.moves[index].swap(byte, Ordering::AcqRel);
+        assert!(before == WAITING || before == BEGUN, "move {index} ended twice: {before}, then {byte}");
+        self.ended.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn ring(&self) {
+        if let Some(signal) = self.signal.lock().as_ref() {
+            signal.ring();
+        }
+    }
+}
+
+/// The reader's half. Dropping it detaches: the lane finishes the moves all the same.
+#[derive(Debug)]
+pub struct Ticket {
+    shared: Arc<Shared>,
+}
+
+impl Ticket {
+    /// How many moves the batch has.
+    pub fn len(&self) -> usize {
+        self.shared.moves.len()
+    }
+
+    /// Whether the batch was empty.
+    pub fn is_empty(&self) -> bool {
+        self.shared.moves.is_empty()
+    }
+
+    /// How many moves have ended. `O(1)`.
+    pub fn ended(&self) -> usize {
+        self.shared.ended.load(Ordering::Acquire) as usize
+    }
+
+    /// Whether all moves have ended. `O(1)`.
+    pub fn is_over(&self) -> bool {
+        self.ended() == self.len()
+    }
+
+    /// What became of move `index`; `None` while it has not ended. `O(1)`.
+    ///
+    /// # Panics
+    /// If the batch has no such move.
+    pub fn outcome(&self, index: usize) -> Option<Result<(), MoveFault>> {
+        match self.shared.moves[index].load(Ordering::Acquire) {
+            WAITING | BEGUN => None,
+            DONE => Some(Ok(())),
+            byte => Some(Err(MoveFault::from_byte(byte).unwrap_or(MoveFault::Lost))),
+        }
+    }
+
+    /// Calls off every move that has not begun. `O(1)`; the lane ends them when it comes to them.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Calls off move `index`; true if it will not begin. `O(1)`.
+    ///
+    /// # Panics
+    /// If the batch has no such move.
+    pub fn cancel_move(&self, index: usize) -> bool {
+        let called_off = self.shared.moves[index]
+            .compare_exchange(WAITING, MoveFault::Cancelled as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if called_off {
+            self.shared.ended.fetch_add(1, Ordering::AcqRel);
+            self.shared.ring();
+        }
+        called_off
+    }
+
+    /// How long the lane has worked on the batch so far, and in how many copy calls.
+    pub fn effort(&self) -> (Nanos, u32) {
+        let busy = Nanos::new(self.shared.busy_ns.load(Ordering::Relaxed));
+        (busy, self.shared.copies.load(Ordering::Relaxed))
+    }
+
+    /// Rings `signal` at every end from now on, and once at once (K4).
+    pub fn attach(&self, signal: &Arc<Signal>) {
+        *self.shared.signal.lock() = Some(Arc::clone(signal));
+        signal.ring();
+    }
+}
+
+/// The lane's half.
+#[derive(Debug)]
+pub struct TicketWriter {
+    shared: Arc<Shared>,
+}
+
+impl TicketWriter {
+    /// Both halves, for a batch of `moves`. Allocates two pieces.
+    pub fn new(moves: usize) -> (Self, Ticket) {
+        let shared = Arc::new(Shared {
+            moves: (0..moves).map(|_| AtomicU8::new(WAITING)).collect(),
+            ended: AtomicU32::new(0),
+            cancelled: AtomicBool::new(false),
+            busy_ns: AtomicU64::new(0),
+            copies: AtomicU32::new(0),
+            signal: Mutex::new(None),
+        });
+        (Self { shared: Arc::clone(&shared) }, Ticket { shared })
+    }
+
+    /// Begins move `index`. False if it was called off: then it has ended, and must not be touched (K2).
+    ///
+    /// # Panics
+    /// If the batch has no such move, or it began before.
+    pub fn begin(&self, index: usize) -> bool {
+        if self.shared.cancelled.load(Ordering::Acquire) {
+            let called_off = self.shared.moves[index].compare_exchange(
+                WAITING,
+                MoveFault::Cancelled as u8,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if called_off.is_ok() {
+                self.shared.ended.fetch_add(1, Ordering::AcqRel);
+            }
+            return false;
+        }
+        match self.shared.moves[index].compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(found) => {
+                assert!(found == MoveFault::Cancelled as u8, "move {index} began twice (state {found})");
+                false
+            }
+        }
+    }
+
+    /// Ends move `index`, which was begun. The signal rings at [`TicketWriter::publish`].
+    ///
+    /// # Panics
+    /// If the batch has no such move, or it has ended.
+    pub fn end(&self, index: usize, outcome: Result<(), MoveFault>) {
+        self.shared.end(index, outcome.map_or_else(|fault| fault as u8, |()| DONE));
+    }
+
+    /// Rings, so that waiters look; adds `busy` and `copies` to the batch's effort. Once for every few ends is enough.
+    pub fn publish(&self, busy: Nanos, copies: u32) {
+        self.shared.busy_ns.fetch_add(busy.as_u64(), Ordering::Relaxed);
+        self.shared.copies.fetch_add(copies, Ordering::Relaxed);
+        self.shared.ring();
+    }
+}
+
+impl Drop for TicketWriter {
+    fn drop(&mut self) {
+        for index in 0..self.shared.moves.len() {
+            let state = &self.shared.moves[index];
+            let lost = state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |byte| match byte {
+                    WAITING => Some(MoveFault::Cancelled as u8),
+                    BEGUN => Some(MoveFault::Lost as u8),
+                    _ => None,
+                })
+                .is_ok();
+            if lost {
+                self.shared.ended.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.shared.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MoveFault, Signal, TicketWriter};
+    use crate::units::Nanos;
+    use std::sync::Arc;
+
+    #[test]
+    fn each_move_is_told_as_it_ends() {
+        let (writer, ticket) = TicketWriter::new(2);
+        assert!(writer.begin(0));
+        assert_eq!(ticket.outcome(0), None);
+        writer.end(0, Ok(()));
+        assert_eq!(ticket.outcome(0), Some(Ok(())));
+        assert!(!ticket.is_over());
+        assert!(writer.begin(1));
+        writer.end(1, Err(MoveFault::Damaged));
+        assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Damaged)));
+        assert!(ticket.is_over());
+    }
+
+    #[test]
+    fn a_cancelled_move_never_begins() {
+        let (writer, ticket) = TicketWriter::new(3);
+        assert!(writer.begin(0));
+        assert!(!ticket.cancel_move(0), "it has begun");
+        assert!(ticket.cancel_move(1));
+        assert!(!writer.begin(1));
+        ticket.cancel();
+        assert!(!writer.begin(2));
+        writer.end(0, Ok(()));
+        assert!(ticket.is_over());
+        assert_eq!(ticket.outcome(2), Some(Err(MoveFault::Cancelled)));
+    }
+
+    #[test]
+    fn a_dropped_writer_ends_its_ticket() {
+        let (writer, ticket) = TicketWriter::new(2);
+        let signal = Arc::new(Signal::new());
+        ticket.attach(&signal);
+        assert!(writer.begin(0));
+        let seen = signal.count();
+        drop(writer);
+        assert!(signal.wait_past(seen, Nanos::ZERO));
+        assert_eq!(ticket.outcome(0), Some(Err(MoveFault::Lost)));
+        assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Cancelled)));
+        assert!(ticket.is_over());
+    }
+
+    #[test]
+    #[should_panic(expected = "ended twice")]
+    fn a_second_end_panics() {
+        let (writer, _ticket) = TicketWriter::new(1);
+        assert!(writer.begin(0));
+        writer.end(0, Ok(()));
+        writer.end(0, Ok(()));
+    }
+}
