@@ -49,6 +49,15 @@ impl FreeMap {
         self.summary[word / 64] |= 1 << (word % 64);
     }
 
+    /// Takes this very slot.
+    ///
+    /// # Panics
+    /// If it is not free.
+    pub fn remove(&mut self, slot: SlotId) {
+        assert!(self.is_free(slot), "slot {slot:?} is not free");
+        self.clear(slot.as_u32()..slot.as_u32() + 1);
+    }
+
     /// Takes `count` free slots and gives each to `taken`.
     ///
     /// # Panics

@@ -11,10 +11,12 @@
 mod free;
 mod order;
 mod state;
+mod tiers;
 
 pub use free::FreeMap;
 pub use order::Coldest;
 pub use state::{SlotCounts, SlotState};
+pub use tiers::TierPools;
 
 use crate::ids::{BlockId, Fence, SlotId};
 use order::Links;
@@ -92,6 +94,16 @@ impl SlotPool {
         self.slots[slot.index()].movers > 0
     }
 
+    /// How many moves read or write `slot`.
+    pub fn movers(&self, slot: SlotId) -> u32 {
+        self.slots[slot.index()].movers
+    }
+
+    /// The names of all slots.
+    pub fn slots(&self) -> impl Iterator<Item = SlotId> + use<> {
+        (0..self.slots.len()).map(SlotId::from_index)
+    }
+
     /// The compute that wrote `slot`: who reads it waits for that.
     pub fn fence(&self, slot: SlotId) -> Fence {
         self.slots[slot.index()].fence
@@ -109,6 +121,17 @@ impl SlotPool {
             taken(slot);
         });
         counts.shift(SlotState::Free, SlotState::Filling, count);
+        true
+    }
+
+    /// Takes this very slot, which a tier has kept from an earlier process. False if it is not there or not free.
+    pub fn take_this(&mut self, slot: SlotId) -> bool {
+        if slot.index() >= self.slots.len() || !self.free.is_free(slot) {
+            return false;
+        }
+        self.free.remove(slot);
+        self.slots[slot.index()].state = SlotState::Filling;
+        self.counts.shift(SlotState::Free, SlotState::Filling, 1);
         true
     }
 
@@ -141,12 +164,10 @@ impl SlotPool {
         let record = &mut self.slots[slot.index()];
         assert!(record.holds > 0, "slot {slot:?} ({:?}) is released, but nobody holds it", record.state);
         record.holds -= 1;
-        if record.holds == 0 {
-            match record.state {
-                SlotState::Resident => self.order.link_last(&mut self.slots, slot),
-                SlotState::Filling if record.movers == 0 && !record.block.is_some() => self.free(slot),
-                _ => {}
-            }
+        if record.holds == 0 && record.state == SlotState::Resident {
+            self.order.link_last(&mut self.slots, slot);
+        } else {
+            self.free_unused(slot);
         }
     }
 
@@ -164,7 +185,7 @@ impl SlotPool {
         record.movers += 1;
     }
 
-    /// A move has ended at `slot`, whichever way.
+    /// A move has ended at `slot`, whichever way. An unnamed or quarantined slot that nobody uses any more becomes free.
     ///
     /// # Panics
     /// If no move is at the slot.
@@ -172,6 +193,16 @@ impl SlotPool {
         let record = &mut self.slots[slot.index()];
         assert!(record.movers > 0, "slot {slot:?} ({:?}): a move ended that had not begun", record.state);
         record.movers -= 1;
+        self.free_unused(slot);
+    }
+
+    /// Frees `slot` if its bytes have no name and nobody uses it.
+    fn free_unused(&mut self, slot: SlotId) {
+        let record = &self.slots[slot.index()];
+        let is_nameless = matches!(record.state, SlotState::Filling | SlotState::Quarantined) && !record.block.is_some();
+        if is_nameless && record.holds == 0 && record.movers == 0 {
+            self.free(slot);
+        }
     }
 
     /// Says that `slot`, still filling, will hold a part of `block`, so that it outlives its holders.
@@ -184,12 +215,13 @@ impl SlotPool {
         record.block = block;
     }
 
-    /// Takes `slot` from the block it was reserved for: the fill failed. It is filling and unnamed.
+    /// Takes `slot` from the block it was reserved for: the fill failed. If nobody uses it, it becomes free.
     ///
     /// # Panics
     /// If the slot is not filling.
     pub fn unreserve(&mut self, slot: SlotId) {
         self.reserve(slot, BlockId::NONE);
+        self.free_unused(slot);
     }
 
     /// `slot` now holds the whole part of `block`, written by the compute behind `fence`. Held or not, it can be matched;
@@ -258,14 +290,18 @@ impl SlotPool {
         self.free.put(slot);
     }
 
-    /// Sets `slot` aside: a move that timed out may still be writing it.
+    /// Sets `slot`, which was filling, aside: a move that timed out may still be writing it. It becomes free when its holders
+    /// and that move are gone.
     ///
     /// # Panics
-    /// If the slot is held or free.
+    /// If the slot is not filling, or no move is at it.
     pub fn quarantine(&mut self, slot: SlotId) {
         let record = &mut self.slots[slot.index()];
-        record.movers = 0;
-        self.vacate(slot, SlotState::Quarantined);
+        assert!(record.state == SlotState::Filling, "slot {slot:?} is {:?}, not filling", record.state);
+        assert!(record.movers > 0, "slot {slot:?} has no move that could be late");
+        record.state = SlotState::Quarantined;
+        record.block = BlockId::NONE;
+        self.counts.shift(SlotState::Filling, SlotState::Quarantined, 1);
     }
 
     /// Takes `slot` out of service for good: it is known to be bad.
@@ -274,16 +310,6 @@ impl SlotPool {
     /// If the slot is held, moving, or already free.
     pub fn retire(&mut self, slot: SlotId) {
         self.vacate(slot, SlotState::Retired);
-    }
-
-    /// The move that timed out at `slot` is known to be over: it is free again.
-    ///
-    /// # Panics
-    /// If the slot is not quarantined.
-    pub fn restore(&mut self, slot: SlotId) {
-        let state = self.slots[slot.index()].state;
-        assert!(state == SlotState::Quarantined, "slot {slot:?} is {state:?}, not quarantined");
-        self.free(slot);
     }
 
     /// The resident slots that no sequence holds, least recently used first. `O(1)` a step.
@@ -329,7 +355,7 @@ impl SlotPool {
                 "P4: slot {slot:?} is {:?}, but the free map says otherwise",
                 record.state
             );
-            if matches!(record.state, SlotState::Free | SlotState::Quarantined | SlotState::Retired) {
+            if matches!(record.state, SlotState::Free | SlotState::Retired) {
                 assert!(record.holds == 0 && record.movers == 0, "P2: slot {slot:?} is {record:?}");
             }
         }

@@ -80,15 +80,18 @@ fn an_unnamed_slot_is_free_when_its_last_holder_goes() {
 }
 
 #[test]
-fn a_quarantined_slot_comes_back_only_by_restore() {
+fn a_quarantined_slot_comes_back_when_its_move_and_its_holder_are_gone() {
     let mut pool = SlotPool::new(1);
     let slots = take(&mut pool, 1);
+    pool.hold(slots[0]);
     pool.begin_move(slots[0]);
     pool.quarantine(slots[0]);
     pool.check();
-    assert!(!pool.take(1, |_| {}));
-    pool.restore(slots[0]);
+    pool.release(slots[0]);
+    assert!(!pool.take(1, |_| {}), "its move is not over");
+    pool.end_move(slots[0]);
     assert!(pool.take(1, |_| {}));
+    pool.check();
 }
 
 #[test]

@@ -5,13 +5,8 @@
 //! bytes each) and the extra keys (8 bytes each); a root's name is the hash of its salt. It is fast, not cryptographic:
 //! nothing rests on its collisions being rare but speed, for a match compares what was hashed.
 
-use crate::ids::{PrefixHash, Salt, TokenId};
-use serde::{Deserialize, Serialize};
+use crate::ids::{HashKey, PrefixHash, Salt, TokenId};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
-
-/// The key of all names in one cache; a file keeps it, so that names hold across restarts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct HashKey(pub u128);
 
 /// Bytes of the secret that XXH3 draws on: its own default length.
 const SECRET_BYTES: usize = 192;

@@ -16,7 +16,7 @@ mod locations;
 mod tree;
 
 pub use block::{BlockKeys, BlockView};
-pub use hash::{HashKey, PrefixHasher};
+pub use hash::PrefixHasher;
 
 use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, PrefixHash, Salt, SlotId, TierId, TokenId};
@@ -90,6 +90,20 @@ impl PrefixIndex {
             at = record.chain_next;
         }
         None
+    }
+
+    /// The block of this name, salt and depth, found without its tokens: only for parents in a tier's labels, which were
+    /// compared when they were written.
+    pub fn find_recovered(&self, hash: PrefixHash, salt: Salt, depth: u32) -> Option<BlockId> {
+        let first = self.chains[self.chain(hash)];
+        let mut chain = std::iter::successors(first.is_some().then_some(first), |at| {
+            let next = self.record(*at).chain_next;
+            next.is_some().then_some(next)
+        });
+        chain.find(|at| {
+            let record = self.record(*at);
+            record.hash() == hash && record.salt == salt && record.depth == depth
+        })
     }
 
     fn is_same(&self, block: BlockId, keys: &BlockKeys<'_>) -> bool {

@@ -1,6 +1,6 @@
-use super::{BlockKeys, HashKey, PrefixHasher, PrefixIndex};
+use super::{BlockKeys, PrefixHasher, PrefixIndex};
 use crate::clock::Time;
-use crate::ids::{BlockId, GroupId, PrefixHash, Salt, SlotId, TierId, TokenId};
+use crate::ids::{BlockId, GroupId, HashKey, PrefixHash, Salt, SlotId, TierId, TokenId};
 
 const FIRST: GroupId = GroupId::FIRST;
 
