@@ -39,7 +39,7 @@ pub enum Error {
     #[error("tier {tier} has no free slot yet; retry when a transfer has ended")]
     TierBusy { tier: TierId },
 
-    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open, or closed with a fence that is not over.
+    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open.
     #[error("{limit} sequences are open, as many as the limit; close one, then retry")]
     TooManySequences { limit: u32 },
 

@@ -19,8 +19,12 @@ impl Core {
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
         self.housekeep(now);
+        if self.parked_is_full() {
+            return Err(Error::TierBusy { tier: TierId::Device });
+        }
         let mut matched = std::mem::take(&mut self.matched);
         self.match_prefix(state, &mut matched);
+        state.matched_blocks = matched.len();
         let request = Matched { blocks: &matched, prompt_tokens: state.tokens.len() };
         let view = View::new(&self.pools, &self.index, self.demotable(), now);
         let plan = self.policy.plan(&view, &request);
@@ -155,10 +159,7 @@ impl Core {
                 let source = self.index.location(entry.block, FIRST, from);
                 self.pools.pool_mut(from, FIRST).end_move(source);
             }
-            if entry.block.is_some() {
-                self.index.drop_reference(entry.block);
-                self.prune(entry.block);
-            }
+            self.unrefer(entry.block);
         }
         state.tables[FIRST.index()] = table;
     }

@@ -118,11 +118,7 @@ impl Core {
             self.free_copy(block, tier, slot);
             return;
         }
-        let child = self.index.children(block).find(|child| self.index.location(*child, FIRST, tier).is_some());
-        let follows = child.is_some_and(|child| {
-            let slot = self.index.location(child, FIRST, tier);
-            self.pools.pool(tier, FIRST).state(slot) == SlotState::Leaving
-        });
+        let follows = self.has_leaving_child(block, tier);
         let pool = self.pools.pool_mut(tier, FIRST);
         if follows {
             pool.leave(slot);
@@ -154,13 +150,21 @@ impl Core {
 
     /// Frees a copy, for whatever reason.
     pub(super) fn remove_copy(&mut self, block: BlockId, tier: TierId, slot: SlotId) {
+        self.forget_copy(block, tier, slot);
+        self.pools.pool_mut(tier, FIRST).free(slot);
+    }
+
+    /// Sees to it that a copy is not found again, here or after a restart.
+    pub(super) fn forget_copy(&mut self, block: BlockId, tier: TierId, slot: SlotId) {
         if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
             persistence.void(FIRST, slot);
         }
         self.index.clear_location(block, FIRST, tier);
-        self.pools.pool_mut(tier, FIRST).free(slot);
-        let hash = self.index.view(block).hash;
-        self.events.push(BlockEvent::Removed { hash, tier });
+        // Of a detached block it was told when it was detached.
+        if !self.index.is_detached(block) {
+            let hash = self.index.view(block).hash;
+            self.events.push(BlockEvent::Removed { hash, tier });
+        }
     }
 
     /// Copies `victims`, coldest first, to the next tier, as many as it has room for.

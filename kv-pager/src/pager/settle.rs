@@ -7,6 +7,7 @@
 
 use super::core::{Core, FIRST};
 use crate::clock::Time;
+use crate::event::BlockEvent;
 use crate::ids::{BlockId, Fence, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::tier::MoveFault;
@@ -118,6 +119,9 @@ impl Core {
     fn give_up_source(&mut self, end: &Ended) {
         let Ended { source: from, target: to, flight, .. } = *end;
         let Flight { part, block, purpose, .. } = flight;
+        if purpose != Purpose::CopyOnWrite && self.sweep_detached(block) {
+            return;
+        }
         if purpose == Purpose::CopyOnWrite || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source) {
             return;
         }
@@ -144,23 +148,38 @@ impl Core {
             && self.index.location(block, FIRST, tier) == slot
     }
 
-    /// Frees a leaving slot whose copy has arrived, and then those of its ancestors that waited for it. One whose child is
-    /// still there waits in its turn.
+    /// Frees a leaving slot whose copy has arrived, and then those of its ancestors that waited for it. One with a child that is
+    /// about to leave waits for that; one with a child that stays, stays.
     fn finish_leaving(&mut self, mut block: BlockId, tier: TierId) {
-        while block.is_some() && self.index.may_evict(block, tier) {
+        while block.is_some() {
             let slot = self.index.location(block, FIRST, tier);
             let is_ready = slot.is_some() && {
                 let pool = self.pools.pool(tier, FIRST);
                 pool.state(slot) == SlotState::Leaving && !pool.is_moving(slot)
             };
+            if !is_ready {
+                return;
+            }
             let has_copy = TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
-            if !is_ready || !has_copy {
+            if !has_copy || !self.index.may_evict(block, tier) {
+                if !self.has_leaving_child(block, tier) {
+                    self.call_back(block, tier);
+                }
                 return;
             }
             let parent = self.index.parent(block);
             self.free_copy(block, tier, slot);
             block = parent;
         }
+    }
+
+    /// Whether a child of `block` is about to leave `tier`. `O(children)`.
+    pub(super) fn has_leaving_child(&self, block: BlockId, tier: TierId) -> bool {
+        let pool = self.pools.pool(tier, FIRST);
+        self.index.children(block).any(|child| {
+            let slot = self.index.location(child, FIRST, tier);
+            slot.is_some() && pool.state(slot) == SlotState::Leaving
+        })
     }
 
     /// A leaving part stays, for its copy failed; so do the ancestors that waited for it to go.
@@ -189,14 +208,12 @@ impl Core {
         if pool.is_moving(slot) || pool.holds(slot) > 0 {
             return;
         }
-        if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
-            persistence.void(FIRST, slot);
-        }
-        self.index.clear_location(block, FIRST, tier);
+        self.forget_copy(block, tier, slot);
         self.pools.pool_mut(tier, FIRST).retire(slot);
         if tier == TierId::File {
             self.drop_children(block, tier);
         }
+        self.finish_leaving(self.index.parent(block), tier);
         self.prune(block);
     }
 
@@ -248,18 +265,39 @@ impl Core {
             stack.extend(self.index.children(child));
         }
         for child in descendants.into_iter().rev() {
-            self.index.detach(child);
+            let hash = self.index.view(child).hash;
             for tier in TierId::ALL {
-                let Some(slot) = self.whole(child, tier) else { continue };
-                let pool = self.pools.pool(tier, FIRST);
-                if pool.holds(slot) == 0 && !pool.is_moving(slot) {
-                    self.remove_copy(child, tier, slot);
+                if self.whole(child, tier).is_some() && !self.index.is_detached(child) {
+                    self.events.push(BlockEvent::Removed { hash, tier });
                 }
             }
-            if !self.index.has_location(child) {
-                self.counters.drops += 1;
-                self.index.remove_unused(child);
+            self.index.detach(child);
+            self.free_detached(child);
+        }
+    }
+
+    /// Forgets a block that was detached, as far as nobody uses it. Returns whether it was.
+    pub(super) fn sweep_detached(&mut self, block: BlockId) -> bool {
+        if !self.index.is_detached(block) {
+            return false;
+        }
+        if let Some(parent) = self.free_detached(block) {
+            self.prune(parent);
+        }
+        true
+    }
+
+    /// Frees the slots of a detached block that nobody uses, and its record when all are free. Returns its parent if it went.
+    fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
+        for tier in TierId::ALL {
+            let Some(slot) = self.whole(block, tier) else { continue };
+            let pool = self.pools.pool(tier, FIRST);
+            if pool.holds(slot) == 0 && !pool.is_moving(slot) {
+                self.remove_copy(block, tier, slot);
             }
         }
+        let parent = self.index.remove_unused(block)?;
+        self.counters.drops += 1;
+        Some(parent)
     }
 }

@@ -131,11 +131,7 @@ impl Core {
             kind: if needs_bytes { EntryKind::Copying } else { EntryKind::Own },
             source: None,
         };
-        self.pools.pool_mut(TierId::Device, FIRST).release(slot);
-        if is_renamed {
-            self.index.drop_reference(entry.block);
-            self.prune(entry.block);
-        }
+        self.let_go(slot, if is_renamed { entry.block } else { BlockId::NONE }, state.fence);
         Ok(!needs_bytes)
     }
 

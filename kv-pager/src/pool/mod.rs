@@ -246,6 +246,16 @@ impl SlotPool {
         }
     }
 
+    /// Says that the compute behind `fence` writes `slot`, which is filling.
+    ///
+    /// # Panics
+    /// If the slot is not filling.
+    pub fn note_write(&mut self, slot: SlotId, fence: Fence) {
+        let record = &mut self.slots[slot.index()];
+        assert!(record.state == SlotState::Filling, "slot {slot:?} is {:?}, not filling", record.state);
+        record.fence = fence;
+    }
+
     /// Makes `slot` the most recently used of the order, if it is in it.
     pub fn touch(&mut self, slot: SlotId) {
         if self.slots[slot.index()].links.is_linked() {
