@@ -53,8 +53,32 @@ impl StateMachineTest for Rig {
 }
 
 prop_state_machine! {
-    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_pager_keeps_its_invariants(sequential 1..120 => Rig);
+}
+
+fn run(operations: &[Operation]) {
+    let mut rig = Rig::new();
+    for operation in operations {
+        rig.apply(operation);
+        rig.check();
+    }
+    rig.finish();
+}
+
+#[test]
+fn a_truncated_sequence_names_its_new_block() {
+    run(&[
+        Operation::Open { letters: vec![], tail: 0, salt: 1 },
+        Operation::Append { sequence: 0, letter: 0, count: 6 },
+        Operation::Append { sequence: 0, letter: 1, count: 2 },
+        Operation::Step { sequence: 0, tokens_max: 8, part: 8 },
+        Operation::Open { letters: vec![0, 1], tail: 0, salt: 1 },
+        Operation::Truncate { sequence: 1, tokens: 6 },
+        Operation::Append { sequence: 1, letter: 0, count: 2 },
+        Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
+        Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
+    ]);
 }

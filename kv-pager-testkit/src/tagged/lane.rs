@@ -47,7 +47,8 @@ impl TaggedLane {
         for done in 0..count {
             let mut queue = self.queue.lock();
             let is_ready = |job: &Job| {
-                self.source.is_fence_over(job.part.source_fence) && self.target.is_fence_over(job.part.target_fence)
+                self.source.is_fence_over(job.part.source_fence)
+                    && self.target.is_fence_over(job.part.target_fence)
             };
             if !queue.front().is_some_and(is_ready) {
                 return done;
@@ -107,7 +108,11 @@ impl Lane for TaggedLane {
         }
         let (writer, ticket) = TicketWriter::new(batch.len());
         let writer = Arc::new(writer);
-        queue.extend(batch.iter().enumerate().map(|(index, part)| Job { part: *part, index, writer: Arc::clone(&writer) }));
+        queue.extend(batch.iter().enumerate().map(|(index, part)| Job {
+            part: *part,
+            index,
+            writer: Arc::clone(&writer),
+        }));
         Ok(ticket)
     }
 }

@@ -44,7 +44,11 @@ impl Machine {
             for target in &tiers {
                 let is_within_device = source.id() == target.id() && source.id() == TierId::Device;
                 if source.id().index().abs_diff(target.id().index()) == 1 || is_within_device {
-                    lanes.push(Arc::new(TaggedLane::new(Arc::clone(source), Arc::clone(target), spec.lane_limit)));
+                    lanes.push(Arc::new(TaggedLane::new(
+                        Arc::clone(source),
+                        Arc::clone(target),
+                        spec.lane_limit,
+                    )));
                 }
             }
         }

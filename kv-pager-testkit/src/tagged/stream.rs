@@ -54,7 +54,10 @@ impl Stream {
                 Work::Write { slot, first, tags } => self.device.write(GroupId::FIRST, slot, first, &tags),
                 Work::Read { slot, expected, what } => {
                     let found = self.device.read(GroupId::FIRST, slot);
-                    assert!(found[..expected.len()] == expected, "I4: {what} in {slot:?} is {found:x?}, not {expected:x?}");
+                    assert!(
+                        found[..expected.len()] == expected,
+                        "I4: {what} in {slot:?} is {found:x?}, not {expected:x?}"
+                    );
                 }
             }
         }

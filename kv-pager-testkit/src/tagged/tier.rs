@@ -28,7 +28,9 @@ pub struct TaggedTier {
 impl TaggedTier {
     /// A tier of `slots` slots a group; fences up to the number in `reached` are over.
     pub fn new(id: TierId, model: &ModelLayout, slots: u32, reached: Arc<AtomicU64>) -> Self {
-        let classes = model.group_ids().map(|group| SlotClass { slots, slot_bytes: model.slot_bytes(group, Format::Raw) });
+        let classes = model
+            .group_ids()
+            .map(|group| SlotClass { slots, slot_bytes: model.slot_bytes(group, Format::Raw) });
         let empty = vec![vec![Tag::default(); model.tokens_per_block() as usize]; slots as usize];
         Self {
             id,

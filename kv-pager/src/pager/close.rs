@@ -116,13 +116,22 @@ impl Core {
         self.parked = parked;
     }
 
-    /// A sequence relies no longer on the record of `block`, if it is one.
+    /// A sequence relies no longer on the record of `block`, if it is one. If the last plan to compute it was given up, what was
+    /// loaded nearer than it is of no use (I6).
     pub(super) fn unrefer(&mut self, block: BlockId) {
-        if block.is_some() {
-            self.index.drop_reference(block);
-            if !self.sweep_detached(block) {
-                self.prune(block);
+        if !block.is_some() {
+            return;
+        }
+        self.index.drop_reference(block);
+        if self.sweep_detached(block) {
+            return;
+        }
+        if self.index.view(block).references == 0 {
+            let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
+            for tier in &TierId::ALL[..nearest] {
+                self.drop_children(block, *tier);
             }
+            self.prune(block);
         }
     }
 }

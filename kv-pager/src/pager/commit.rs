@@ -22,7 +22,9 @@ impl Core {
         now: Time,
     ) -> Result<(), Error> {
         let asked = state.computing.clone();
-        if asked.is_none_or(|asked| asked.start != computed.start || computed.end > asked.end || computed.is_empty()) {
+        if asked.is_none_or(|asked| {
+            asked.start != computed.start || computed.end > asked.end || computed.is_empty()
+        }) {
             let why = "the range committed is not the front of the range that next_step gave";
             return Err(Error::Misuse { sequence: state.id, why });
         }
@@ -96,7 +98,8 @@ impl Core {
             return None;
         }
         let extra_keys: Vec<u64> = state.keys_of_block(at).collect();
-        let keys = BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(at), extra_keys: &extra_keys };
+        let keys =
+            BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(at), extra_keys: &extra_keys };
         let hash = state.hashes[at];
         let block = self.index.find(hash, &keys).or_else(|| self.index.insert(hash, &keys, now))?;
         self.index.add_reference(block);
@@ -118,7 +121,8 @@ impl Core {
         self.ensure_free(TierId::Device, count, now)?;
         let table = &mut state.tables[FIRST.index()];
         let first = table.len();
-        let is_taken = self.pools.pool_mut(TierId::Device, FIRST).take(count, |slot: SlotId| table.push(slot));
+        let is_taken =
+            self.pools.pool_mut(TierId::Device, FIRST).take(count, |slot: SlotId| table.push(slot));
         assert!(is_taken, "{count} device slots were free, and could not be taken");
         for slot in &table[first..] {
             self.pools.pool_mut(TierId::Device, FIRST).hold(*slot);

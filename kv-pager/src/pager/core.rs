@@ -71,7 +71,9 @@ impl Core {
             .filter(|blocks| *blocks < u32::MAX as usize)
             .ok_or_else(|| Error::Configuration {
                 setting: "Backend::tiers",
-                why: format!("{slots} slots in all tiers are more than there are names for; use larger blocks"),
+                why: format!(
+                    "{slots} slots in all tiers are more than there are names for; use larger blocks"
+                ),
             })?;
         let move_bytes = build::move_bytes(&model);
         let mut core = Self {

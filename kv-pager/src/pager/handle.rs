@@ -188,7 +188,10 @@ impl Sequence {
 
     /// What became of it so far.
     pub fn report(&self) -> SequenceReport {
-        SequenceReport { hit_tokens: self.state().hit_tokens(), computed_tokens: self.state().computed_tokens }
+        SequenceReport {
+            hit_tokens: self.state().hit_tokens(),
+            computed_tokens: self.state().computed_tokens,
+        }
     }
 
     /// Closes it: its blocks stay cached, its slots may be reused once `fence`, the last compute that uses them, is over.

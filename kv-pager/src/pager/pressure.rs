@@ -103,7 +103,8 @@ impl Core {
     fn idle_slot(&self, block: BlockId, tier: TierId) -> Option<SlotId> {
         let slot = self.whole(block, tier)?;
         let pool = self.pools.pool(tier, FIRST);
-        (pool.state(slot) == SlotState::Resident && pool.holds(slot) == 0 && !pool.is_moving(slot)).then_some(slot)
+        (pool.state(slot) == SlotState::Resident && pool.holds(slot) == 0 && !pool.is_moving(slot))
+            .then_some(slot)
     }
 
     /// Frees the slot of a block that has a copy farther away. If a child is about to leave, it follows the child; if a child
@@ -182,7 +183,8 @@ impl Core {
         victims.truncate(free as usize);
         let mut batch = self.with_ancestors(from, to, victims);
         // Ancestors come first, so a shorter batch is still whole.
-        let available = self.free_slots(to).min(u32::try_from(self.engine.room(from, to)).unwrap_or(u32::MAX));
+        let available =
+            self.free_slots(to).min(u32::try_from(self.engine.room(from, to)).unwrap_or(u32::MAX));
         batch.truncate(available as usize);
         let mut slots = Vec::with_capacity(batch.len());
         let count = u32::try_from(batch.len()).expect("no more than free slots");
@@ -253,7 +255,11 @@ impl Core {
             }
             ancestor = self.index.parent(ancestor);
         }
-        if missing.len() + batch.len() > victims.len() + SLOTS_A_CALL as usize { Reach::Later } else { Reach::Whole }
+        if missing.len() + batch.len() > victims.len() + SLOTS_A_CALL as usize {
+            Reach::Later
+        } else {
+            Reach::Whole
+        }
     }
 
     /// Tells a tier that outlives the process what comes into `slot`.

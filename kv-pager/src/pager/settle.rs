@@ -59,11 +59,17 @@ impl Core {
         }
     }
 
-    /// Whether what arrives in `tier` must not stay: the block was detached, or a file would hold it without its parent (I6).
+    /// Whether a copy of `block` in `tier` must not stay (I6): the block was detached, a file would hold it without its parent, or
+    /// its parent is farther and nobody is about to compute it.
     fn is_orphan(&self, block: BlockId, tier: TierId) -> bool {
         let parent = self.index.parent(block);
-        self.index.is_detached(block)
-            || tier == TierId::File && parent.is_some() && !self.index.location(parent, FIRST, tier).is_some()
+        if self.index.is_detached(block) || !parent.is_some() {
+            return self.index.is_detached(block);
+        }
+        let is_planned = self.index.view(parent).references > 0;
+        let is_farther = self.index.nearest(parent).is_none_or(|nearest| nearest > tier);
+        is_farther && !is_planned
+            || tier == TierId::File && !self.index.location(parent, FIRST, tier).is_some()
     }
 
     fn arrive(&mut self, block: BlockId, tier: TierId, slot: SlotId, purpose: Purpose) {
@@ -72,7 +78,9 @@ impl Core {
         pool.settle(slot, block, Fence::OVER);
         self.announce_stored(block, tier);
         if let Purpose::Land { device } = purpose {
-            if self.pools.pool(TierId::Device, FIRST).holds(device) > 0 && self.engine.room(tier, TierId::Device) > 0 {
+            if self.pools.pool(TierId::Device, FIRST).holds(device) > 0
+                && self.engine.room(tier, TierId::Device) > 0
+            {
                 self.pools.pool_mut(tier, FIRST).begin_move(slot);
                 self.enqueue(block, tier, TierId::Device, device, Purpose::Onboard, Priority::Demand);
             } else {
@@ -122,11 +130,22 @@ impl Core {
         if purpose != Purpose::CopyOnWrite && self.sweep_detached(block) {
             return;
         }
-        if purpose == Purpose::CopyOnWrite || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source) {
+        if purpose == Purpose::CopyOnWrite
+            || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source)
+        {
             return;
         }
         if self.is_at(block, to, part.target) {
             self.pools.pool_mut(to, FIRST).settle_idle(part.target);
+        }
+        // What could not go while it was moving.
+        if self.is_at(block, from, part.source)
+            && self.is_orphan(block, from)
+            && self.is_unused(from, part.source)
+        {
+            self.remove_copy(block, from, part.source);
+            self.prune(block);
+            return;
         }
         let pool = self.pools.pool(from, FIRST);
         if self.is_at(block, from, part.source)
@@ -160,7 +179,8 @@ impl Core {
             if !is_ready {
                 return;
             }
-            let has_copy = TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
+            let has_copy =
+                TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
             if !has_copy || !self.index.may_evict(block, tier) {
                 if !self.has_leaving_child(block, tier) {
                     self.call_back(block, tier);
@@ -217,8 +237,10 @@ impl Core {
         self.prune(block);
     }
 
-    /// Removes the copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends.
+    /// Removes the copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends. The record
+    /// of `block` stays: pruning it is the caller's.
     pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
+        self.index.add_reference(block);
         let mut stack: Vec<BlockId> = self.index.children(block).collect();
         let mut doomed = Vec::new();
         while let Some(child) = stack.pop() {
@@ -229,12 +251,17 @@ impl Core {
         }
         for child in doomed.into_iter().rev() {
             let Some(slot) = self.whole(child, tier) else { continue };
-            let pool = self.pools.pool(tier, FIRST);
-            if pool.holds(slot) == 0 && !pool.is_moving(slot) {
+            if self.is_unused(tier, slot) {
                 self.remove_copy(child, tier, slot);
                 self.prune(child);
             }
         }
+        self.index.drop_reference(block);
+    }
+
+    fn is_unused(&self, tier: TierId, slot: SlotId) -> bool {
+        let pool = self.pools.pool(tier, FIRST);
+        pool.holds(slot) == 0 && !pool.is_moving(slot)
     }
 
     /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went by a fault, its descendants are
@@ -291,8 +318,7 @@ impl Core {
     fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
         for tier in TierId::ALL {
             let Some(slot) = self.whole(block, tier) else { continue };
-            let pool = self.pools.pool(tier, FIRST);
-            if pool.holds(slot) == 0 && !pool.is_moving(slot) {
+            if self.is_unused(tier, slot) {
                 self.remove_copy(block, tier, slot);
             }
         }

@@ -175,11 +175,18 @@ impl SequenceState {
         for table in &self.tables {
             assert!(table.len() == self.entries.len(), "Q1: a table of {} slots", table.len());
         }
-        assert!(self.hashes.len() <= self.tokens.len() / self.tokens_per_block, "Q4: {} names", self.hashes.len());
+        assert!(
+            self.hashes.len() <= self.tokens.len() / self.tokens_per_block,
+            "Q4: {} names",
+            self.hashes.len()
+        );
         for (index, entry) in self.entries.iter().enumerate() {
             let done = usize::from(entry.done);
             assert!(done <= self.tokens_per_block, "Q2: block {index} has {done} tokens done");
-            assert!(index >= self.cursor || done >= self.tokens_wanted(index), "Q2: block {index} is before the cursor");
+            assert!(
+                index >= self.cursor || done >= self.tokens_wanted(index),
+                "Q2: block {index} is before the cursor"
+            );
         }
     }
 }

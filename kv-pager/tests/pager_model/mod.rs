@@ -96,9 +96,16 @@ impl Rig {
         let model = model();
         let machine = Machine::new(&model, MachineSpec { device: 14, host: 12, file: 16, lane_limit: 64 });
         let clock = Arc::new(ManualClock::new());
-        let limits = Limits { sequences: 6, sequence_tokens: 48, move_deadline: DEADLINE, batch_moves: 4, ..Limits::default() };
+        let limits = Limits {
+            sequences: 6,
+            sequence_tokens: 48,
+            move_deadline: DEADLINE,
+            batch_moves: 4,
+            ..Limits::default()
+        };
         let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
-        let pager = Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _).expect("fits");
+        let pager = Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
+            .expect("fits");
         Self {
             stream: machine.stream(),
             machine,
@@ -177,12 +184,21 @@ impl Rig {
         for event in events {
             match event {
                 BlockEvent::Stored { hash, tier, .. } => {
-                    assert!(self.committed.contains(&hash), "I3: {hash:x?} was stored in {tier} before it was committed");
-                    assert!(self.copies.entry(hash).or_default().insert(tier), "{hash:x?} was stored in {tier} twice");
+                    assert!(
+                        self.committed.contains(&hash),
+                        "I3: {hash:x?} was stored in {tier} before it was committed"
+                    );
+                    assert!(
+                        self.copies.entry(hash).or_default().insert(tier),
+                        "{hash:x?} was stored in {tier} twice"
+                    );
                 }
                 BlockEvent::Removed { hash, tier } => {
                     let tiers = self.copies.get_mut(&hash);
-                    assert!(tiers.is_some_and(|tiers| tiers.remove(&tier)), "{hash:x?} left {tier}, where it was not");
+                    assert!(
+                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
+                        "{hash:x?} left {tier}, where it was not"
+                    );
                 }
                 other => panic!("unexpected {other:?}"),
             }
@@ -199,7 +215,8 @@ impl Rig {
     }
 
     fn open(&mut self, letters: &[u32], tail: usize, salt: Salt) {
-        let mut tokens: Vec<TokenId> = letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
+        let mut tokens: Vec<TokenId> =
+            letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
         tokens.extend(std::iter::repeat_n(TokenId(9), tail));
         let names = self.names(salt, &tokens);
         let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
@@ -207,7 +224,11 @@ impl Rig {
         let expected = names[..matchable].iter().take_while(is_cached).count();
         match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
             Ok(sequence) => {
-                assert_eq!(sequence.matched_tokens(), expected * TOKENS_PER_BLOCK, "what is stored is matched, and no more");
+                assert_eq!(
+                    sequence.matched_tokens(),
+                    expected * TOKENS_PER_BLOCK,
+                    "what is stored is matched, and no more"
+                );
                 self.sequences.push((sequence, salt));
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
