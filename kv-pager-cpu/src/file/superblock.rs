@@ -276,7 +276,7 @@ fn entry_code(entry: Entry) -> [u32; 3] {
 #[cfg(test)]
 mod tests {
     use super::{COPY_BYTES, Stage, Superblock, SuperblockFault, checksum};
-    use kv_pager::ids::{GroupId, ModelFingerprint};
+    use kv_pager::ids::ModelFingerprint;
     use kv_pager::layout::{Attention, DType, Entry, Format, KvGroup, ModelLayout};
 
     fn superblock() -> Superblock {

@@ -148,7 +148,7 @@ impl Volume {
 fn remove(result: io::Result<()>) {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "something is left behind")
+            tracing::warn!(%error, "something is left behind");
         }
         _ => {}
     }
