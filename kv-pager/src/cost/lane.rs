@@ -46,6 +46,8 @@ pub struct LaneCost {
     alpha_ns: f64,
     chunk_bytes: Bytes,
     knots: [Knot; Self::KNOTS_MAX],
+    /// Nanoseconds a byte from each knot to the next; the last piece goes on for ever.
+    slopes_ns: [f64; Self::KNOTS_MAX],
     count: usize,
 }
 
@@ -66,7 +68,8 @@ impl LaneCost {
         let mut lane = Self {
             alpha_ns: alpha_ns.max(0.0),
             chunk_bytes,
-            knots: [Knot::default(); 8],
+            knots: [Knot::default(); Self::KNOTS_MAX],
+            slopes_ns: [0.0; Self::KNOTS_MAX],
             count: knots.len(),
         };
         for (kept, knot) in lane.knots.iter_mut().zip(knots) {
@@ -90,7 +93,10 @@ impl LaneCost {
             let (knot, next) = (self.knots[index], self.knots[index + 1]);
             let least_ns =
                 next.copy_ns * real::from_bytes(knot.copy_bytes) / real::from_bytes(next.copy_bytes);
-            self.knots[index].copy_ns = knot.copy_ns.clamp(least_ns, next.copy_ns);
+            let copy_ns = knot.copy_ns.clamp(least_ns, next.copy_ns);
+            let width_bytes = real::from_bytes(next.copy_bytes) - real::from_bytes(knot.copy_bytes);
+            self.knots[index].copy_ns = copy_ns;
+            self.slopes_ns[index] = (next.copy_ns - copy_ns) / width_bytes;
         }
     }
 
@@ -111,14 +117,10 @@ impl LaneCost {
 
     /// The classes that the curve means, smallest copies first; one fewer than knots.
     pub fn classes(&self) -> impl ExactSizeIterator<Item = SizeClass> + '_ {
-        self.knots().windows(2).map(|pair| {
-            let width_bytes = real::from_bytes(pair[1].copy_bytes) - real::from_bytes(pair[0].copy_bytes);
-            let slope_ns = (pair[1].copy_ns - pair[0].copy_ns) / width_bytes;
-            SizeClass {
-                copy_bytes_from: pair[0].copy_bytes,
-                gamma_ns: pair[0].copy_ns - slope_ns * real::from_bytes(pair[0].copy_bytes),
-                beta_bytes_per_s: 1e9 / slope_ns,
-            }
+        self.knots[..self.count - 1].iter().zip(self.slopes_ns).map(|(knot, slope_ns)| SizeClass {
+            copy_bytes_from: knot.copy_bytes,
+            gamma_ns: knot.copy_ns - slope_ns * real::from_bytes(knot.copy_bytes),
+            beta_bytes_per_s: 1e9 / slope_ns,
         })
     }
 
@@ -142,18 +144,11 @@ impl LaneCost {
     }
 
     fn copy_ns(&self, copy_bytes: f64) -> f64 {
-        let (knot, next) = self.piece(copy_bytes);
-        let from_bytes = real::from_bytes(knot.copy_bytes);
-        let slope_ns = (next.copy_ns - knot.copy_ns) / (real::from_bytes(next.copy_bytes) - from_bytes);
-        knot.copy_ns + (copy_bytes - from_bytes) * slope_ns
-    }
-
-    /// The knots around a copy of `copy_bytes`; the last two for larger ones.
-    fn piece(&self, copy_bytes: f64) -> (Knot, Knot) {
         let last = self.count - 2;
         let index = (0..last).find(|&index| copy_bytes < real::from_bytes(self.knots[index + 1].copy_bytes));
         let index = index.unwrap_or(last);
-        (self.knots[index], self.knots[index + 1])
+        let knot = self.knots[index];
+        knot.copy_ns + (copy_bytes - real::from_bytes(knot.copy_bytes)) * self.slopes_ns[index]
     }
 
     /// The knot nearest to the copies of `load`.

@@ -52,7 +52,29 @@ pub struct Node {
 pub struct PrefillCost {
     window_tokens: Option<u32>,
     nodes: [Node; Self::NODES_MAX],
+    slopes: [Slope; Self::NODES_MAX],
     count: usize,
+}
+
+/// How a step's times grow with its tokens between a node and the next; the last piece goes on for ever.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+struct Slope {
+    width: f64,
+    base_ns: f64,
+    context_ns: f64,
+    window_ns: f64,
+    /// The step's tokens attend to each other: d/2 * n * n between the ends, as far as the time still grows (C2).
+    bend_ns: f64,
+}
+
+impl Slope {
+    fn between(left: Node, right: Node) -> Self {
+        let width = f64::from(right.tokens - left.tokens);
+        let base_ns = (right.base_ns - left.base_ns) / width;
+        let context_ns = (right.context_ns - left.context_ns) / width;
+        let window_ns = (right.window_ns - left.window_ns) / width;
+        Self { width, base_ns, context_ns, window_ns, bend_ns: context_ns.min(2.0 * base_ns / width) / 2.0 }
+    }
 }
 
 impl PrefillCost {
@@ -67,12 +89,20 @@ impl PrefillCost {
     pub fn new(window_tokens: Option<u32>, nodes: &[Node]) -> Self {
         assert!((2..=Self::NODES_MAX).contains(&nodes.len()), "{} nodes; a prefill has 2 to 8", nodes.len());
         assert!(nodes.is_sorted_by(|a, b| a.tokens < b.tokens), "nodes grow in tokens: {nodes:?}");
-        let mut prefill = Self { window_tokens, nodes: [Node::default(); 8], count: nodes.len() };
+        let mut prefill = Self {
+            window_tokens,
+            nodes: [Node::default(); 8],
+            slopes: [Slope::default(); 8],
+            count: nodes.len(),
+        };
         prefill.nodes[..nodes.len()].copy_from_slice(nodes);
         let kept = &mut prefill.nodes[..nodes.len()];
         level(kept, |node| &mut node.base_ns);
         level(kept, |node| &mut node.context_ns);
         level(kept, |node| &mut node.window_ns);
+        for (slope, pair) in prefill.slopes.iter_mut().zip(kept.windows(2)) {
+            *slope = Slope::between(pair[0], pair[1]);
+        }
         prefill
     }
 
@@ -103,27 +133,16 @@ impl PrefillCost {
 
     /// The time of steps of `tokens` tokens: a node, made from its neighbours.
     pub(super) fn at(&self, tokens: u32) -> Node {
-        let (left, right) = self.piece(tokens);
-        let width = f64::from(right.tokens - left.tokens);
+        let last = self.count - 2;
+        let index = (0..last).find(|&index| tokens <= self.nodes[index + 1].tokens).unwrap_or(last);
+        let (left, slope) = (self.nodes[index], self.slopes[index]);
         let into = f64::from(tokens.max(left.tokens) - left.tokens);
-        let slope = |left: f64, right: f64| (right - left) / width;
-        let base_slope_ns = slope(left.base_ns, right.base_ns);
-        let context_slope_ns = slope(left.context_ns, right.context_ns);
-        // The step's tokens attend to each other: d/2 * n * n between the ends, as far as the time still grows (C2).
-        let bend_ns = context_slope_ns.min(2.0 * base_slope_ns / width);
         Node {
             tokens,
-            base_ns: left.base_ns + into * (base_slope_ns + bend_ns / 2.0 * (into - width)),
-            context_ns: left.context_ns + into * context_slope_ns,
-            window_ns: left.window_ns + into * slope(left.window_ns, right.window_ns),
+            base_ns: left.base_ns + into * (slope.base_ns + slope.bend_ns * (into - slope.width)),
+            context_ns: left.context_ns + into * slope.context_ns,
+            window_ns: left.window_ns + into * slope.window_ns,
         }
-    }
-
-    /// The nodes around a step of `tokens`; the last two for longer ones.
-    fn piece(&self, tokens: u32) -> (Node, Node) {
-        let index = (1..self.count - 1).find(|&right| tokens <= self.nodes[right].tokens);
-        let right = index.unwrap_or(self.count - 1);
-        (self.nodes[right - 1], self.nodes[right])
     }
 
     /// What the two kinds of layers see of `context` tokens.
