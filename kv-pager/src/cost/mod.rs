@@ -15,6 +15,7 @@ pub mod fit;
 mod lane;
 mod lane_estimate;
 mod lanes;
+pub mod machine;
 mod prefill;
 mod prefill_estimate;
 mod profile;
