@@ -1,1 +1,12 @@
-//! Placeholder.
+//! What the project tests itself with: request streams, a reference engine, and what checks them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`random`] | numbers from a seed |
+//! | [`trace`] | request streams recorded elsewhere, read and checked whole |
+//! | [`workload`] | a seeded request stream of conversations, where no trace is at hand |
+#![forbid(unsafe_code)]
+
+pub mod random;
+pub mod trace;
+pub mod workload;
