@@ -43,7 +43,9 @@ pub struct Output {
     pub logits_digest: u64,
     /// Of the K and V bytes of each complete block.
     pub checksums: Vec<u64>,
-    /// Tokens of the prompt that were computed although their block had been computed before, in whole blocks.
+    /// Tokens of the prompt that were computed.
+    pub computed_tokens: usize,
+    /// Those of them that were computed although their block had been computed before, in whole blocks.
     pub recomputed_tokens: usize,
     /// Blocks whose bytes changed while the sequence held them.
     pub changed_blocks: u32,

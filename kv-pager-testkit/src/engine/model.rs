@@ -4,9 +4,10 @@
 use super::row::RowType;
 use super::weights::Weights;
 use kv_pager::Error;
-use kv_pager::ids::GroupId;
+use kv_pager::ids::{GroupId, ModelFingerprint};
 use kv_pager::layout::{Attention, ModelLayout};
 use std::ops::Range;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What a token attends to, and how often the cache is read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,9 @@ impl Setting {
 /// Layers that are computed; the rows of further ones are filled from the digest, which covers them like all others.
 const LAYERS_COMPUTED_MAX: usize = 2;
 
+/// Goes up when what is computed changes, so that a kept file tier is not taken for this version's.
+const ARITHMETIC_VERSION: u32 = 1;
+
 /// A small decoder for any uniform layout. It is shared by all sequences, and never changes.
 #[derive(Debug)]
 pub struct Model {
@@ -36,6 +40,7 @@ pub struct Model {
     row_values: usize,
     sides: usize,
     weights: Weights,
+    fingerprint: ModelFingerprint,
 }
 
 impl Model {
@@ -62,7 +67,9 @@ impl Model {
         let rows = group.fragments() as usize;
         let row_bytes = layout.fragment_bytes(GroupId::FIRST).as_usize() / layout.tokens_per_block() as usize;
         let weights = Weights::new(seed, (rows / sides).min(LAYERS_COMPUTED_MAX));
-        Ok(Self { row_values: row_bytes / row_type.bytes(), layout, setting, row_type, rows, sides, weights })
+        let row_values = row_bytes / row_type.bytes();
+        let fingerprint = fingerprint(&layout, setting, seed);
+        Ok(Self { layout, setting, row_type, rows, row_values, sides, weights, fingerprint })
     }
 
     /// The layout of its cache.
@@ -73,6 +80,16 @@ impl Model {
     /// What a token attends to.
     pub fn setting(&self) -> Setting {
         self.setting
+    }
+
+    /// What makes its bytes useless to another model, or to another version of this engine.
+    pub fn fingerprint(&self) -> ModelFingerprint {
+        self.fingerprint
+    }
+
+    /// Bytes that a token takes in the cache.
+    pub fn bytes_per_token(&self) -> usize {
+        self.rows * self.row_bytes()
     }
 
     /// Tokens in a block.
@@ -123,4 +140,9 @@ impl Model {
     pub(super) fn part_bytes(&self) -> usize {
         self.layout.part_bytes(GroupId::FIRST).as_usize()
     }
+}
+
+fn fingerprint(layout: &ModelLayout, setting: Setting, seed: u64) -> ModelFingerprint {
+    let description = format!("kv-pager reference engine {ARITHMETIC_VERSION}: {layout:?} {setting:?} {seed}");
+    ModelFingerprint(xxh3_128(description.as_bytes()))
 }

@@ -118,6 +118,7 @@ impl<S: StepSource> Run<S> {
                 }
                 self.context.read_to(range.start, engine.model, engine.memory, &self.table);
                 self.check_blocks(engine);
+                self.output.computed_tokens += range.end.min(self.prompt_tokens).saturating_sub(range.start);
                 let tokens = &self.tokens[range.clone()];
                 self.context.compute(tokens, engine.model, engine.memory, &self.table);
                 self.remember_blocks(engine);
