@@ -14,6 +14,12 @@ impl Core {
         for tier in TierId::ALL {
             let Some(device) = self.tiers[tier.index()].as_ref().map(Arc::clone) else { continue };
             let Some(persistence) = device.persistence() else { continue };
+            for (group, slot) in persistence.retired() {
+                let pool = self.pools.pool_mut(tier, group);
+                if pool.take_this(slot) {
+                    pool.retire(slot);
+                }
+            }
             let blocks = persistence.recover();
             let mut entered = Vec::with_capacity(blocks.len());
             for found in &blocks {
