@@ -181,11 +181,8 @@ impl Core {
             Err(_busy) => self.free_slots(to).min(wanted),
         };
         victims.truncate(free as usize);
-        let mut batch = self.with_ancestors(from, to, victims);
-        // Ancestors come first, so a shorter batch is still whole.
-        let available =
-            self.free_slots(to).min(u32::try_from(self.engine.room(from, to)).unwrap_or(u32::MAX));
-        batch.truncate(available as usize);
+        let available = self.engine.room(from, to).min(self.free_slots(to) as usize);
+        let batch = self.with_ancestors(from, to, victims, available);
         let mut slots = Vec::with_capacity(batch.len());
         let count = u32::try_from(batch.len()).expect("no more than free slots");
         let is_taken = self.pools.pool_mut(to, FIRST).take(count, |slot| slots.push(slot));
@@ -206,16 +203,28 @@ impl Core {
         }
     }
 
-    /// The victims, root to leaf, each after those of its ancestors that are not in `to`. A victim whose ancestors can't come
+    /// The victims, root to leaf, each after those of its ancestors that are not in `to`; at most `limit` blocks. Of a long
+    /// chain the blocks next to the root go first, and the next call goes on from there. A victim whose ancestors can't come
     /// along is dropped, or waits.
-    fn with_ancestors(&mut self, from: TierId, to: TierId, victims: &[BlockId]) -> Vec<(BlockId, Purpose)> {
-        let mut batch: Vec<(BlockId, Purpose)> = Vec::with_capacity(victims.len());
+    fn with_ancestors(
+        &mut self,
+        from: TierId,
+        to: TierId,
+        victims: &[BlockId],
+        limit: usize,
+    ) -> Vec<(BlockId, Purpose)> {
+        let mut batch: Vec<(BlockId, Purpose)> = Vec::with_capacity(limit);
         let mut missing = Vec::new();
         for victim in victims.iter().rev() {
-            match self.missing_ancestors(*victim, from, to, &batch, victims, &mut missing) {
+            let room = limit - batch.len();
+            match self.missing_ancestors(*victim, from, to, &batch, &mut missing) {
+                Reach::Whole if missing.len() >= room => {
+                    let nearest_root = missing.iter().rev().take(room);
+                    batch.extend(nearest_root.map(|block| (*block, Purpose::Replicate)));
+                    break;
+                }
                 Reach::Whole => {
-                    let replicas = missing.drain(..).rev().map(|block| (block, Purpose::Replicate));
-                    batch.extend(replicas);
+                    batch.extend(missing.iter().rev().map(|block| (*block, Purpose::Replicate)));
                     if let Some(copied) = batch.iter_mut().find(|(block, _)| block == victim) {
                         copied.1 = Purpose::Demote;
                     } else {
@@ -238,10 +247,13 @@ impl Core {
         from: TierId,
         to: TierId,
         batch: &[(BlockId, Purpose)],
-        victims: &[BlockId],
         missing: &mut Vec<BlockId>,
     ) -> Reach {
         missing.clear();
+        // A chain longer than the tier would push out its own front for ever.
+        if self.index.view(block).depth >= self.pools.pool(to, FIRST).capacity() {
+            return Reach::Never;
+        }
         let mut ancestor = self.index.parent(block);
         while ancestor.is_some() && !self.index.location(ancestor, FIRST, to).is_some() {
             // In a chain the ancestor is the victim just before, so the search from the end is short.
@@ -255,11 +267,7 @@ impl Core {
             }
             ancestor = self.index.parent(ancestor);
         }
-        if missing.len() + batch.len() > victims.len() + SLOTS_A_CALL as usize {
-            Reach::Later
-        } else {
-            Reach::Whole
-        }
+        Reach::Whole
     }
 
     /// Tells a tier that outlives the process what comes into `slot`.
