@@ -133,26 +133,27 @@ impl Core {
         let Ended { source: from, target: to, flight, outcome } = *end;
         let Flight { part, block, purpose, .. } = flight;
         let group = part.group;
-        if purpose == Purpose::CopyOnWrite || self.sweep_detached(block) {
+        if purpose == Purpose::CopyOnWrite {
+            return;
+        }
+        let is_leaving = self.is_at(block, group, from, part.source)
+            && self.pools.pool(from, group).state(part.source) == SlotState::Leaving;
+        if is_leaving && matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {
+            // It can't go while it may be read, and nobody knows how long that is.
+            self.pools.pool_mut(from, group).stay(part.source);
+            self.call_back(self.index.parent(block), group, from);
+        }
+        if self.sweep_detached(block) {
             return;
         }
         if self.is_at(block, group, to, part.target) {
             self.pools.pool_mut(to, group).settle_idle(part.target);
         }
-        if self.sweep_source(block, group, from, part.source) || !self.is_at(block, group, from, part.source)
-        {
+        if self.sweep_source(block, group, from, part.source) || !is_leaving {
             return;
         }
-        let pool = self.pools.pool(from, group);
-        if pool.state(part.source) != SlotState::Leaving {
-            return;
-        }
-        if !pool.is_moving(part.source) {
+        if self.is_at(block, group, from, part.source) && !self.pools.pool(from, group).is_moving(part.source) {
             self.finish_leaving(block, group, from);
-        } else if matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {
-            // It can't go while it may be read, and nobody knows how long that is.
-            self.pools.pool_mut(from, group).stay(part.source);
-            self.call_back(self.index.parent(block), group, from);
         }
     }
 
