@@ -255,6 +255,46 @@ fn a_kept_file_is_hit_after_a_restart_and_its_blocks_are_checked() {
     }
 }
 
+/// Serves prompts of the tree, and compares. `asks` are branch, tokens of the prompt, tokens to generate.
+fn serve_asks(
+    asks: &[(u64, usize, usize)],
+    model: Model,
+    slots: Slots,
+    layout: DeviceLayout,
+    at_once: usize,
+) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let requests: Vec<_> =
+        asks.iter().map(|(branch, tokens, output)| (branch_prompt(*branch, *tokens), *output)).collect();
+    let machine = Machine::new(model, slots, layout, directory.path());
+    let served = machine.serve(&requests, at_once);
+    machine.assert_clean();
+    assert_equal(&machine.model, &requests, &served);
+}
+
+#[test]
+fn a_host_tier_of_nine_blocks_stalls_nobody() {
+    let asks = [
+        (3, 111, 1),
+        (6, 68, 5),
+        (3, 60, 4),
+        (1, 119, 3),
+        (5, 119, 4),
+        (3, 40, 0),
+        (2, 74, 5),
+        (7, 62, 1),
+        (5, 10, 4),
+        (4, 119, 5),
+        (3, 55, 1),
+        (7, 87, 3),
+        (3, 97, 1),
+        (3, 104, 2),
+        (6, 47, 3),
+    ];
+    let slots = Slots { device: 33, host: 9, file: 200 };
+    serve_asks(&asks, small_model(Setting::Window), slots, DeviceLayout::BlockMajor, 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 30, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -268,19 +308,13 @@ proptest! {
         is_full: bool,
         is_layer_major: bool,
     ) {
-        let directory = tempfile::tempdir().expect("a directory");
         let setting = if is_full { Setting::Full } else { Setting::Window };
         let layout = if is_layer_major { DeviceLayout::LayerMajor } else { DeviceLayout::BlockMajor };
-        let requests: Vec<_> =
-            asks.iter().map(|(branch, tokens, output)| (branch_prompt(*branch, *tokens), *output)).collect();
         let model = small_model(setting);
-        let longest = requests.iter().map(|(prompt, output)| model.blocks(prompt.len() + output)).max();
+        let longest = asks.iter().map(|(_, tokens, output)| model.blocks(tokens + output)).max();
         let device = u32::try_from(longest.expect("there are some")).expect("it is small") + spare_slots;
         // A file tier needs a host tier above it.
         let slots = Slots { device, host, file: if host > 0 { file } else { 0 } };
-        let machine = Machine::new(model, slots, layout, directory.path());
-        let served = machine.serve(&requests, at_once);
-        machine.assert_clean();
-        assert_equal(&machine.model, &requests, &served);
+        serve_asks(&asks, model, slots, layout, at_once);
     }
 }
