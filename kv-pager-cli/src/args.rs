@@ -31,7 +31,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Serve the first N requests [default: all of a trace, 800 of the built-in workload].
+    /// Serve the first N requests [default: all of a trace, 1600 of the built-in workload].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) requests: Option<u32>,
 

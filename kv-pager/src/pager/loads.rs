@@ -113,6 +113,7 @@ impl Core {
             Err(_busy) => self.free_slots(TierId::Host, group).min(wanted_slots),
         };
         let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
         assert!(is_taken, "{free} host slots were free, and could not be taken");
         for host in slots.drain(..) {
