@@ -55,6 +55,8 @@ pub(super) enum RunFault {
     Busy,
     /// A slot is not to be used, or holds nothing.
     Unusable,
+    /// A slot's payload was found damaged before.
+    Spoiled,
     /// The drive refused.
     Drive(io::Error),
 }
@@ -63,6 +65,7 @@ impl From<&RunFault> for MoveFault {
     fn from(fault: &RunFault) -> Self {
         match fault {
             RunFault::Busy => Self::Busy,
+            RunFault::Spoiled => Self::Damaged,
             RunFault::Unusable | RunFault::Drive(_) => Self::Io,
         }
     }
@@ -160,10 +163,11 @@ impl Group {
         let _borrow = self.borrows.try_read(slots.clone()).ok_or(RunFault::Busy)?;
         let mut checksums = [0; CHUNK_MOVES_MAX];
         for (record, checksum) in self.records.lock()[slots.clone()].iter().zip(&mut checksums) {
-            if record.usage != SlotUse::Full {
-                return Err(RunFault::Unusable);
+            match record.usage {
+                SlotUse::Full => *checksum = record.checksum,
+                SlotUse::Spoiled | SlotUse::Retired => return Err(RunFault::Spoiled),
+                SlotUse::Empty | SlotUse::Writing | SlotUse::Unwanted => return Err(RunFault::Unusable),
             }
-            *checksum = record.checksum;
         }
         let (files, offset) = self.payload_offset(first);
         let mut slices = std::array::from_fn::<_, CHUNK_MOVES_MAX, _>(|_| IoSliceMut::new(&mut []));

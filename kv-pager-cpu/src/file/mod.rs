@@ -232,6 +232,16 @@ impl FileTier {
         }
     }
 
+    /// Takes note that every thread hangs in the drive. It stays lost, whether or not it answers later.
+    fn note_hang(&self) {
+        let mut health = self.health.lock();
+        if !matches!(*health, Health::Lost { .. }) {
+            let why = "its drive does not answer; look at the system's log".to_owned();
+            tracing::error!(why, "the file tier is lost");
+            *health = Health::Lost { why };
+        }
+    }
+
     fn note_fault(&self, fault: &RunFault) {
         if let RunFault::Drive(error) = fault {
             self.note(error);
