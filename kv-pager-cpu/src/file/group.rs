@@ -110,6 +110,24 @@ impl Group {
         must_tell
     }
 
+    /// Notes that the payload of `slot` is damaged.
+    pub(super) fn spoil(&self, slot: SlotId) {
+        let mut records = self.records.lock();
+        let record = &mut records[slot.index()];
+        if record.spoil() {
+            self.list(slot.index(), record);
+        }
+    }
+
+    /// Has `housekeep` retire every slot whose header is damaged, instead of making it void.
+    pub(super) fn retire_listed(&self) {
+        let listed = self.untold.lock().clone();
+        let mut records = self.records.lock();
+        for slot in listed {
+            records[slot].condemn();
+        }
+    }
+
     /// Notes that the file must be told of `slot`.
     fn list(&self, slot: usize, record: &mut Record) {
         if !std::mem::replace(&mut record.is_listed, true) {
@@ -185,11 +203,7 @@ impl Group {
             let is_whole = xxh3_64(&target.region_mut(0)[..self.kept_bytes]) == checksums[index];
             *outcome = if is_whole { Ok(()) } else { Err(MoveFault::Damaged) };
             if !is_whole {
-                let mut records = self.records.lock();
-                let record = &mut records[first + index];
-                if record.spoil() {
-                    self.list(first + index, record);
-                }
+                self.spoil(SlotId::from_index(first + index));
             }
         }
         Ok(calls)

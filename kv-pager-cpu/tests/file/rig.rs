@@ -7,7 +7,7 @@ use kv_pager_cpu::file::Identity;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
 use kv_pager_testkit::conformance::{pattern, wait};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -19,21 +19,33 @@ const HOST_SLOTS: u32 = 10;
 
 /// A directory.
 pub(crate) struct Rig {
-    directory: TempDir,
+    root: PathBuf,
+    /// Removes it at the end, unless it is someone else's.
+    _directory: Option<TempDir>,
     pub(crate) slots: u32,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory"), slots: SLOTS }
+        let directory = tempfile::tempdir().expect("a directory");
+        Self { root: directory.path().to_owned(), _directory: Some(directory), slots: SLOTS }
+    }
+
+    /// A directory of another process's.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root, _directory: None, slots: SLOTS }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join("tier").join(name)
+        self.root.join("tier").join(name)
     }
 
     pub(crate) fn spec(&self) -> FileSpec {
-        FileSpec::new(self.directory.path().join("tier"), vec![self.slots])
+        FileSpec::new(self.root.join("tier"), vec![self.slots])
     }
 
     fn backend_spec(&self) -> CpuSpec {
@@ -173,6 +185,10 @@ impl Labelled {
             tokens: (0..16).map(|token| TokenId(depth * 16 + token)).collect(),
         };
         (0..blocks).map(block).collect()
+    }
+
+    pub(crate) fn hash(&self) -> PrefixHash {
+        self.hash
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
