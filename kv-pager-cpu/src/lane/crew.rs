@@ -125,7 +125,7 @@ impl Shared {
     fn work(&self, desk: &Desk) {
         let mut chunk = Chunk::default();
         let mut bench = Bench::default();
-        while !desk.is_relieved() && self.queue.take(&*self.copier, self.spec.chunk_bytes, &mut chunk) {
+        while !desk.is_relieved() && self.queue.take(&*self.copier, &self.spec, &mut chunk) {
             let began = self.clock.now();
             desk.begin(chunk.job.as_ref(), began);
             if chunk.job.is_some() {
