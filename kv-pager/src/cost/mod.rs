@@ -95,3 +95,8 @@ impl CostModel {
         profile
     }
 }
+
+/// The page's examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cost-model.md")]
+struct CostModelPage;
