@@ -12,7 +12,7 @@ use crate::units::{Bytes, Nanos};
 use std::sync::Arc;
 
 /// Batches that are timed of each size, at most.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 32;
 /// One batch may take this share of the budget.
 const BATCH_SHARE: u64 = 10;
 
