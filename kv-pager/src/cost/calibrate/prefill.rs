@@ -47,12 +47,14 @@ pub fn measure_prefill(
     let longest = probe.step_tokens_max().min(probe.prompt_tokens_max());
     let quadruples = std::iter::successors(Some(STEP_TOKENS_MIN), |step| step.checked_mul(4));
     let steps: Vec<u32> = quadruples.take_while(|step| *step < longest).chain([longest]).collect();
+    // Whole steps only: a short last one would be measured as a length of its own.
+    let prompt_tokens = probe.prompt_tokens_max() / longest * longest;
     let share = Nanos::new(budget.as_u64() / u64::from(ROUNDS) / steps.len() as u64);
     let mut samples = Vec::new();
     for _ in 0..ROUNDS {
         for &step_tokens in &steps {
             let end = clock.now().after(share);
-            probe.prefill(probe.prompt_tokens_max(), step_tokens, &mut |sample| {
+            probe.prefill(prompt_tokens, step_tokens, &mut |sample| {
                 samples.push(sample);
                 clock.now() < end
             })?;
