@@ -19,8 +19,30 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measure what this machine's lanes and prefill cost, in less than 20 seconds.
+    Measure(MeasureArguments),
     /// Serve a request stream with a reference engine, and check every block that comes back.
     Replay(ReplayArguments),
+}
+
+/// Options of `measure`.
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArguments {
+    /// What computes and holds the nearest tier: cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Measure files on DIR's drive, in a directory of their own that is removed at the end [default: where temporary files are].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) file_dir: Option<PathBuf>,
+
+    /// The model whose cache layout is used.
+    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
+    pub(crate) shape: String,
+
+    /// Write the profile to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Options of `replay`.
@@ -118,6 +140,7 @@ mod tests {
             &["replay", "--shape", "unheard-of"],
             &["replay", "--policy", "none"],
             &["replay", "--virtual"],
+            &["measure", "--shape", "unheard-of"],
             &["sing"],
         ] {
             let arguments = ["kv-pager"].iter().chain(wrong);

@@ -8,6 +8,7 @@ mod args;
 mod destination;
 mod failure;
 mod interrupt;
+mod measure;
 mod output;
 mod replay;
 
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
+        Command::Measure(arguments) => measure::measure(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
     };
     match result {
