@@ -1,0 +1,3 @@
+//! What to bring, keep, demote and drop.
+
+pub mod keeping;
