@@ -2,12 +2,11 @@
 //! Layer 8. Uses `lru`, `prices`, `reuse`, `shadow`. Known by: `cost_aware`.
 //!
 //! - **DU1** both sides see the same blocks and hold the same share of the capacity;
-//! - **DU2** a side is left only for one that has been ahead by more than the margin, over several capacities' worth of
-//!   references.
+//! - **DU2** the sides' difference in hits fades over several capacities' worth of references; the model is followed while
+//!   it is ahead, and left when it is behind by more than the margin and a part of the spread.
 //!
 //! The model is wrong where blocks that look alike behave differently, and it can't know that from within. So both orders
-//! run on names alone, and the tier follows the one that hits more. The model starts, for it starts as no worse than last
-//! use: while nothing is known all values are equal, and the oldest goes first.
+//! run on names alone, and the tier follows the one that hits more. Last use starts: it needs to learn nothing.
 
 use super::lru::Lru;
 use super::prices::{Prices, band, units};
@@ -16,7 +15,7 @@ use super::shadow::{Footprint, Named, Sample, Shadow};
 use super::{Bounds, Visit};
 
 /// Blocks of the sample's tier, about: enough to tell the two apart, and cheap beside the tier itself.
-const SAMPLE_BLOCKS: u32 = 2048;
+const SAMPLE_BLOCKS: u32 = 4096;
 
 /// References over which the score fades, in capacities of the tier.
 const WINDOW_CAPACITIES: f64 = 8.0;
@@ -24,11 +23,12 @@ const WINDOW_CAPACITIES: f64 = 8.0;
 /// References over which the score fades, at least.
 const WINDOW_MIN: f64 = 4096.0;
 
-/// How far, in hits per reference, the model may fall behind before it is left.
-const MARGIN_LEAVE: f64 = 0.002;
+/// How far, in hits per reference, the model may be behind before it is left.
+const MARGIN: f64 = 0.0007;
 
-/// How far ahead it must be to be followed again.
-const MARGIN_RETURN: f64 = 0.001;
+/// How much of the spread of the difference it may be behind beside that: hits come by whole requests, so a few of them
+/// say little.
+const DOUBT: f64 = 0.25;
 
 /// Two shadows and the score between them.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) struct Duel {
     window: f64,
     /// Hits by value less hits by recency, fading.
     ahead: f64,
-    /// References, fading alike.
-    references: f64,
+    /// The sum of the squares of that, request by request, fading alike: its variance.
+    spread: f64,
     rule: Rule,
     tokens_per_block: u32,
 }
@@ -57,8 +57,8 @@ impl Duel {
             blocks: Vec::with_capacity(bounds.request_blocks as usize),
             window: (f64::from(sampled.capacity) * WINDOW_CAPACITIES).max(WINDOW_MIN),
             ahead: 0.0,
-            references: 0.0,
-            rule: Rule::Value,
+            spread: 0.0,
+            rule: Rule::Recency,
             tokens_per_block: bounds.tokens_per_block,
         }
     }
@@ -81,12 +81,12 @@ impl Duel {
         let [by_value, by_recency] = hits.map(worth);
         let references = f64::from(u32::try_from(self.blocks.len()).unwrap_or(u32::MAX));
         let fade = (1.0 - references / self.window).max(0.0);
-        self.ahead = self.ahead * fade + by_value - by_recency;
-        self.references = self.references * fade + references;
-        let lead = self.ahead / self.window;
+        let gain = by_value - by_recency;
+        self.ahead = self.ahead * fade + gain;
+        self.spread = self.spread * fade + gain * gain;
         self.rule = match self.rule {
-            Rule::Value if lead < -MARGIN_LEAVE => Rule::Recency,
-            Rule::Recency if lead > MARGIN_RETURN => Rule::Value,
+            Rule::Value if self.ahead < -MARGIN * self.window - DOUBT * self.spread.sqrt() => Rule::Recency,
+            Rule::Recency if self.ahead > 0.0 => Rule::Value,
             rule => rule,
         };
         self.rule

@@ -188,7 +188,10 @@ impl Queues {
             while at != NONE {
                 let Node { left, right, up, stamp, queue: own } = self.nodes[at as usize];
                 assert!(usize::from(own) == queue, "Q1: entry {at} of queue {own} hangs in queue {queue}");
-                assert!(up == NONE || priority(up) >= priority(at), "Q3: entry {at} is above its better {up}");
+                assert!(
+                    up == NONE || priority(up) >= priority(at),
+                    "Q3: entry {at} is above its better {up}"
+                );
                 if came_from == up && left != NONE {
                     (came_from, at) = (at, left);
                     continue;

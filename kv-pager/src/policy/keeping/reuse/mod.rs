@@ -75,6 +75,8 @@ pub(super) struct Reuse {
     rule: Rule,
     prices: Prices,
     outlooks: Box<[Outlook]>,
+    /// Categories whose outlook has been worked out since the last refresh.
+    is_current: Box<[bool]>,
     tournament: Tournament,
     /// Queues whose heads may have changed since they took part in the tournament.
     stale: Vec<u16>,
@@ -101,6 +103,7 @@ impl Reuse {
             rule: Rule::Value,
             prices: Prices::EQUAL,
             outlooks: vec![Outlook::default(); Category::COUNT].into_boxed_slice(),
+            is_current: vec![false; Category::COUNT].into_boxed_slice(),
             tournament: Tournament::new(QUEUES),
             stale: Vec::with_capacity(usize::from(QUEUES)),
             is_stale: vec![false; usize::from(QUEUES)].into_boxed_slice(),
@@ -190,39 +193,44 @@ impl Reuse {
         }
     }
 
-    /// RE2: the values of all heads, from what is known by now.
+    /// RE2: the values of all heads are worked out anew, from what is known by now.
     fn refresh(&mut self) {
         self.refreshed_at = self.inserted;
+        self.is_current.fill(false);
         for queue in 0..QUEUES {
             if self.offered.first(queue).is_some() {
-                let category = Category::from_index(queue / 2);
-                let horizon = f64::from(self.capacity);
-                self.outlooks[category.index()] = self.statistics.outlook(category, horizon);
                 self.set_stale(queue);
             }
         }
+    }
+
+    fn outlook(&mut self, category: Category) -> Outlook {
+        let place = category.index();
+        if !std::mem::replace(&mut self.is_current[place], true) {
+            self.outlooks[place] = self.statistics.outlook(category, f64::from(self.capacity));
+        }
+        self.outlooks[place]
     }
 
     /// Lets the queues whose heads have changed take part anew.
     fn settle(&mut self) {
         while let Some(queue) = self.stale.pop() {
             self.is_stale[usize::from(queue)] = false;
-            let key = self.offered.first(queue).map_or(Key::ABSENT, |(entry, stamp)| Key {
-                value: self.value(queue, entry),
-                stamp,
-            });
+            let head = self.offered.first(queue);
+            let key =
+                head.map_or(Key::ABSENT, |(entry, stamp)| Key { value: self.value(queue, entry), stamp });
             self.tournament.set(queue, key);
         }
     }
 
-    fn value(&self, queue: u16, entry: EntryId) -> f64 {
+    fn value(&mut self, queue: u16, entry: EntryId) -> f64 {
         if self.rule == Rule::Recency {
             return 0.0;
         }
         let category = Category::from_index(queue / 2);
         let age = self.inserted - self.states[entry.index()].past.used_at;
         let price = self.prices.of(category.band(), queue % 2 == 1);
-        self.outlooks[category.index()].chance(as_float(age)) * price
+        self.outlook(category).chance(as_float(age)) * price
     }
 }
 

@@ -91,7 +91,8 @@ impl Belady {
                 claims.push(Claim { next_request, depth, number });
             }
             while count > capacity as usize {
-                let Claim { next_request, number, .. } = claims.pop().expect("each resident block has a claim");
+                let Claim { next_request, number, .. } =
+                    claims.pop().expect("each resident block has a claim");
                 let place = &mut resident[number as usize];
                 if *place == Some(next_request) {
                     *place = None;

@@ -180,7 +180,8 @@ impl Shadow {
     fn trim(&mut self) -> u64 {
         let mut evictions = 0;
         while self.tree.len() > self.capacity {
-            let victim = self.keeping.victim().expect("SH3: a tree that is not empty has a leaf, and it is offered");
+            let victim =
+                self.keeping.victim().expect("SH3: a tree that is not empty has a leaf, and it is offered");
             self.keeping.depart(victim, Departure::Evicted);
             if let Some(parent) = self.tree.remove(victim) {
                 self.keeping.offer(&[parent]);

@@ -28,7 +28,11 @@ impl Tree {
     /// Room for `entries` blocks.
     pub(super) fn new(entries: u32) -> Self {
         let entries = entries as usize;
-        Self { nodes: Vec::with_capacity(entries), free: Vec::with_capacity(entries), names: Names::new(entries) }
+        Self {
+            nodes: Vec::with_capacity(entries),
+            free: Vec::with_capacity(entries),
+            names: Names::new(entries),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
