@@ -49,4 +49,3 @@ impl Failure {
         ExitCode::from(if is_argument { 2 } else { 1 })
     }
 }
-

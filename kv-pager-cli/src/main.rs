@@ -13,7 +13,6 @@ mod replay;
 
 use args::{Arguments, Command};
 use clap::Parser;
-use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

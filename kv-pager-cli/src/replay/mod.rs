@@ -79,7 +79,8 @@ fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {
     let requests = passes.settings.stream.requests().len();
     let start = passes.clock.now();
     let cached = CachedServer { pager: &setup.pager, engine };
-    let cached = passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache")?;
+    let cached =
+        passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache")?;
     let wall: Nanos = passes.clock.now().since(start);
     let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
     let uncached = passes.run(&uncached, sample(requests), None, "without it")?;

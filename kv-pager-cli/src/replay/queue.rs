@@ -146,7 +146,12 @@ mod tests {
     use std::sync::Arc;
 
     fn request(arrival_ms: u64, prompt_tokens: u32) -> Request {
-        Request { arrival: Nanos::from_millis(arrival_ms), prompt_tokens, output_tokens: 8, ids: Box::new([]) }
+        Request {
+            arrival: Nanos::from_millis(arrival_ms),
+            prompt_tokens,
+            output_tokens: 8,
+            ids: Box::new([]),
+        }
     }
 
     fn spec(clock: &Arc<ManualClock>, time_scale: Option<f64>) -> QueueSpec {

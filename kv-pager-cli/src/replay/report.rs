@@ -151,8 +151,14 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(["0", "999", "1,000", "1,234,567"].map(str::to_owned), [0, 999, 1000, 1_234_567].map(grouped));
-        assert_eq!(["10 ns", "1.5 µs", "2.0 ms", "3.00 s"].map(str::to_owned), [10, 1500, 2_000_000, 3_000_000_000].map(span));
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"].map(str::to_owned),
+            [0, 999, 1000, 1_234_567].map(grouped)
+        );
+        assert_eq!(
+            ["10 ns", "1.5 µs", "2.0 ms", "3.00 s"].map(str::to_owned),
+            [10, 1500, 2_000_000, 3_000_000_000].map(span)
+        );
         assert_eq!((share(1, 3), share(0, 0)), ("33.3 %".to_owned(), "-".to_owned()));
     }
 }

@@ -139,7 +139,8 @@ impl Results {
     /// Puts findings together.
     pub(super) fn new(findings: &Findings) -> Self {
         let Findings { cached, uncached, stats, verified, wall } = findings;
-        let differing = uncached.logits.iter().filter(|(index, digest)| cached.logits.get(*index) != Some(*digest));
+        let differing =
+            uncached.logits.iter().filter(|(index, digest)| cached.logits.get(*index) != Some(*digest));
         Self {
             requests: cached.requests,
             prompt_tokens: cached.prompt_tokens(),

@@ -84,7 +84,10 @@ fn tier_slots(arguments: &ReplayArguments, layout: &ModelLayout) -> Result<TierS
             }
             Ok(count) if count < u32::MAX => Ok(count),
             _ => {
-                let why = format!("{count} blocks of {slot_bytes}, and at most {} are counted; give less", u32::MAX - 1);
+                let why = format!(
+                    "{count} blocks of {slot_bytes}, and at most {} are counted; give less",
+                    u32::MAX - 1
+                );
                 Err(Failure::Argument { option, why })
             }
         }
@@ -107,7 +110,8 @@ fn check_fit(stream: &Trace, layout: &ModelLayout, device_slots: u32) -> Result<
     if blocks > u64::from(device_slots) {
         let part = layout.part_bytes(GroupId::FIRST);
         let has = part.checked_mul(u64::from(device_slots)).unwrap_or_default();
-        let needs = part.checked_mul(blocks).and_then(|bytes| bytes.round_up(Bytes::mib(1))).unwrap_or_default();
+        let needs =
+            part.checked_mul(blocks).and_then(|bytes| bytes.round_up(Bytes::mib(1))).unwrap_or_default();
         let why = format!(
             "request {} has {tokens} tokens with its output, {blocks} blocks of {part}; the device tier holds {device_slots} \
              ({has}); give at least {}MiB",

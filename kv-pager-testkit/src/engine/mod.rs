@@ -14,6 +14,7 @@ mod arithmetic;
 mod context;
 mod digest;
 mod filler;
+mod host;
 mod logits;
 mod memory;
 mod model;
@@ -29,7 +30,7 @@ pub use logits::Logits;
 pub use memory::{KvMemory, PlainMemory, PlanesRead, PlanesWrite};
 pub use model::{Model, Setting};
 pub use run::{Engine, Progress, Run, run_uncached};
-pub use source::{Step, StepSource, Uncached};
+pub use source::{StepSource, Uncached};
 pub use verifier::{ContentKey, Verdict, Verifier, VerifierCounts};
 
 use kv_pager::ids::TokenId;

@@ -143,6 +143,7 @@ impl Model {
 }
 
 fn fingerprint(layout: &ModelLayout, setting: Setting, seed: u64) -> ModelFingerprint {
-    let description = format!("kv-pager reference engine {ARITHMETIC_VERSION}: {layout:?} {setting:?} {seed}");
+    let description =
+        format!("kv-pager reference engine {ARITHMETIC_VERSION}: {layout:?} {setting:?} {seed}");
     ModelFingerprint(xxh3_128(description.as_bytes()))
 }

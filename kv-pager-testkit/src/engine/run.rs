@@ -8,10 +8,11 @@
 use super::context::Context;
 use super::memory::KvMemory;
 use super::model::{Model, Setting};
-use super::source::{Step, StepSource, Uncached};
+use super::source::{StepSource, Uncached};
 use super::verifier::{ContentKey, Verdict, Verifier, compute_checksums};
 use super::{Output, PlainMemory};
 use kv_pager::ids::{SlotId, TierId, TokenId};
+use kv_pager::pager::Step;
 use kv_pager::{Error, ErrorKind};
 
 /// What computes: shared by all requests of a device.

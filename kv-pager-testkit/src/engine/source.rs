@@ -2,19 +2,9 @@
 //! Known by: `engine::run`.
 
 use kv_pager::Error;
-use kv_pager::ids::{SlotId, TierId, TokenId};
+use kv_pager::ids::{Fence, GroupId, SlotId, TierId, TokenId};
+use kv_pager::pager::{Sequence, Step};
 use std::ops::Range;
-
-/// What an engine does next for a sequence.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Compute these tokens.
-    Compute(Range<usize>),
-    /// Loads are in flight.
-    Wait,
-    /// Everything given has been computed or loaded.
-    Ready,
-}
 
 /// Gives steps for one sequence. Contract: **O1** before a range is given, everything before it can be read through the
 /// table; **O2** when all is ready, the last token was computed, not loaded.
@@ -42,6 +32,29 @@ pub trait StepSource {
 
     /// The tier that block `block` was found in; `None` if this sequence computed it.
     fn block_source(&self, block: usize) -> Option<TierId>;
+}
+
+impl StepSource for Sequence {
+    fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
+        Self::next_step(self, tokens_max)
+    }
+
+    fn commit(&mut self, computed: Range<usize>) -> Result<(), Error> {
+        Self::commit(self, computed, Fence::OVER)
+    }
+
+    fn append(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
+        Self::append(self, tokens)
+    }
+
+    fn read_table(&self, table: &mut Vec<SlotId>) {
+        table.clear();
+        table.extend_from_slice(self.table(GroupId::FIRST));
+    }
+
+    fn block_source(&self, block: usize) -> Option<TierId> {
+        Self::block_source(self, block)
+    }
 }
 
 /// Steps without a pager: everything is computed, in slots of its own.

@@ -35,7 +35,8 @@ impl Core {
         if found.tokens.len() != self.model.tokens_per_block() as usize || found.group != FIRST {
             return None;
         }
-        let keys = BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
+        let keys =
+            BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
         let block = match self.index.find(found.hash, &keys) {
             Some(block) if self.index.location(block, FIRST, tier.id()).is_some() => return None,
             Some(block) => block,

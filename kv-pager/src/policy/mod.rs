@@ -29,6 +29,7 @@
 mod decision;
 pub mod keeping;
 mod lru;
+pub mod plan;
 mod view;
 
 pub use decision::{Decision, LoadPlan, Matched, MatchedBlock, Need, Reason};
