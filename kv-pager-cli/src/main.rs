@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod compare;
 mod destination;
 mod failure;
 mod interrupt;
 mod output;
 mod replay;
+mod report;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Replay(arguments) => replay::replay(arguments),
+        Command::Compare(arguments) => compare::compare(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

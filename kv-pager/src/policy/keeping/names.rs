@@ -71,8 +71,8 @@ impl Names {
                 break;
             }
             // N2: it may move up to the hole unless it belongs behind it.
-            let home = self.home(place.name);
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
+            let origin = self.home(place.name);
+            if (next.wrapping_sub(origin) & mask) >= (next.wrapping_sub(hole) & mask) {
                 self.places[hole] = place;
                 hole = next;
             }

@@ -83,7 +83,8 @@ impl Queues {
         } else {
             self.nodes[up as usize].right = entry;
         }
-        while let up @ 0..NONE = self.nodes[entry as usize].up {
+        while self.nodes[entry as usize].up != NONE {
+            let up = self.nodes[entry as usize].up;
             if priority(up) >= priority(entry) {
                 break;
             }

@@ -55,6 +55,10 @@ impl Category {
         Self(index)
     }
 
+    pub(super) fn number(self) -> u16 {
+        self.0
+    }
+
     pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }

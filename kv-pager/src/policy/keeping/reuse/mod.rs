@@ -24,7 +24,8 @@ use statistics::{Outlook, Statistics};
 use tournament::{Key, Tournament};
 
 /// Queues: each category, without and with a copy farther away.
-const QUEUES: u16 = 2 * Category::COUNT as u16;
+const QUEUES: u16 = 480;
+const _: () = assert!(QUEUES as usize == 2 * Category::COUNT);
 
 /// Insertions after which values are worked out anew, at least: keeps that under 40 ns an insertion.
 const REFRESH_MIN: u64 = 128;
@@ -61,7 +62,7 @@ impl State {
 
     /// The queue in which it stands when it is offered.
     fn queue(&self) -> u16 {
-        2 * self.past.category.index() as u16 + u16::from(self.is_backed)
+        2 * self.past.category.number() + u16::from(self.is_backed)
     }
 }
 

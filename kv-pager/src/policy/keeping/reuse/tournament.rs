@@ -39,7 +39,7 @@ impl Tournament {
     pub(super) fn set(&mut self, place: u16, key: Key) {
         self.keys[usize::from(place)] = key;
         let leaves = self.winners.len();
-        let mut inner = (usize::from(place) + leaves) / 2;
+        let mut inner = usize::midpoint(usize::from(place), leaves);
         while inner > 0 {
             let below = |child: usize| {
                 if child < leaves { self.winners[child] } else { u16::try_from(child - leaves).unwrap_or(0) }

@@ -72,6 +72,9 @@ impl Belady {
     }
 
     /// Serves the whole stream with a tier of `capacity` blocks. O(n log n).
+    ///
+    /// # Panics
+    /// Never: each resident block has a claim to be evicted.
     pub fn serve(&self, capacity: u32) -> Tally {
         let mut tally = Tally::default();
         // By number: the next use of a resident block.

@@ -192,6 +192,9 @@ impl Shadow {
     }
 
     /// Asserts what must be true of it; O(n), for tests.
+    ///
+    /// # Panics
+    /// If it is not.
     pub fn check(&self) {
         self.keeping.check();
         self.tree.check();
