@@ -7,19 +7,13 @@ use crate::report::{Axis, Figure, Line, Lines, Page, Rows, Section};
 /// Hit rates by capacity, the gain over the least recently used, and all numbers.
 pub(super) fn page(results: &Results) -> Page {
     let Results { trace, requests, total_blocks, unique_blocks, .. } = results;
-    let mut sections = vec![chart(
-        results,
-        "Prefix hit rate",
-        "Blocks in the leading resident run at a request's arrival, per block asked for.",
-        |arm| arm.prefix_hit_rate,
-    )];
+    let prefix = "Blocks in the leading resident run at a request's arrival, per block asked for.";
+    let resident = "Blocks that were resident, in the leading run or not, per block asked for.";
+    let mut sections = vec![
+        chart(results, "Prefix hit rate", prefix, |arm| arm.prefix_hit_rate),
+        chart(results, "Resident hit rate", resident, |arm| arm.resident_hit_rate),
+    ];
     sections.extend(gain(results));
-    sections.push(chart(
-        results,
-        "Resident hit rate",
-        "Blocks that were resident, in the leading run or not, per block asked for.",
-        |arm| arm.resident_hit_rate,
-    ));
     sections.push(rows(results));
     Page {
         title: "kv-pager compare".to_owned(),

@@ -25,8 +25,8 @@ pub(crate) use points::Points;
 /// Size of a drawing, in its own units: scaled to the width of the screen, where its text must stay readable.
 const DRAWING: (u32, u32) = (520, 330);
 
-/// Height of a text, in the drawing's units.
-const TEXT: u32 = 13;
+/// Height of a text with what is above and below it, in the drawing's units.
+const TEXT: u32 = 17;
 
 #[cfg(test)]
 mod tests;
