@@ -43,6 +43,7 @@ fn belady(stream: &Trace) -> Belady {
 }
 
 /// The conversation trace, or nothing and a word about it.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn conversation() -> Option<Trace> {
     let trace = locate().map(|path| Trace::read(&path).expect("the trace can be read"));
     let trace = trace.filter(|trace| (trace.requests().len(), trace.references()) == CONVERSATION);

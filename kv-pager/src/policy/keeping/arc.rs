@@ -100,8 +100,8 @@ impl Arc {
 }
 
 impl Keeping for Arc {
-    fn arm(&self) -> Arm {
-        Arm::Arc
+    fn name(&self) -> &'static str {
+        Arm::Arc.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -28,8 +28,8 @@ impl CostAware {
 }
 
 impl Keeping for CostAware {
-    fn arm(&self) -> Arm {
-        Arm::CostAware
+    fn name(&self) -> &'static str {
+        Arm::CostAware.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -36,8 +36,8 @@ impl Lru {
 }
 
 impl Keeping for Lru {
-    fn arm(&self) -> Arm {
-        Arm::Lru
+    fn name(&self) -> &'static str {
+        Arm::Lru.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -10,6 +10,59 @@
 //! Time is counted in blocks inserted. So an arm needs no clock, ages stand still while nothing competes for the tier, and
 //! the time for which a block can be kept is simply the capacity.
 //!
+//! An order of one's own takes part like any other:
+//!
+//! ```
+//! use kv_pager::policy::keeping::shadow::{Footprint, Named, Shadow};
+//! use kv_pager::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Visit};
+//! use std::collections::BTreeSet;
+//!
+//! /// Evicts by the number of the entry. (A real one allocates nothing in steady state.)
+//! #[derive(Debug, Default)]
+//! struct ByNumber {
+//!     known: BTreeSet<EntryId>,
+//!     offered: BTreeSet<EntryId>,
+//! }
+//!
+//! impl Keeping for ByNumber {
+//!     fn name(&self) -> &'static str {
+//!         "by-number"
+//!     }
+//!     fn visit(&mut self, visit: &Visit<'_>) {
+//!         self.known.extend(visit.touches.iter().map(|touch| touch.entry));
+//!     }
+//!     fn offer(&mut self, entries: &[EntryId]) {
+//!         self.offered.extend(entries);
+//!     }
+//!     fn withhold(&mut self, entries: &[EntryId]) {
+//!         self.offered.retain(|entry| !entries.contains(entry));
+//!     }
+//!     fn victim(&mut self) -> Option<EntryId> {
+//!         self.offered.first().copied()
+//!     }
+//!     fn depart(&mut self, entry: EntryId, _departure: Departure) {
+//!         assert!(self.known.remove(&entry));
+//!         self.offered.remove(&entry);
+//!     }
+//!     fn len(&self) -> usize {
+//!         self.known.len()
+//!     }
+//!     fn check(&self) {
+//!         assert!(self.offered.is_subset(&self.known));
+//!     }
+//! }
+//!
+//! let bounds = Bounds { capacity: 2, request_blocks: 4, tokens_per_block: 16 };
+//! let mut own = Shadow::with_keeping(Box::new(ByNumber::default()), &bounds);
+//! let mut lru = Shadow::new(Arm::Lru, &bounds);
+//! for name in [1, 2, 3, 1, 2, 3] {
+//!     let request = Footprint { length: 1, blocks: &[Named { name, depth: 0 }] };
+//!     own.request(&request);
+//!     lru.request(&request);
+//! }
+//! assert!(own.tally().prefix > lru.tally().prefix, "a round of three in two places");
+//! ```
+//!
 //! | module | holds |
 //! |---|---|
 //! | `lru`, `slru`, `arc`, `s3fifo`, `cost_aware` | the arms |
@@ -121,8 +174,8 @@ pub enum Departure {
 /// **K5** the victim stays known and offered until it departs or is withheld: asking moves nothing in the tier.
 /// Checked for every arm by the tests beside it.
 pub trait Keeping: Debug + Send {
-    /// Which arm it is.
-    fn arm(&self) -> Arm;
+    /// Its name on the command line and in reports.
+    fn name(&self) -> &'static str;
 
     /// Takes in a request: hits and insertions, in one go. O(blocks).
     fn visit(&mut self, visit: &Visit<'_>);

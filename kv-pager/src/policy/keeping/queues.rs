@@ -236,7 +236,9 @@ mod tests {
             for (entry, queue, stamp) in steps {
                 // Stamps of a queue differ.
                 let stamp = stamp * 30 + u64::from(entry);
-                model.iter_mut().for_each(|set| set.retain(|&(_, other)| other != entry));
+                for set in &mut model {
+                    set.retain(|&(_, other)| other != entry);
+                }
                 if stamp.is_multiple_of(3) {
                     queues.remove(EntryId::new(entry));
                 } else {

@@ -73,8 +73,8 @@ impl S3Fifo {
 }
 
 impl Keeping for S3Fifo {
-    fn arm(&self) -> Arm {
-        Arm::S3Fifo
+    fn name(&self) -> &'static str {
+        Arm::S3Fifo.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -72,8 +72,8 @@ impl Slru {
 }
 
 impl Keeping for Slru {
-    fn arm(&self) -> Arm {
-        Arm::Slru
+    fn name(&self) -> &'static str {
+        Arm::Slru.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -247,8 +247,8 @@ fn ghost_capacity(capacity: u32) -> usize {
 }
 
 impl Keeping for Reuse {
-    fn arm(&self) -> Arm {
-        Arm::CostAware
+    fn name(&self) -> &'static str {
+        Arm::CostAware.name()
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {

@@ -8,14 +8,16 @@
 //! - **SH3** no block is resident without its parent.
 //!
 //! A shadow costs some hundred bytes a block and no I/O, so a pager can run others beside itself: another arm, twice the
-//! memory, or, over a [`Sample`] of the names, a tier of any size.
+//! memory, or, over a [`Sample`] of the names, a tier of any size ([`WhatIfs`]).
 
 mod belady;
 mod sample;
 mod tree;
+mod what_if;
 
 pub use belady::Belady;
 pub use sample::Sample;
+pub use what_if::{Question, WhatIfs};
 
 use super::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
 use tree::Tree;
@@ -129,9 +131,9 @@ impl Shadow {
         self.tally
     }
 
-    /// Which arm keeps it.
-    pub fn arm(&self) -> Arm {
-        self.keeping.arm()
+    /// The name of the order that keeps it.
+    pub fn name(&self) -> &'static str {
+        self.keeping.name()
     }
 
     /// How many blocks it holds.
