@@ -1,10 +1,11 @@
 //! What the keeping policies must hit: on a recorded conversation trace, where there is one, and on made-up streams.
 
 use kv_pager::policy::keeping::shadow::{Belady, Footprint, Named, Shadow};
-use kv_pager::policy::keeping::{Arm, Bounds};
+use kv_pager::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
 use kv_pager_testkit::scenario::Scenario;
 use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace, locate};
 use kv_pager_testkit::workload::Workload;
+use std::collections::HashMap;
 
 /// The conversation trace has this many requests and blocks; figures hold for it alone.
 const CONVERSATION: (usize, u64) = (12_031, 288_500);
@@ -85,6 +86,49 @@ fn lru_slru_and_the_bound_are_those_of_the_independent_simulator() {
         assert!(near(rates[1], slru), "slru {:.4} at {capacity}, not {slru}", rates[1]);
         let rate = belady.serve(capacity).prefix_hit_rate();
         assert!(near(rate, bound), "belady {rate:.4} at {capacity}, not {bound}");
+    }
+}
+
+/// The prefix hit rate of an arm that may evict any entry, parents before their children too.
+fn hit_rate_without_leaf_rule(stream: &Trace, arm: Arm, capacity: u32) -> f64 {
+    let request_blocks = footprints(stream).map(|blocks| length(&blocks)).max().unwrap_or(1);
+    let bounds = Bounds { capacity, request_blocks, tokens_per_block: TOKENS_PER_ID };
+    let mut keeping: Box<dyn Keeping> = arm.build(&bounds);
+    let mut entries: HashMap<u64, EntryId> = HashMap::new();
+    let mut names = vec![0; bounds.entries() as usize];
+    let mut free: Vec<EntryId> = (0..bounds.entries()).map(EntryId::new).collect();
+    let (mut hits, mut references) = (0_u32, 0_u32);
+    for blocks in footprints(stream) {
+        references += length(&blocks);
+        hits +=
+            length(&blocks[..blocks.iter().take_while(|block| entries.contains_key(&block.name)).count()]);
+        let touch = |&Named { name, depth }: &Named| {
+            let entry =
+                *entries.entry(name).or_insert_with(|| free.pop().expect("there is room for a request"));
+            names[entry.index()] = name;
+            Touch { entry, name, depth }
+        };
+        let touches: Vec<Touch> = blocks.iter().map(touch).collect();
+        keeping.visit(&Visit { length: length(&blocks), touches: &touches });
+        touches.iter().for_each(|touch| keeping.offer(&[touch.entry]));
+        while keeping.len() > capacity as usize {
+            let victim = keeping.victim().expect("everything is offered");
+            keeping.depart(victim, Departure::Evicted);
+            entries.remove(&names[victim.index()]);
+            free.push(victim);
+        }
+    }
+    f64::from(hits) / f64::from(references)
+}
+
+#[test]
+fn without_the_leaf_rule_s3fifo_is_that_of_the_independent_simulator() {
+    let Some(trace) = conversation() else { return };
+    for (capacity, expected) in
+        [(913, 0.055), (1_827, 0.075), (3_655, 0.107), (9_139, 0.187), (18_279, 0.245), (36_558, 0.328)]
+    {
+        let rate = hit_rate_without_leaf_rule(&trace, Arm::S3Fifo, capacity);
+        assert!((rate - expected).abs() < 0.001, "{rate:.4} at {capacity}, not {expected}");
     }
 }
 
