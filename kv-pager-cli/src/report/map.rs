@@ -43,7 +43,7 @@ impl Map {
             .margin_right(18)
             .x_label_area_size(3 * TEXT)
             .y_label_area_size(5 * TEXT)
-            .build_cartesian_2d((0..columns).into_segmented(), (0..rows).into_segmented())?;
+            .build_cartesian_2d((0..columns - 1).into_segmented(), (0..rows - 1).into_segmented())?;
         let label = |steps: &[f64], value: &SegmentValue<usize>| match value {
             SegmentValue::CenterOf(step) => steps.get(*step).map(|&value| short(value)).unwrap_or_default(),
             SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
@@ -65,7 +65,7 @@ impl Map {
                 let Some(winner) = *winner else { continue };
                 let corners = [
                     (SegmentValue::Exact(column), SegmentValue::Exact(row)),
-                    (SegmentValue::Exact(column + 1), SegmentValue::Exact(row + 1)),
+                    (end_of(column, columns), end_of(row, rows)),
                 ];
                 let mut cell = Rectangle::new(corners, series(winner).filled());
                 cell.set_margin(1, 1, 1, 1);
@@ -74,4 +74,9 @@ impl Map {
         }
         Ok(())
     }
+}
+
+/// Where a step ends: where the next begins, or at the end of the axis.
+fn end_of(step: usize, steps: usize) -> SegmentValue<usize> {
+    if step + 1 < steps { SegmentValue::Exact(step + 1) } else { SegmentValue::Last }
 }
