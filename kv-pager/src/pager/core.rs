@@ -50,6 +50,7 @@ pub(super) struct Core {
     /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
     pub(super) parked: Parked,
     /// Closed: their memory is used again.
+    #[expect(clippy::vec_box, reason = "handles own their boxes: none is moved out and in")]
     spare: Vec<Box<SequenceState>>,
     open_sequences: u32,
     /// How many states were ever made: their places.
