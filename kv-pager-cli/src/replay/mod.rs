@@ -8,6 +8,7 @@
 //! and because their outputs must be the same, bit for bit.
 
 mod cached;
+mod figures;
 mod outcome;
 mod pass;
 mod queue;
@@ -50,6 +51,7 @@ const SAMPLE_MAX: usize = 256;
 pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
+    let page = arguments.report.as_deref().map(Destination::new).transpose()?;
     let settings = Settings::new(arguments)?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let setup = Setup::new(arguments, &settings, &clock)?;
@@ -67,6 +69,10 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     ))?;
     if let Some(destination) = destination {
         destination.write(&results)?;
+    }
+    if let Some(page) = page {
+        let figures = figures::figures(&results, &settings.stream_name);
+        page.write_text(&figures.to_page().to_html())?;
     }
     check(&settings, &results)
 }
