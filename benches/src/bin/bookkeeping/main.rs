@@ -6,13 +6,19 @@
 mod ours;
 
 fn main() {
-    for batch in [1_u32, 64] {
-        println!("cycle batch {batch}: {:.1} ns", ours::cycle(1 << 14, batch, false));
-        println!("cycle_evict batch {batch}: {:.1} ns", ours::cycle(1 << 14, batch, true));
-    }
-    println!("cycle_evict_1m: {:.1} ns", ours::cycle(1 << 20, 64, true));
-    println!("match_held: {:.1} ns", ours::matched(true));
-    println!("match_unheld: {:.1} ns", ours::matched(false));
-    println!("serve: {:.1} ns", ours::serve());
-    println!("hash: {:.1} ns", ours::hash());
+    let only = std::env::args().nth(1);
+    let run = |name: &str, f: &dyn Fn() -> f64| {
+        if only.as_deref().is_none_or(|only| only == name) {
+            println!("{name}: {:.1} ns", f());
+        }
+    };
+    run("cycle_1", &|| ours::cycle(1 << 14, 1, false));
+    run("cycle_64", &|| ours::cycle(1 << 14, 64, false));
+    run("cycle_evict_1", &|| ours::cycle(1 << 14, 1, true));
+    run("cycle_evict_64", &|| ours::cycle(1 << 14, 64, true));
+    run("cycle_evict_1m", &|| ours::cycle(1 << 20, 64, true));
+    run("match_held", &|| ours::matched(true));
+    run("match_unheld", &|| ours::matched(false));
+    run("serve", &ours::serve);
+    run("hash", &ours::hash);
 }
