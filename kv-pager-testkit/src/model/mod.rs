@@ -6,7 +6,7 @@ mod operation;
 
 pub use operation::{Operation, decode, operation};
 
-
+use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
@@ -19,7 +19,6 @@ use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
-use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

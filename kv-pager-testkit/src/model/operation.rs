@@ -62,7 +62,6 @@ pub fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-
 /// Reads operations off a fuzzer's bytes, until there are none left.
 pub fn decode(bytes: &[u8]) -> Vec<Operation> {
     let mut bytes = bytes.iter().copied();
@@ -82,8 +81,14 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
             let letters = (0..letters % 8).map(|bit| (letters >> bit & 1) as u32).collect();
             Operation::Open { letters, tail: tail % 4, salt: (salt % 2) as u64 }
         }
-        3..9 => Operation::Step { sequence: number()?, tokens_max: number()? % 20 + 1, part: number()? % 20 + 1 },
-        9..11 => Operation::Append { sequence: number()?, letter: (number()? % 2) as u32, count: number()? % 6 + 1 },
+        3..9 => {
+            Operation::Step { sequence: number()?, tokens_max: number()? % 20 + 1, part: number()? % 20 + 1 }
+        }
+        9..11 => Operation::Append {
+            sequence: number()?,
+            letter: (number()? % 2) as u32,
+            count: number()? % 6 + 1,
+        },
         11 => Operation::Fork { sequence: number()? },
         12 => Operation::Truncate { sequence: number()?, tokens: number()? % 32 },
         13..15 => Operation::Close { sequence: number()? },

@@ -57,6 +57,8 @@ pub(super) struct Core {
     places: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
     pub(super) spoiled: Vec<(GroupId, SlotId)>,
+    /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
+    pub(super) changes: u64,
     /// The time of the call at hand.
     pub(super) now: Time,
     pub(super) counters: Counters,
@@ -114,6 +116,7 @@ impl Core {
             open_sequences: 0,
             places: 0,
             spoiled: Vec::new(),
+            changes: 0,
             now,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),

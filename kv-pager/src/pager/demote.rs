@@ -74,6 +74,7 @@ impl Core {
 
     fn start_copy(&mut self, way: Way, purpose: Purpose) {
         let Way { block, group, from, to, target } = way;
+        self.changes += 1;
         let source = self.index.location(block, group, from);
         let pool = self.pools.pool_mut(from, group);
         if purpose == Purpose::Demote {
