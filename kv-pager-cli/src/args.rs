@@ -20,10 +20,32 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measure what this machine's lanes and prefill cost, in less than 20 seconds.
+    Measure(MeasureArguments),
     /// Serve a request stream with a reference engine, and check every block that comes back.
     Replay(ReplayArguments),
     /// Tell what each keeping policy would hit on a request stream, by capacity.
     Compare(CompareArguments),
+}
+
+/// Options of `measure`.
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArguments {
+    /// What computes and holds the nearest tier: cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Measure files on DIR's drive, in a directory of their own that is removed at the end [default: where temporary files are].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) file_dir: Option<PathBuf>,
+
+    /// The model whose cache layout is used.
+    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
+    pub(crate) shape: String,
+
+    /// Write the profile to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Options of `replay`.
@@ -34,7 +56,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Serve the first N requests [default: all of a trace, 800 of the built-in workload].
+    /// Serve the first N requests [default: all of a trace, 1600 of the built-in workload].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) requests: Option<u32>,
 
@@ -162,6 +184,7 @@ mod tests {
             &["replay", "--shape", "unheard-of"],
             &["replay", "--policy", "none"],
             &["replay", "--virtual"],
+            &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],
             &["compare", "--capacity-blocks", "0"],
             &["sing"],

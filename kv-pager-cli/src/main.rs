@@ -9,6 +9,7 @@ mod compare;
 mod destination;
 mod failure;
 mod interrupt;
+mod measure;
 mod output;
 mod replay;
 mod report;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
+        Command::Measure(arguments) => measure::measure(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Compare(arguments) => compare::compare(arguments),
     };

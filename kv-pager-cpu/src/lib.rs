@@ -18,6 +18,6 @@ mod lane;
 pub mod memory;
 
 pub use backend::{CpuBackend, CpuSpec, FileSpec, slots_within};
-pub use file::FileTier;
+pub use file::{FileTier, inspect};
 pub use lane::LaneSpec;
 pub use memory::{HostTier, SlotBusy, SlotRead, SlotWrite};

@@ -24,3 +24,9 @@ pub mod tagged;
 pub mod throttled;
 pub mod trace;
 pub mod workload;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

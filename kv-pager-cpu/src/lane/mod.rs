@@ -3,14 +3,17 @@
 //!
 //! - **N1** a queue never holds more than [`LaneSpec::moves_queued`] moves: a batch that doesn't fit is refused whole;
 //! - **N2** a move that was taken from the queue is ended by the thread that took it, or by the lane when that thread hangs;
-//! - **N3** when a lane has been dropped, every ticket of it has ended (L3).
+//! - **N3** when a lane has been dropped, every ticket of it has ended (L3);
+//! - **N4** in a forked child, which has none of the threads, nothing is moved and nobody waits.
 //!
 //! What is copied, and what may be copied in one piece, is a [`Copier`]'s; there is one for each pair of tiers.
 
 mod crew;
+mod desk;
 mod job;
 mod memory;
 mod queue;
+mod watch;
 
 pub(crate) use memory::MemoryCopier;
 pub(crate) use queue::Queue;
@@ -18,7 +21,7 @@ pub(crate) use queue::Queue;
 use crew::Crew;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
-use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket};
+use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket, TicketWriter};
 use kv_pager::units::{Bytes, Nanos};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,23 +39,24 @@ pub struct LaneSpec {
     /// The most bytes that a thread takes at once; a single part may be larger.
     pub chunk_bytes: Bytes,
     /// How long one chunk may take. Then its moves end as [`MoveFault::TimedOut`], and another thread takes its place.
+    /// [`Nanos::MAX`] where nothing can hang.
     pub chunk_timeout: Nanos,
 }
 
 impl LaneSpec {
     /// For copies within memory: few threads, for memory is soon saturated.
     pub fn memory() -> Self {
-        Self {
-            workers: 2,
-            moves_queued: 8192,
-            chunk_bytes: Bytes::mib(1),
-            chunk_timeout: Nanos::from_millis(30_000),
-        }
+        Self { workers: 2, moves_queued: 8192, chunk_bytes: Bytes::mib(1), chunk_timeout: Nanos::MAX }
     }
 
     /// For files: a thread for each of the requests that a drive likes to have at once.
     pub fn file() -> Self {
-        Self { workers: 8, chunk_bytes: Bytes::mib(4), ..Self::memory() }
+        Self {
+            workers: 16,
+            chunk_bytes: Bytes::mib(4),
+            chunk_timeout: Nanos::from_millis(10_000),
+            ..Self::memory()
+        }
     }
 
     /// # Errors
@@ -95,6 +99,9 @@ pub(crate) trait Copier: Debug + Send + Sync {
     /// Work of its own, done when [`Queue::nudge`] was called.
     fn housekeep(&self) {}
 
+    /// The drive at one of the ends is gone: every thread hangs in it.
+    fn give_up(&self) {}
+
     /// Copies; `scratch` keeps its memory between calls. Returns how many copy calls it took.
     fn copy(&self, moves: &[Move], scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32;
 }
@@ -106,6 +113,8 @@ pub(crate) struct WorkerLane {
     queue: Arc<Queue>,
     /// Dropped with the lane: joins the threads.
     _crew: Crew,
+    /// The process that has the threads.
+    owner: u32,
 }
 
 impl WorkerLane {
@@ -121,7 +130,7 @@ impl WorkerLane {
         spec.check()?;
         let queue = Arc::new(Queue::new(spec.moves_queued));
         let crew = Crew::start(spec, &copier, &queue, clock)?;
-        Ok(Self { copier, queue, _crew: crew })
+        Ok(Self { copier, queue, _crew: crew, owner: std::process::id() })
     }
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
@@ -139,6 +148,10 @@ impl Lane for WorkerLane {
     /// # Panics
     /// If a slot does not exist.
     fn submit(&self, batch: &[Move]) -> Result<Ticket, Error> {
+        if self.owner != std::process::id() {
+            // A forked child has the queue, but nobody who works: its tickets end at once, and nothing is moved.
+            return Ok(TicketWriter::new(batch.len()).1);
+        }
         for order in batch {
             assert!(self.copier.bytes(order) > Bytes::ZERO, "{order:?} moves nothing");
         }

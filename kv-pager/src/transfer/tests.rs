@@ -40,7 +40,7 @@ fn flight(slot: usize, priority: Priority) -> Flight {
         source_fence: Fence::OVER,
         target_fence: Fence::OVER,
     };
-    Flight { part, block: BlockId::NONE, purpose: Purpose::Onboard, priority }
+    Flight { part, block: BlockId::NONE, purpose: Purpose::Onboard, priority, deadline: Time::NEVER }
 }
 
 fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
@@ -52,7 +52,7 @@ fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
 
 fn enqueue(engine: &mut TransferEngine, flights: impl IntoIterator<Item = (usize, Priority)>) {
     for (slot, priority) in flights {
-        engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority));
+        engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority), Time::START);
     }
 }
 
@@ -112,8 +112,8 @@ fn a_late_batch_is_cancelled_and_what_had_begun_is_told_twice() {
     let (_, writer) = lane.batches.lock().remove(0);
     assert!(writer.begin(0));
     assert_eq!(poll(&mut engine, 99), []);
-    let late = poll(&mut engine, 100);
-    assert_eq!(late, [(1, Outcome::Failed(MoveFault::TimedOut)), (2, Outcome::Failed(MoveFault::Cancelled))]);
+    let told = poll(&mut engine, 100);
+    assert_eq!(told, [(1, Outcome::Failed(MoveFault::TimedOut)), (2, Outcome::Failed(MoveFault::Cancelled))]);
     assert_eq!(poll(&mut engine, 1000), []);
     writer.end(0, Ok(()));
     assert_eq!(poll(&mut engine, 1001), [(1, Outcome::Over)]);
