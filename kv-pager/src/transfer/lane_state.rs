@@ -37,7 +37,7 @@ pub(super) struct LaneState {
     queues: [VecDeque<Flight>; PRIORITIES],
     batches: Vec<Batch>,
     bytes_in_flight: Bytes,
-    /// Moves in a batch: the limit, or fewer where the lane's own queue takes no more.
+    /// Moves in a batch: the limit, or fewer after the lane has refused as many with nothing under way.
     batch_moves: usize,
     slot_bytes: Vec<Bytes>,
     /// What the lane would not take, or did not in time, until it is told.
@@ -117,6 +117,7 @@ impl LaneState {
             match self.lane.submit(&self.moves) {
                 Ok(ticket) => {
                     ticket.attach(signal);
+                    self.batch_moves = (self.batch_moves * 2).min(limits.batch_moves as usize);
                     self.bytes_in_flight += bytes;
                     self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline)));
                 }

@@ -99,7 +99,9 @@ fn a_full_lane_leaves_the_queue_as_it_was() {
     engine.pump(Time::START);
     *lane.is_full.lock() = false;
     engine.pump(Time::START);
-    let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
+    let batches = lane.batches.lock();
+    let order: Vec<usize> =
+        batches.iter().flat_map(|(moves, _)| moves).map(|part| part.source.index()).collect();
     assert_eq!(order, [1, 2, 3]);
 }
 
