@@ -61,7 +61,12 @@ pub enum Error {
 
     /// A tier's memory could not be had or used.
     #[error("tier {tier}: {action}")]
-    Io { tier: TierId, action: String, #[source] source: std::io::Error },
+    Io {
+        tier: TierId,
+        action: String,
+        #[source]
+        source: std::io::Error,
+    },
 
     /// `wanted` bytes were asked for, and no more than `available` can be given.
     #[error("tier {tier}: {wanted} wanted, but only {available} can be given here; choose a smaller size")]

@@ -38,6 +38,4 @@ pub mod tier;
 pub mod transfer;
 pub mod units;
 
-
 pub use error::{Error, ErrorKind};
-

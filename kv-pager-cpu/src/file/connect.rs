@@ -105,5 +105,6 @@ fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>) -> Group {
         records: Mutex::new(vec![Record::BLANK; slots].into_boxed_slice()),
         labels: Mutex::new(Labels::new(slots, shape.bytes())),
         untold: Mutex::default(),
+        header_lock: Mutex::default(),
     }
 }

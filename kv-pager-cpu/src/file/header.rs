@@ -157,6 +157,17 @@ impl HeaderShape {
             ..labelled
         };
         header[..FIXED_BYTES].copy_from_slice(bytemuck::bytes_of(&fields));
+        self.seal(header);
+    }
+
+    /// Changes how often the block of a sound header was asked for.
+    pub(crate) fn set_uses(&self, header: &mut [u8], uses: u32) {
+        let fields: Fields = bytemuck::pod_read_unaligned(&header[..FIXED_BYTES]);
+        header[..FIXED_BYTES].copy_from_slice(bytemuck::bytes_of(&Fields { uses, ..fields }));
+        self.seal(header);
+    }
+
+    fn seal(&self, header: &mut [u8]) {
         let checksum = xxh3_64_with_seed(&header[8..], self.seed);
         header[..8].copy_from_slice(&checksum.to_ne_bytes());
     }

@@ -12,6 +12,7 @@ mod connect;
 mod drive;
 mod group;
 mod header;
+mod housekeeping;
 mod inspect;
 mod labels;
 mod open;
@@ -19,16 +20,21 @@ mod persistence;
 mod placement;
 mod probe;
 mod read;
+mod reading;
 mod records;
 mod recovery;
+mod scrub;
 mod superblock;
 mod verify;
 mod volume;
 mod write;
+mod writing;
 
 pub use drive::{Access, Drive, FileKind, FileRole, Interpose};
 pub use inspect::{Damage, Depth, HotBlock, Inspection, Making, inspect};
 pub(crate) use read::FileReader;
+pub use scrub::Scrubbed;
+pub(crate) use scrub::Scrubber;
 pub(crate) use write::FileWriter;
 
 use crate::lane::Queue;
@@ -70,6 +76,8 @@ pub struct FileSpec {
     pub access: Access,
     /// The most extra keys of a block that are kept; one with more is not found again after a restart.
     pub extra_keys_max: u32,
+    /// Payloads are read again and again at this rate, so that damage is found early; `None` for only when asked for.
+    pub scrub_bytes_per_s: Option<Bytes>,
     /// What stands between the tier and its files; for tests.
     pub interpose: Option<Arc<dyn Interpose>>,
 }
@@ -82,6 +90,7 @@ impl FileSpec {
             slots,
             access: Access::Auto,
             extra_keys_max: 8,
+            scrub_bytes_per_s: None,
             interpose: None,
         }
     }
@@ -113,6 +122,7 @@ pub struct FileTier {
     payload_bytes_written: AtomicU64,
     header_bytes_written: AtomicU64,
     void_bytes_written: AtomicU64,
+    scrub_counters: scrub::ScrubCounters,
     /// The process that opened it; a forked child has no threads, and writes nothing.
     owner: u32,
     /// Last, so that the locks go after everything else.
@@ -150,6 +160,7 @@ impl FileTier {
             payload_bytes_written: AtomicU64::new(0),
             header_bytes_written: AtomicU64::new(0),
             void_bytes_written: AtomicU64::new(0),
+            scrub_counters: scrub::ScrubCounters::default(),
             owner: std::process::id(),
             volumes: opened.volumes,
         })
