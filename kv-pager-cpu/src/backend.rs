@@ -153,7 +153,7 @@ impl CpuBackend {
             (TierId::Device, TierId::Host, Some(host), _) => memory(device, host),
             (TierId::Host, TierId::Device, Some(host), _) => memory(host, device),
             (TierId::Host, TierId::File, Some(host), Some(file)) => {
-                let copier = Arc::new(FileWriter::new(host, file)?);
+                let copier = Arc::new(FileWriter::new(host, file, &self.clock)?);
                 let lane = WorkerLane::new(&self.file_lanes, copier, &self.clock)?;
                 file.set_housekeeper(lane.queue());
                 Ok(Arc::new(lane))

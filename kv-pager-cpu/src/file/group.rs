@@ -56,6 +56,8 @@ pub(super) enum RunFault {
     Unusable,
     /// A slot's payload was found damaged before.
     Spoiled,
+    /// The budget for writes is used up.
+    Spent,
     /// The drive refused.
     Drive(io::Error),
 }
@@ -65,6 +67,7 @@ impl From<&RunFault> for MoveFault {
         match fault {
             RunFault::Busy => Self::Busy,
             RunFault::Spoiled => Self::Damaged,
+            RunFault::Spent => Self::Cancelled,
             RunFault::Unusable | RunFault::Drive(_) => Self::Io,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! The format, what a crash may leave and how it is told from damage stand in `docs/file-format.md`.
 
+mod budget;
 mod connect;
 mod drive;
 mod group;
@@ -38,6 +39,7 @@ pub(crate) use scrub::Scrubber;
 pub(crate) use write::FileWriter;
 
 use crate::lane::Queue;
+use budget::Budget;
 use group::{Group, RunFault};
 use kv_pager::Error;
 use kv_pager::ids::{Fence, GroupId, ModelFingerprint, SlotId, TierId};
@@ -78,6 +80,9 @@ pub struct FileSpec {
     pub extra_keys_max: u32,
     /// Payloads are read again and again at this rate, so that damage is found early; `None` for only when asked for.
     pub scrub_bytes_per_s: Option<Bytes>,
+    /// The most payload that is written in a day, or `None`; an hour's share may be written at once. A move beyond it ends as
+    /// [`MoveFault::Cancelled`](kv_pager::tier::MoveFault).
+    pub write_bytes_per_day: Option<Bytes>,
     /// What stands between the tier and its files; for tests.
     pub interpose: Option<Arc<dyn Interpose>>,
 }
@@ -91,6 +96,7 @@ impl FileSpec {
             access: Access::Auto,
             extra_keys_max: 8,
             scrub_bytes_per_s: None,
+            write_bytes_per_day: None,
             interpose: None,
         }
     }
@@ -116,6 +122,7 @@ pub struct FileTier {
     access: Access,
     health: Mutex<Health>,
     census: Census,
+    budget: Option<Budget>,
     recovered: Mutex<Vec<RecoveredBlock>>,
     /// Whoever carries out what `void` asks for.
     housekeeper: OnceLock<Weak<Queue>>,
@@ -155,6 +162,7 @@ impl FileTier {
             access: opened.access,
             health: Mutex::new(Health::Well),
             census,
+            budget: spec.write_bytes_per_day.map(Budget::new),
             recovered: Mutex::new(blocks),
             housekeeper: OnceLock::new(),
             payload_bytes_written: AtomicU64::new(0),
