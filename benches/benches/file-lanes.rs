@@ -83,7 +83,7 @@ impl Bench {
         order.into_iter().take(count.min(host)).enumerate().map(|(host, file)| (file, host)).collect()
     }
 
-    fn batch(&self, pairs: &[(usize, usize)], is_read: bool) -> Vec<Move> {
+    fn batch(pairs: &[(usize, usize)], is_read: bool) -> Vec<Move> {
         let order = |(file, host): &(usize, usize)| {
             let (file, host) = (SlotId::from_index(*file), SlotId::from_index(*host));
             let (source, target) = if is_read { (file, host) } else { (host, file) };
@@ -105,7 +105,7 @@ impl Bench {
         let (source, target) =
             if is_read { (TierId::File, TierId::Host) } else { (TierId::Host, TierId::File) };
         let lane = self.lane(source, target);
-        let batch = self.batch(pairs, is_read);
+        let batch = Self::batch(pairs, is_read);
         let start = self.clock.now();
         let ticket = lane.submit(&batch).expect("it fits the queue");
         wait(&ticket);
@@ -252,7 +252,7 @@ fn stall(directory: &Path, file_bytes: u64) {
         let pairs = bench.pairs(usize::MAX, seed);
         let (reads, writes) = pairs.split_at(24);
         alone.push(bench.carry(reads, true));
-        let burst = bench.lane(TierId::Host, TierId::File).submit(&bench.batch(writes, false)).expect("room");
+        let burst = bench.lane(TierId::Host, TierId::File).submit(&Bench::batch(writes, false)).expect("room");
         beside.push(bench.carry(reads, true));
         wait(&burst);
     }
