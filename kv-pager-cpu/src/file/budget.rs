@@ -7,8 +7,8 @@
 //! It starts with an hour's share, also after a restart.
 
 use kv_pager::clock::Time;
+use kv_pager::sync::Mutex;
 use kv_pager::units::Bytes;
-use parking_lot::Mutex;
 
 const DAY_NS: u128 = 24 * 3600 * 1_000_000_000;
 const HOURS: u64 = 24;

@@ -12,7 +12,7 @@ use super::volume::{fault, file};
 use crate::borrow::Borrows;
 use kv_pager::Error;
 use kv_pager::ids::GroupId;
-use parking_lot::Mutex;
+use kv_pager::sync::Mutex;
 use std::path::Path;
 
 /// How files are opened.

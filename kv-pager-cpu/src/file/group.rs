@@ -15,8 +15,8 @@ use super::placement::Placement;
 use super::records::Record;
 use crate::borrow::Borrows;
 use kv_pager::ids::{GroupId, SlotId};
+use kv_pager::sync::Mutex;
 use kv_pager::tier::{BlockLabel, MoveFault};
-use parking_lot::Mutex;
 use std::io::{self, IoSlice};
 
 /// The files of one class in one directory.

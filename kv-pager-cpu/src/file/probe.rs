@@ -6,11 +6,11 @@
 
 use super::drive::{self, Access, Drive, FileDrive};
 use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::sync::{AtomicU64, Ordering};
 use kv_pager::units::Nanos;
 use memmap2::MmapMut;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 const PIECE_BYTES: u64 = 1 << 20;

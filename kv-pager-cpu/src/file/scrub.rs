@@ -6,11 +6,11 @@
 
 use super::FileTier;
 use super::verify::{self, Buffer, Piece};
+use kv_pager::sync::{AtomicBool, AtomicU64, Ordering};
 use kv_pager::tier::{Signal, Tier};
 use kv_pager::units::{Bytes, Nanos};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// What scrubbing has done since a tier was opened.

@@ -11,10 +11,10 @@ use crate::memory::HostTier;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
 use kv_pager::ids::TierId;
+use kv_pager::sync::Ordering;
 use kv_pager::tier::{Health, LaneEnds, Move, MoveFault, Tier};
 use kv_pager::units::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Writes from host memory into a file tier.
 #[derive(Debug)]
