@@ -252,7 +252,8 @@ fn stall(directory: &Path, file_bytes: u64) {
         let pairs = bench.pairs(usize::MAX, seed);
         let (reads, writes) = pairs.split_at(24);
         alone.push(bench.carry(reads, true));
-        let burst = bench.lane(TierId::Host, TierId::File).submit(&Bench::batch(writes, false)).expect("room");
+        let burst =
+            bench.lane(TierId::Host, TierId::File).submit(&Bench::batch(writes, false)).expect("room");
         beside.push(bench.carry(reads, true));
         wait(&burst);
     }

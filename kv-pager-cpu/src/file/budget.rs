@@ -1,8 +1,8 @@
 //! A budget: how much may be written, so that a drive lasts as long as it was bought for.
 //! Uses `kv_pager::{clock, units}`. Known by: `file`.
 //!
-//! - **J1** in any span of time no more is granted than the span's share of a day's bytes, and an hour's share on top;
-//! - **J2** what is not used is saved for an hour, not longer: a quiet night doesn't pay for a burst in the morning.
+//! - **BU1** in any span of time no more is granted than the span's share of a day's bytes, and an hour's share on top;
+//! - **BU2** what is not used is saved for an hour, not longer: a quiet night doesn't pay for a burst in the morning.
 //!
 //! It starts with an hour's share, also after a restart.
 

@@ -1,8 +1,8 @@
 //! Inspecting: what the files of a tier hold, and whether it is whole.
 //! Uses `file::{connect, recovery, verify, volume}`. Known by: the command line.
 //!
-//! - **Y1** looking and verifying write nothing, and may be done while a process uses the tier;
-//! - **Y3** repairing takes the locks first, and tells what it found, not what it left.
+//! - **IN1** looking and verifying write nothing, and may be done while a process uses the tier;
+//! - **IN3** repairing takes the locks first, and tells what it found, not what it left.
 
 use super::connect::{Connection, connect};
 use super::group::Group;

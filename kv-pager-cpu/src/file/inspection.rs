@@ -1,7 +1,7 @@
 //! An inspection: what the files of a tier hold, in numbers.
 //! Uses `file::{group, recovery}`. Known by: `file::inspect`, the command line.
 //!
-//! - **Y2** a write that was cut short and a block whose parent is gone are no damage: they are counted apart.
+//! - **IN2** a write that was cut short and a block whose parent is gone are no damage: they are counted apart.
 
 use super::group::Group;
 use super::records::SlotUse;

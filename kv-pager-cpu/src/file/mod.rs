@@ -1,10 +1,10 @@
 //! Files: a tier of slots that outlive the process.
 //! Uses `borrow`, `memory`, `lane`. Known by: `backend`.
 //!
-//! - **Q1** the tier takes the bytes it was given, all of them when it is opened, and no more;
-//! - **Q2** what a read hands out is what was written, or the move fails;
-//! - **Q3** after any crash a slot holds what it said, or is free;
-//! - **Q4** no fault of a drive becomes a signal, and none but a hung call blocks a thread.
+//! - **FT1** the tier takes the bytes it was given, all of them when it is opened, and no more;
+//! - **FT2** what a read hands out is what was written, or the move fails;
+//! - **FT3** after any crash a slot holds what it said, or is free;
+//! - **FT4** no fault of a drive becomes a signal, and none but a hung call blocks a thread.
 //!
 //! The format, what a crash may leave and how it is told from damage stand in `docs/file-format.md`.
 

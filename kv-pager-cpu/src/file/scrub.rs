@@ -1,8 +1,8 @@
 //! Scrubbing: reading payloads that nobody asked for, so that damage is found while there is another copy.
 //! Uses `file::verify`. Known by: `backend`.
 //!
-//! - **P1** a scrubber reads no faster than it was told, one piece at a time, and takes no slot from anybody;
-//! - **P2** what it finds damaged is retired: the next move out of it ends as damaged, and is counted.
+//! - **SC1** a scrubber reads no faster than it was told, one piece at a time, and takes no slot from anybody;
+//! - **SC2** what it finds damaged is retired: the next move out of it ends as damaged, and is counted.
 
 use super::FileTier;
 use super::verify::{self, Buffer, Piece};

@@ -1,9 +1,9 @@
 //! Verifying: reading payloads for no one, to find damage before it is asked for.
 //! Uses `file::group`. Known by: `file::inspect`, `file::scrub`.
 //!
-//! - **K1** a slot that is written meanwhile is not judged, and nobody is kept from writing it: a slot is judged if its
+//! - **VE1** a slot that is written meanwhile is not judged, and nobody is kept from writing it: a slot is judged if its
 //!   record is after the reading what it was before, and damage only if its header on the file is too;
-//! - **K2** bytes go to a buffer of the reader's own, so that direct access is possible and no cache is filled.
+//! - **VE2** bytes go to a buffer of the reader's own, so that direct access is possible and no cache is filled.
 
 use super::drive::{self, Drive};
 use super::group::Group;
@@ -106,7 +106,7 @@ fn read(drive: &dyn Drive, into: &mut [u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Whether the header on the file still promises a payload of this checksum (K1).
+/// Whether the header on the file still promises a payload of this checksum (VE1).
 fn header_says(group: &Group, directory: usize, local: u64, checksum: u64) -> bool {
     let mut header = vec![0; group.shape.bytes()];
     let offset = local * header.len() as u64;
