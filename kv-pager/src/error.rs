@@ -39,13 +39,15 @@ pub enum Error {
     #[error("tier {tier} has no free slot yet; retry when a transfer has ended")]
     TierBusy { tier: TierId },
 
-    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open, or closed with a fence that is not over.
+    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open.
     #[error("{limit} sequences are open, as many as the limit; close one, then retry")]
     TooManySequences { limit: u32 },
 
-    /// The request has `tokens` tokens, and the pager was built for `limit` in a sequence.
-    #[error("a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens")]
-    SequenceTooLong { tokens: usize, limit: u32 },
+    /// The request has `tokens` tokens, and no more than `limit` fit: in a sequence, or in the device tier.
+    #[error(
+        "a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes"
+    )]
+    SequenceTooLong { tokens: usize, limit: usize },
 
     /// The sequence was closed, or never opened here.
     #[error("sequence {sequence:?} is not open")]

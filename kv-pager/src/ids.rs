@@ -174,6 +174,12 @@ impl SequenceId {
         self.index as usize
     }
 
+    /// The name of the place's next user.
+    #[must_use]
+    pub fn next_user(self) -> Self {
+        Self { generation: self.generation.wrapping_add(1), ..self }
+    }
+
     /// How many sequences had the place before.
     pub fn generation(self) -> u32 {
         self.generation
@@ -189,6 +195,10 @@ pub struct Salt(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[repr(transparent)]
 pub struct PrefixHash(pub u128);
+
+/// The key of all names in one cache; a file keeps it, so that names hold across restarts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HashKey(pub u128);
 
 /// What makes bytes of one model useless to another: weights, layout, dtype and epoch, hashed by the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]

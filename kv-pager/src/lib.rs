@@ -38,4 +38,7 @@ pub mod tier;
 pub mod transfer;
 pub mod units;
 
+pub use config::Config;
 pub use error::{Error, ErrorKind};
+
+pub use pager::Pager;

@@ -1,0 +1,385 @@
+//! The reference model of the pager: a set of the prefixes that were committed, and a list of what the event stream says is where.
+//!
+//! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
+
+mod operation;
+
+pub use operation::{Operation, decode, operation};
+
+use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
+use kv_pager::clock::ManualClock;
+use kv_pager::config::{Limits, Watermarks};
+use kv_pager::event::BlockEvent;
+use kv_pager::ids::{GroupId, HashKey, PrefixHash, Salt, TierId, TokenId};
+use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::pager::{Request, Sequence, Step};
+use kv_pager::policy::Lru;
+use kv_pager::pool::SlotState;
+use kv_pager::prefix::PrefixHasher;
+use kv_pager::tier::MoveFault;
+use kv_pager::units::Nanos;
+use kv_pager::{Config, ErrorKind, Pager};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+const TOKENS_PER_BLOCK: usize = 4;
+/// Machines that are ample, and machines one tier of which is smaller than a chain, or missing.
+pub const MACHINES: [MachineSpec; 6] = [
+    MachineSpec { device: 14, host: 12, file: 16, lane_limit: 64 },
+    MachineSpec { device: 14, host: 4, file: 40, lane_limit: 64 },
+    MachineSpec { device: 14, host: 14, file: 4, lane_limit: 3 },
+    MachineSpec { device: 14, host: 5, file: 8, lane_limit: 64 },
+    MachineSpec { device: 14, host: 4, file: 0, lane_limit: 64 },
+    MachineSpec { device: 14, host: 0, file: 0, lane_limit: 64 },
+];
+const DEADLINE: Nanos = Nanos::new(1_000);
+
+/// The system and its model.
+#[derive(Debug)]
+pub struct Rig {
+    model: ModelLayout,
+    machine: Machine,
+    stream: Stream,
+    clock: Arc<ManualClock>,
+    pager: Pager,
+    hasher: PrefixHasher,
+    sequences: Vec<(Sequence, Salt)>,
+    /// The model's set: names of blocks that some sequence has committed.
+    committed: HashSet<PrefixHash>,
+    /// The model's list: where the event stream says that each block is.
+    copies: HashMap<PrefixHash, HashSet<TierId>>,
+    events_seen: u64,
+    /// Whether a fault may have taken slots out of use for good.
+    has_lost_slots: bool,
+}
+
+/// How many kinds of model are tried.
+pub const KINDS: usize = 5;
+
+/// The kinds of model that are tried.
+fn model(kind: usize) -> ModelLayout {
+    let group = |attention| {
+        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
+        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
+    };
+    let window = |window_tokens, sink_tokens| group(Attention::SlidingWindow { window_tokens, sink_tokens });
+    let groups = match kind {
+        0 => vec![group(Attention::Full)],
+        1 => vec![window(6, 0), group(Attention::Full)],
+        2 => vec![group(Attention::Full), window(9, 3), group(Attention::Chunked { chunk_tokens: 10 })],
+        3 => vec![window(9, 3)],
+        _ => vec![group(Attention::Full), group(Attention::Full)],
+    };
+    ModelLayout::new(u32::try_from(TOKENS_PER_BLOCK).expect("small"), groups).expect("valid")
+}
+
+/// What stands for K and V of token `at`: it depends on all tokens up to it.
+fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ (group.index() as u64) << 60;
+    for token in &tokens[..=at] {
+        hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    }
+    Tag(hash)
+}
+
+/// Whether the token at `position` looks at the one at `earlier`: the definitions, token by token.
+fn sees(attention: Attention, position: usize, earlier: usize) -> bool {
+    match attention {
+        Attention::SlidingWindow { window_tokens, sink_tokens } => {
+            position - earlier < window_tokens as usize || earlier < sink_tokens as usize
+        }
+        Attention::Chunked { chunk_tokens } => {
+            earlier / chunk_tokens as usize == position / chunk_tokens as usize
+        }
+        _ => true,
+    }
+}
+
+impl Rig {
+    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`].
+    ///
+    /// # Panics
+    /// If there is no such machine.
+    pub fn new(kind: usize, machine: usize) -> Self {
+        let model = model(kind);
+        let machine = Machine::new(&model, MACHINES[machine]);
+        let clock = Arc::new(ManualClock::new());
+        let limits = Limits {
+            sequences: 6,
+            sequence_tokens: 48,
+            move_deadline: DEADLINE,
+            batch_moves: 4,
+            ..Limits::default()
+        };
+        let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
+        let pager =
+            Pager::new(model.clone(), config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
+                .expect("fits");
+        Self {
+            model,
+            stream: machine.stream(),
+            machine,
+            clock,
+            pager,
+            hasher: PrefixHasher::new(HashKey::default()),
+            sequences: Vec::new(),
+            committed: HashSet::new(),
+            copies: HashMap::new(),
+            events_seen: 0,
+            has_lost_slots: false,
+        }
+    }
+
+    /// Lets it happen, to whatever is there.
+    ///
+    /// # Panics
+    /// If a claim does not hold.
+    pub fn apply(&mut self, operation: &Operation) {
+        let place = |sequence: usize| sequence % self.sequences.len().max(1);
+        match operation {
+            Operation::Open { letters, tail, salt } => self.open(letters, *tail, Salt(*salt)),
+            Operation::Step { sequence, tokens_max, part } if !self.sequences.is_empty() => {
+                self.step(place(*sequence), *tokens_max, *part);
+            }
+            Operation::Append { sequence, letter, count } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                let before = self.sequences[at].0.len();
+                let tokens = vec![TokenId(*letter); *count];
+                if let Err(error) = self.sequences[at].0.append(&tokens) {
+                    assert!(matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration), "{error}");
+                    assert_eq!(self.sequences[at].0.len(), before, "a failed append adds nothing");
+                }
+            }
+            Operation::Fork { sequence } if !self.sequences.is_empty() => {
+                let (parent, salt) = &self.sequences[place(*sequence)];
+                if let Ok(child) = parent.fork() {
+                    let salt = *salt;
+                    self.sequences.push((child, salt));
+                }
+            }
+            Operation::Truncate { sequence, tokens } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                let fence = self.stream.fence();
+                self.sequences[at].0.truncate(*tokens, fence);
+            }
+            Operation::Close { sequence } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                self.read_back(at);
+                let fence = self.stream.fence();
+                self.sequences.swap_remove(at).0.close(fence);
+            }
+            Operation::Lane { lane, count } => {
+                self.lane(*lane).advance(*count, |_| Fate::Done);
+            }
+            Operation::Fault { lane, fault } => {
+                self.has_lost_slots |= *fault != MoveFault::Io;
+                self.lane(*lane).advance(1, |_| Fate::Failed(*fault));
+            }
+            Operation::Stall { lane } => {
+                self.lane(*lane).advance(1, |_| Fate::Stalled);
+            }
+            Operation::Release { lane } => self.lane(*lane).release_stalled(),
+            Operation::Compute { fences } => self.stream.advance(*fences),
+            Operation::Deadline => self.clock.advance(DEADLINE),
+            _ => {}
+        }
+        self.pager.poll();
+        self.follow_events();
+    }
+
+    fn lane(&self, lane: usize) -> &crate::tagged::TaggedLane {
+        let lanes = self.machine.lanes();
+        &lanes[lane % lanes.len()]
+    }
+
+    fn follow_events(&mut self) {
+        let mut events = Vec::new();
+        let first = self.pager.drain_events(&mut events);
+        assert_eq!(first, self.events_seen, "V1: an event was lost");
+        self.events_seen += events.len() as u64;
+        for event in events {
+            match event {
+                BlockEvent::Stored { hash, tier, .. } => {
+                    assert!(
+                        self.committed.contains(&hash),
+                        "I3: {hash:x?} was stored in {tier} before it was committed"
+                    );
+                    assert!(
+                        self.copies.entry(hash).or_default().insert(tier),
+                        "{hash:x?} was stored in {tier} twice"
+                    );
+                }
+                BlockEvent::Removed { hash, tier } => {
+                    let tiers = self.copies.get_mut(&hash);
+                    assert!(
+                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
+                        "{hash:x?} left {tier}, where it was not"
+                    );
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn names(&self, salt: Salt, tokens: &[TokenId]) -> Vec<PrefixHash> {
+        let mut parent = self.hasher.root(salt);
+        let name = |block: &[TokenId]| {
+            parent = self.hasher.block(parent, block, &[]);
+            parent
+        };
+        tokens.chunks_exact(TOKENS_PER_BLOCK).map(name).collect()
+    }
+
+    fn open(&mut self, letters: &[u32], tail: usize, salt: Salt) {
+        let mut tokens: Vec<TokenId> =
+            letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
+        tokens.extend(std::iter::repeat_n(TokenId(9), tail));
+        let names = self.names(salt, &tokens);
+        let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
+        let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
+        let expected = names[..matchable].iter().take_while(is_cached).count();
+        match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
+            Ok(sequence) => {
+                let matched = sequence.matched_tokens() / TOKENS_PER_BLOCK;
+                let is_committed = |name| self.committed.contains(name);
+                assert!(names[..matched].iter().all(is_committed), "I3: what is matched was committed");
+                if self.model.anchor().is_some() {
+                    assert!(matched <= expected, "{matched} blocks are matched, {expected} are stored");
+                }
+                if self.model.groups().len() == 1 && self.model.anchor().is_some() {
+                    assert_eq!(matched, expected, "all that is stored is matched");
+                }
+                self.sequences.push((sequence, salt));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+        }
+    }
+
+    /// Takes one step; computes all of it, or its first `part` tokens.
+    fn step(&mut self, at: usize, tokens_max: usize, part: usize) {
+        let (sequence, salt) = &mut self.sequences[at];
+        let salt = *salt;
+        let step = match sequence.next_step(tokens_max) {
+            Ok(step) => step,
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+        };
+        let Step::Compute(range) = step else { return };
+        assert!(!range.is_empty() && range.len() <= tokens_max, "a step of {range:?}");
+        let range = range.start..range.end.min(range.start + part);
+        self.read_front(at, range.start);
+        let (sequence, _) = &mut self.sequences[at];
+        let tokens = sequence.tokens().to_vec();
+        let fence = self.stream.fence();
+        for group in self.model.group_ids() {
+            let table = self.sequences[at].0.table(group).to_vec();
+            for position in range.clone() {
+                let slot = table[position / TOKENS_PER_BLOCK];
+                assert!(slot.is_some(), "{group:?} has a slot for the token {position} that is computed");
+                let tags = vec![tag(salt, group, &tokens, position)];
+                self.stream.write(group, slot, position % TOKENS_PER_BLOCK, tags);
+            }
+        }
+        // The set first: the block may be seen stored as soon as it is committed.
+        let committed = self.names(salt, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
+        self.committed.extend(committed);
+        self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
+    }
+
+    /// Compute at `end` reads the K and V of all tokens before it that each group looks at.
+    fn read_front(&mut self, at: usize, end: usize) {
+        let (sequence, salt) = &self.sequences[at];
+        for group in self.model.group_ids() {
+            let table = sequence.table(group);
+            for position in 0..end {
+                let slot = table[position / TOKENS_PER_BLOCK];
+                if !sees(self.model.group(group).attention, end, position) {
+                    continue;
+                }
+                assert!(
+                    slot.is_some(),
+                    "{group:?} of {:?} has no slot for token {position}, seen at {end}",
+                    sequence.id()
+                );
+                let expected = vec![tag(*salt, group, sequence.tokens(), position)];
+                let what = format!("token {position} of {:?}", sequence.id());
+                self.stream.read(group, slot, position % TOKENS_PER_BLOCK, expected, what);
+            }
+        }
+    }
+
+    /// If all tokens are there, compute reads them once more.
+    fn read_back(&mut self, at: usize) {
+        if let Ok(Step::Ready) = self.sequences[at].0.next_step(1) {
+            self.stream.fence();
+            self.read_front(at, self.sequences[at].0.len());
+        }
+    }
+
+    /// Asserts all invariants.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.pager.check();
+        for (sequence, _) in &self.sequences {
+            sequence.check();
+        }
+    }
+
+    /// Closes everything and lets everything end: nothing may be left (I7).
+    ///
+    /// # Panics
+    /// If something is.
+    pub fn finish(mut self) {
+        while !self.sequences.is_empty() {
+            self.read_back(0);
+            let fence = self.stream.fence();
+            self.sequences.swap_remove(0).0.close(fence);
+        }
+        for _ in 0..1000 {
+            self.stream.advance(u64::MAX / 2);
+            let moved = self.machine.advance_all();
+            self.machine.lanes().iter().for_each(|lane| lane.release_stalled());
+            self.pager.poll();
+            if moved == 0 && self.stream.is_idle() && !self.pager.is_busy() {
+                break;
+            }
+        }
+        self.follow_events();
+        self.pager.check();
+        assert!(!self.pager.is_busy(), "I7: something is under way still");
+        for (tier, group) in
+            TierId::ALL.into_iter().flat_map(|tier| self.model.group_ids().map(move |group| (tier, group)))
+        {
+            let Some(counts) = self.pager.occupancy(tier, group) else { continue };
+            for state in [SlotState::Filling, SlotState::Leaving, SlotState::Quarantined] {
+                // A move that may go on for ever keeps its slots.
+                let is_clear = counts.of(state) == 0 || self.has_lost_slots && state != SlotState::Leaving;
+                assert!(is_clear, "I7: {state:?} slots in {tier}, {group:?}: {counts:?}");
+            }
+        }
+        let told = self.model.anchor().unwrap_or(GroupId::FIRST);
+        let stored = self.copies.values().map(HashSet::len).sum::<usize>();
+        let resident = TierId::ALL.into_iter().filter_map(|tier| self.pager.occupancy(tier, told));
+        let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
+        let is_told = stored == resident as usize || self.has_lost_slots;
+        assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
+        self.check_liveness();
+    }
+
+    /// With nothing held and everything ending well, a request that fits is served in the end.
+    fn check_liveness(&self) {
+        let tokens: Vec<TokenId> = (100..140).map(TokenId).collect();
+        for _ in 0..100 {
+            match self.pager.open(&Request::new(&tokens)) {
+                Ok(_) => return,
+                Err(_) => self.machine.advance_all(),
+            };
+        }
+        assert!(
+            self.has_lost_slots,
+            "a request is never served: {:?}",
+            self.pager.open(&Request::new(&tokens)).err()
+        );
+    }
+}

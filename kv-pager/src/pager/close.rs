@@ -1,0 +1,206 @@
+//! Forking, truncating, closing.
+//! Layer 9. Known by: `pager`.
+
+use super::core::Core;
+use crate::error::Error;
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
+use crate::sequence::{EntryKind, SequenceState};
+use std::collections::VecDeque;
+
+/// How many holds and references may wait for fences, for each device slot.
+const PARKED_A_SLOT: usize = 4;
+
+/// What sequences have given up while compute may still use it, fence by fence.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    waiting: VecDeque<(Fence, Vec<Given>)>,
+    count: usize,
+    /// Kept buffers.
+    spare: Vec<Vec<Given>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Given {
+    Hold(GroupId, SlotId),
+    Reference(BlockId),
+}
+
+impl Parked {
+    fn push(&mut self, fence: Fence, given: Given) {
+        self.count += 1;
+        match self.waiting.back_mut() {
+            Some((latest, list)) if *latest == fence => list.push(given),
+            _ => {
+                let mut list = self.spare.pop().unwrap_or_default();
+                list.push(given);
+                self.waiting.push_back((fence, list));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Core {
+    /// Makes `child` share everything of `state`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] while the engine computes for it: its slots are being written. [`Error::TierBusy`] while a block of
+    /// it is being copied.
+    pub(super) fn fork(&mut self, state: &SequenceState, child: &mut SequenceState) -> Result<(), Error> {
+        if state.computing.is_some() {
+            return Err(Error::Misuse { sequence: state.id, why: "commit what was computed before forking" });
+        }
+        if self.parked_is_full() || state.entries.iter().any(|entry| entry.kind == EntryKind::Copying) {
+            return Err(Error::TierBusy { tier: TierId::Device });
+        }
+        child.copy_from(state);
+        for group in self.groups() {
+            for slot in child.tables[group.index()].iter().filter(|slot| slot.is_some()) {
+                self.device(group).hold(*slot);
+            }
+        }
+        for entry in child.entries.iter().filter(|entry| entry.block.is_some()) {
+            self.index.add_reference(entry.block);
+        }
+        Ok(())
+    }
+
+    /// Gives up all tokens from `tokens` on; the compute behind `fence` may still use their slots.
+    pub(super) fn truncate(&mut self, state: &mut SequenceState, tokens: usize, fence: Fence) {
+        state.computing = None;
+        state.fence = fence;
+        state.tokens.truncate(tokens);
+        let size = state.tokens_per_block();
+        state.hashes.truncate(tokens / size);
+        if self.has_slid_past(state, tokens) {
+            self.let_go_all(state);
+            return;
+        }
+        self.let_go_from(state, state.blocks());
+        state.cursor = state.cursor.min(tokens / size);
+        for slid in &mut state.slid {
+            *slid = (*slid).min(state.entries.len());
+        }
+        let kept = tokens % size;
+        let Some(entry) = state.entries.last_mut().filter(|_| kept > 0) else { return };
+        entry.done = entry.done.min(u16::try_from(kept).expect("less than a block"));
+        if entry.kind == EntryKind::Unnamed || entry.kind == EntryKind::Own {
+            entry.kind = EntryKind::Own;
+            let block = std::mem::replace(&mut entry.block, BlockId::NONE);
+            self.unrefer(block);
+        }
+    }
+
+    /// Whether a window has left behind what going on at `position` needs: a part that was there, and is not any more.
+    fn has_slid_past(&self, state: &SequenceState, position: usize) -> bool {
+        self.windowed_groups().any(|group| {
+            let is_gone = |at: usize| {
+                let entry = state.entries.get(at);
+                entry.is_some_and(|entry| entry.done > 0 && !state.slot(group, at).is_some())
+            };
+            // Should a copy of the last block fail, it is computed from its start.
+            let start = position - position % state.tokens_per_block();
+            [start, position].into_iter().any(|from| self.model.reach(group, from).blocks().any(is_gone))
+        })
+    }
+
+    /// Gives back all that `state` holds, once its fence is over.
+    pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
+        self.let_go_from(&mut state, 0);
+        self.return_state(state);
+        self.signal.ring();
+    }
+
+    /// Gives everything back; the next step opens the sequence again, from what is cached then.
+    pub(super) fn let_go_all(&mut self, state: &mut SequenceState) {
+        self.let_go_from(state, 0);
+        state.slid.fill(0);
+        state.cursor = 0;
+    }
+
+    /// Gives back the entries from `first` on, the leaf first.
+    fn let_go_from(&mut self, state: &mut SequenceState, first: usize) {
+        while state.entries.len() > first {
+            let entry = state.entries.pop().expect("longer than `first`");
+            for group in self.groups() {
+                let slot = state.tables[group.index()].pop().expect("Q1: as long as the entries");
+                if entry.kind == EntryKind::Copying {
+                    self.spoiled.retain(|spoiled| *spoiled != (group, slot));
+                }
+                if slot.is_some() {
+                    self.let_go_slot(group, slot, state.fence);
+                }
+            }
+            if entry.block.is_some() {
+                self.let_go(Given::Reference(entry.block), state.fence);
+            }
+        }
+    }
+
+    /// Gives back one hold of a device slot, once `fence` is over (I2).
+    pub(super) fn let_go_slot(&mut self, group: GroupId, slot: SlotId, fence: Fence) {
+        self.let_go(Given::Hold(group, slot), fence);
+    }
+
+    fn let_go(&mut self, given: Given, fence: Fence) {
+        if self.is_over(fence) {
+            self.give_back(given);
+        } else {
+            self.parked.push(fence, given);
+        }
+    }
+
+    fn give_back(&mut self, given: Given) {
+        match given {
+            Given::Hold(group, slot) => self.device(group).release(slot),
+            Given::Reference(block) => self.unrefer(block),
+        }
+    }
+
+    /// Whether so much waits for fences that no sequence should be opened before some are over (I8).
+    pub(super) fn parked_is_full(&self) -> bool {
+        let capacity: usize =
+            self.groups().map(|group| self.pools.pool(TierId::Device, group).capacity() as usize).sum();
+        self.parked.count >= PARKED_A_SLOT * capacity
+    }
+
+    /// Gives back what was let go with a fence that is over now, in the order in which it was. Asks once for each fence.
+    pub(super) fn release_parked(&mut self) {
+        let mut index = 0;
+        while index < self.parked.waiting.len() {
+            if !self.is_over(self.parked.waiting[index].0) {
+                index += 1;
+                continue;
+            }
+            let (_, mut list) = self.parked.waiting.remove(index).expect("just looked at");
+            self.parked.count -= list.len();
+            for given in list.drain(..) {
+                self.give_back(given);
+            }
+            self.parked.spare.push(list);
+            self.signal.ring();
+        }
+    }
+
+    /// A sequence relies no longer on the record of `block`, if it is one. If the last plan to compute it was given up, what was
+    /// loaded nearer than it is of no use (I6).
+    pub(super) fn unrefer(&mut self, block: BlockId) {
+        if !block.is_some() {
+            return;
+        }
+        self.index.drop_reference(block);
+        if self.sweep_detached(block) {
+            return;
+        }
+        if self.index.view(block).references == 0 && self.model.anchor().is_some() {
+            let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
+            for tier in &TierId::ALL[..nearest] {
+                self.drop_children(block, *tier);
+            }
+        }
+        self.prune(block);
+    }
+}

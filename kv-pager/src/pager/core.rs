@@ -1,0 +1,285 @@
+//! The core: the state behind the lock, and what every call does first and last.
+//! Layer 9. Uses all modules before it. Known by: `pager`.
+
+use super::build::{self, Backend, TierSet};
+use super::close::Parked;
+use super::loads::PendingLoad;
+use super::stats::Counters;
+use crate::clock::Time;
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::{BlockEvent, EventStream};
+use crate::ids::{BlockId, Fence, GroupId, SequenceId, SlotId, TierId};
+use crate::layout::ModelLayout;
+use crate::policy::{Decision, MatchedBlock, Policy};
+use crate::pool::{SlotPool, TierPools};
+use crate::prefix::PrefixIndex;
+use crate::sequence::SequenceState;
+use crate::tier::{Health, Signal};
+use crate::transfer::{Ended, TransferEngine};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A part that is to be loaded: its source is kept from eviction by a move that is counted already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Which block of the sequence.
+    pub(super) at: usize,
+    pub(super) block: BlockId,
+    pub(super) group: GroupId,
+    pub(super) from: TierId,
+}
+
+/// Everything behind the lock.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) model: ModelLayout,
+    /// By group: whether it needs every block.
+    full: [bool; ModelLayout::GROUPS_MAX],
+    pub(super) config: Config,
+    pub(super) tiers: TierSet,
+    /// By tier: whether its memory is lost. What it held can't be found any more; its slots stay as they are.
+    pub(super) lost: [bool; TierId::COUNT],
+    pub(super) pools: TierPools,
+    pub(super) index: PrefixIndex,
+    pub(super) engine: TransferEngine,
+    pub(super) policy: Box<dyn Policy>,
+    pub(super) signal: Arc<Signal>,
+    /// Loads that have their device slot and wait for a queue or a host slot.
+    pub(super) pending: VecDeque<PendingLoad>,
+    /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
+    pub(super) parked: Parked,
+    /// Closed: their memory is used again.
+    #[expect(clippy::vec_box, reason = "handles own their boxes: none is moved out and in")]
+    spare: Vec<Box<SequenceState>>,
+    open_sequences: u32,
+    /// How many states were ever made: their places.
+    places: u32,
+    /// Own slots of sequences whose copy failed, until they have seen it.
+    pub(super) spoiled: Vec<(GroupId, SlotId)>,
+    /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
+    pub(super) changes: u64,
+    /// The time of the call at hand.
+    pub(super) now: Time,
+    pub(super) counters: Counters,
+    pub(super) events: EventStream,
+    /// Buffers that are kept.
+    pub(super) ended: Vec<Ended>,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) matched: Vec<MatchedBlock>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) slots: Vec<SlotId>,
+    pub(super) victims: Vec<BlockId>,
+    pub(super) missing: Vec<BlockId>,
+}
+
+impl Core {
+    pub(super) fn new(
+        model: ModelLayout,
+        config: Config,
+        backend: Backend,
+        policy: Box<dyn Policy>,
+        signal: Arc<Signal>,
+        now: Time,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let tiers = build::tier_set(&model, &config, &backend)?;
+        let capacities = build::capacities(&tiers);
+        // A record lives by a slot, or by a reference to a block without one, which has a device slot set aside for it.
+        let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
+        let set_aside: u64 = capacities[TierId::Device.index()].iter().map(|slots| u64::from(*slots)).sum();
+        let blocks = usize::try_from(slots + set_aside)
+            .ok()
+            .filter(|blocks| *blocks < u32::MAX as usize)
+            .ok_or_else(|| Error::Configuration {
+                setting: "Backend::tiers",
+                why: format!(
+                    "{slots} slots in all tiers are more than there are names for; use larger blocks"
+                ),
+            })?;
+        let mut full = [false; ModelLayout::GROUPS_MAX];
+        model.group_ids().for_each(|group| full[group.index()] = model.is_full(group));
+        let move_bytes = build::move_bytes(&model);
+        let mut core = Self {
+            index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
+            pools: TierPools::new(capacities),
+            engine: TransferEngine::new(backend.lanes, &move_bytes, &config.limits, Arc::clone(&signal)),
+            model,
+            full,
+            tiers,
+            lost: [false; TierId::COUNT],
+            policy,
+            signal,
+            pending: VecDeque::new(),
+            parked: Parked::default(),
+            spare: Vec::new(),
+            open_sequences: 0,
+            places: 0,
+            spoiled: Vec::new(),
+            changes: 0,
+            now,
+            counters: Counters::default(),
+            events: EventStream::new(config.limits.events as usize),
+            ended: Vec::new(),
+            decisions: Vec::new(),
+            matched: Vec::new(),
+            claims: Vec::new(),
+            slots: Vec::new(),
+            victims: Vec::new(),
+            missing: Vec::new(),
+            config,
+        };
+        core.recover(now);
+        Ok(core)
+    }
+
+    /// Notes which tiers are lost.
+    fn look_after(&mut self) {
+        for tier in TierId::ALL {
+            let health = self.tiers[tier.index()].as_ref().map(|tier| tier.health());
+            if matches!(health, Some(Health::Lost { .. })) {
+                self.lost[tier.index()] = true;
+            }
+        }
+    }
+
+    /// The error that says why nothing can be opened, if the device is lost.
+    pub(super) fn device_lost(&self) -> Option<Error> {
+        match self.tiers[TierId::Device.index()].as_ref().map(|tier| tier.health()) {
+            Some(Health::Lost { why }) => Some(Error::DeviceLost { tier: TierId::Device, why }),
+            _ => None,
+        }
+    }
+
+    /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
+    pub(super) fn housekeep(&mut self, now: Time) {
+        self.now = now;
+        self.look_after();
+        self.take_in(now);
+        self.release_parked();
+        self.balance(now);
+        self.issue_loads(now);
+        self.engine.pump(now);
+    }
+
+    /// Whether anything is under way that may free a slot or end a wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.engine.is_busy() || !self.pending.is_empty() || !self.parked.is_empty()
+    }
+
+    /// Whether something is given back only once a fence is over.
+    pub(super) fn waits_for_fence(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        self.engine.next_deadline()
+    }
+
+    /// From which tiers blocks can be copied farther.
+    pub(super) fn demotable(&self) -> [bool; TierId::COUNT] {
+        TierId::ALL.map(|tier| {
+            let below = tier.farther().and_then(|below| self.tiers[below.index()].as_ref());
+            below.is_some_and(|below| below.health() == Health::Well)
+        })
+    }
+
+    /// Whether the compute behind `fence` is over.
+    pub(super) fn is_over(&self, fence: Fence) -> bool {
+        fence == Fence::OVER
+            || self.tiers[TierId::Device.index()].as_ref().is_some_and(|device| device.is_fence_over(fence))
+    }
+
+    /// The slot of `block`'s part in `tier`, if it is whole there.
+    pub(super) fn whole(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<SlotId> {
+        if !self.pools.has(tier) || self.lost[tier.index()] {
+            return None;
+        }
+        let slot = self.index.location(block, group, tier);
+        self.pools.is_whole(tier, group, slot, block).then_some(slot)
+    }
+
+    /// Whether `block` has a whole part in a tier farther than `tier`.
+    pub(super) fn has_farther(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, group, *below).is_some())
+    }
+
+    /// Whether nobody uses `slot`: no sequence, no move.
+    pub(super) fn is_unused(&self, group: GroupId, tier: TierId, slot: SlotId) -> bool {
+        let pool = self.pools.pool(tier, group);
+        pool.holds(slot) == 0 && !pool.is_moving(slot)
+    }
+
+    /// The pool of `group` in the device tier.
+    pub(super) fn device(&mut self, group: GroupId) -> &mut SlotPool {
+        self.pools.pool_mut(TierId::Device, group)
+    }
+
+    /// The names of the groups.
+    pub(super) fn groups(&self) -> impl ExactSizeIterator<Item = GroupId> + Clone + use<> {
+        self.model.group_ids()
+    }
+
+    /// Those that need every block.
+    pub(super) fn full_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let full = self.full;
+        self.groups().filter(move |group| full[group.index()])
+    }
+
+    /// Those that look through a window.
+    pub(super) fn windowed_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let full = self.full;
+        self.groups().filter(move |group| !full[group.index()])
+    }
+
+    /// Memory for a sequence, with its name.
+    pub(super) fn lease_state(&mut self) -> Result<Box<SequenceState>, Error> {
+        let limit = self.config.limits.sequences;
+        if self.open_sequences >= limit {
+            return Err(Error::TooManySequences { limit });
+        }
+        self.open_sequences += 1;
+        let places = self.places;
+        let mut state = self.spare.pop().unwrap_or_else(|| {
+            let limits = &self.config.limits;
+            let tokens_per_block = self.model.tokens_per_block();
+            self.places += 1;
+            let mut state =
+                SequenceState::new(tokens_per_block, self.model.groups().len(), limits.sequence_tokens);
+            state.id = SequenceId::new(places, 0);
+            Box::new(state)
+        });
+        state.id = state.id.next_user();
+        Ok(state)
+    }
+
+    /// Gives the memory back.
+    pub(super) fn return_state(&mut self, mut state: Box<SequenceState>) {
+        state.clear();
+        self.spare.push(state);
+        self.open_sequences -= 1;
+    }
+
+    /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so.
+    pub(super) fn announce_stored(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        if group != self.told_group() {
+            return;
+        }
+        let view = self.index.view(block);
+        let parent = view.parent.is_some().then(|| self.index.view(view.parent).hash);
+        self.events.push(BlockEvent::Stored { hash: view.hash, parent, tier });
+    }
+
+    /// Tells that a block is gone from `tier`.
+    pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        if group == self.told_group() {
+            let hash = self.index.view(block).hash;
+            self.events.push(BlockEvent::Removed { hash, tier });
+        }
+    }
+
+    /// The group whose parts the event stream tells of.
+    fn told_group(&self) -> GroupId {
+        self.model.anchor().unwrap_or(GroupId::FIRST)
+    }
+}

@@ -1,0 +1,177 @@
+//! Demotion: copying victims to the next tier, so that their slots become free.
+//! Layer 9. Known by: `pager`.
+//!
+//! Victims go down together, root to leaf, at ascending slots, so that what was computed together is copied in one piece. Into
+//! the file a block goes only with its ancestors (I6).
+
+use super::core::Core;
+use super::loads::Way;
+use crate::clock::Time;
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::tier::BlockLabel;
+use crate::transfer::{Priority, Purpose};
+
+/// Whether a victim's ancestors can come along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All are there, or can be copied from where the victim is.
+    Whole,
+    /// One is on its way; try again later.
+    Later,
+    /// One can't be copied from there; the nearest to the root of those that are only on the device.
+    Missing(BlockId),
+    /// The chain is longer than the tier.
+    Never,
+}
+
+impl Core {
+    /// Copies `victims`, coldest first, to the next tier, as many as it has room for.
+    pub(super) fn demote(&mut self, group: GroupId, from: TierId, victims: &mut Vec<BlockId>, now: Time) {
+        let Some(to) = from.farther().filter(|to| self.pools.has(*to)) else { return };
+        victims.retain(|block| {
+            self.idle_slot(*block, group, from).is_some() && !self.index.location(*block, group, to).is_some()
+        });
+        victims.truncate(self.engine.room(from, to));
+        let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
+        let free = match self.ensure_free(to, group, wanted, now) {
+            Ok(()) => wanted,
+            Err(_busy) => self.free_slots(to, group).min(wanted),
+        };
+        victims.truncate(free as usize);
+        // Making room may have taken some of them.
+        victims.retain(|block| self.idle_slot(*block, group, from).is_some());
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        let count = u32::try_from(victims.len()).expect("bounded by the room of a queue");
+        let count = count.min(self.free_slots(to, group));
+        let is_taken = self.pools.pool_mut(to, group).take(count, |slot| slots.push(slot));
+        assert!(is_taken, "{count} slots of tier {to} were free, and could not be taken");
+        // Popped from the end: ascending.
+        slots.reverse();
+        for victim in victims.iter().rev() {
+            if slots.is_empty() {
+                break;
+            }
+            // It may have gone ahead of a descendant.
+            if self.index.location(*victim, group, to).is_some() {
+                continue;
+            }
+            if to == TierId::File
+                && self.model.is_full(group)
+                && !self.send_ancestors(group, *victim, &mut slots, now)
+            {
+                continue;
+            }
+            if let Some(target) = slots.pop() {
+                self.start_copy(Way { block: *victim, group, from, to, target }, Purpose::Demote);
+            }
+        }
+        for unused in slots.drain(..) {
+            self.pools.pool_mut(to, group).free(unused);
+        }
+        self.slots = slots;
+    }
+
+    fn start_copy(&mut self, way: Way, purpose: Purpose) {
+        let Way { block, group, from, to, target } = way;
+        self.changes += 1;
+        let source = self.index.location(block, group, from);
+        let pool = self.pools.pool_mut(from, group);
+        if purpose == Purpose::Demote {
+            pool.leave(source);
+        }
+        pool.begin_move(source);
+        let pool = self.pools.pool_mut(to, group);
+        pool.reserve(target, block);
+        pool.begin_move(target);
+        self.index.set_location(block, group, to, target);
+        self.label(block, group, to, target);
+        self.enqueue(way, purpose, Priority::Offload);
+    }
+
+    /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go; the
+    /// next call goes on from there. Returns whether all are there or on their way. A victim whose ancestors can't come along is
+    /// dropped.
+    fn send_ancestors(
+        &mut self,
+        group: GroupId,
+        victim: BlockId,
+        slots: &mut Vec<SlotId>,
+        now: Time,
+    ) -> bool {
+        let mut missing = std::mem::take(&mut self.missing);
+        let reach = self.missing_ancestors(group, victim, &mut missing);
+        if reach == Reach::Whole {
+            for ancestor in missing.iter().rev() {
+                let Some(target) = slots.pop() else { break };
+                let way = Way { block: *ancestor, group, from: TierId::Host, to: TierId::File, target };
+                self.start_copy(way, Purpose::Replicate);
+            }
+        }
+        self.missing = missing;
+        match reach {
+            Reach::Whole => !slots.is_empty(),
+            Reach::Later => false,
+            Reach::Missing(ancestor) if self.bring_down(group, ancestor, now) => false,
+            Reach::Missing(_) | Reach::Never => {
+                self.drop_copy(victim, group, TierId::Host);
+                false
+            }
+        }
+    }
+
+    /// Copies a block that only the device has to the host, so that it can go on from there. False if that can't be now.
+    fn bring_down(&mut self, group: GroupId, block: BlockId, now: Time) -> bool {
+        let is_movable = self.whole(block, group, TierId::Device).is_some()
+            && !self.index.location(block, group, TierId::Host).is_some()
+            && self.engine.room(TierId::Device, TierId::Host) > 0
+            && self.free_slots(TierId::Host, group) > 0;
+        if is_movable {
+            let mut target = SlotId::NONE;
+            self.pools.pool_mut(TierId::Host, group).take(1, |slot| target = slot);
+            let way = Way { block, group, from: TierId::Device, to: TierId::Host, target };
+            self.start_copy(way, Purpose::Replicate);
+            self.engine.pump(now);
+        }
+        is_movable
+    }
+
+    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there.
+    fn missing_ancestors(&self, group: GroupId, block: BlockId, missing: &mut Vec<BlockId>) -> Reach {
+        missing.clear();
+        // A chain longer than the tier would push out its own front for ever.
+        if self.index.view(block).depth >= self.pools.pool(TierId::File, group).capacity() {
+            return Reach::Never;
+        }
+        let mut only_on_device = None;
+        let mut ancestor = self.index.parent(block);
+        while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
+            if self.whole(ancestor, group, TierId::Host).is_some() {
+                missing.push(ancestor);
+            } else if self.index.location(ancestor, group, TierId::Host).is_some() {
+                return Reach::Later;
+            } else {
+                only_on_device = Some(ancestor);
+            }
+            ancestor = self.index.parent(ancestor);
+        }
+        only_on_device.map_or(Reach::Whole, Reach::Missing)
+    }
+
+    /// Tells a tier that outlives the process what comes into `slot`.
+    fn label(&self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
+            let view = self.index.view(block);
+            let label = BlockLabel {
+                hash: view.hash,
+                parent: view.parent.is_some().then(|| self.index.view(view.parent).hash),
+                salt: view.salt,
+                depth: view.depth,
+                tokens: view.tokens,
+                extra_keys: view.extra_keys,
+                uses: view.uses,
+            };
+            persistence.label(group, slot, &label);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The handles: a request going in, a sequence coming out.
+//! Layer 9. Known by: engines.
+
+use super::stats::SequenceReport;
+use super::step::Step;
+use super::{Pager, Progress};
+use crate::error::Error;
+use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::prefix::PrefixHasher;
+use crate::sequence::{ExtraKey, SequenceState};
+use crate::units::Nanos;
+use std::ops::Range;
+
+/// What a sequence is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    tokens: &'a [TokenId],
+    salt: Salt,
+    extra_keys: &'a [ExtraKey],
+}
+
+impl<'a> Request<'a> {
+    /// A request with this prompt, in the cache of the default salt.
+    pub fn new(tokens: &'a [TokenId]) -> Self {
+        Self { tokens, salt: Salt::default(), extra_keys: &[] }
+    }
+
+    /// In the cache of `salt`: it shares blocks only with requests of the same.
+    #[must_use]
+    pub fn with_salt(self, salt: Salt) -> Self {
+        Self { salt, ..self }
+    }
+
+    /// With bytes that depend on these too.
+    #[must_use]
+    pub fn with_extra_keys(self, extra_keys: &'a [ExtraKey]) -> Self {
+        Self { extra_keys, ..self }
+    }
+}
+
+/// A request whose blocks are named: hashed once, however often it has to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Prompt {
+    tokens: Vec<TokenId>,
+    salt: Salt,
+    extra_keys: Vec<ExtraKey>,
+    hashes: Vec<PrefixHash>,
+}
+
+impl Prompt {
+    /// Its tokens.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// The names of its full blocks, in order.
+    pub fn names(&self) -> &[PrefixHash] {
+        &self.hashes
+    }
+}
+
+pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Error> {
+    open_with(pager, prompt.tokens.len(), |state, _hasher| {
+        state.salt = prompt.salt;
+        state.tokens.extend_from_slice(&prompt.tokens);
+        state.extra_keys.extend_from_slice(&prompt.extra_keys);
+        state.hashes.extend_from_slice(&prompt.hashes);
+    })
+}
+
+pub(super) fn prepare(pager: &Pager, request: &Request<'_>) -> Prompt {
+    let mut state = SequenceState::new(pager.shared.tokens_per_block, 0, 0);
+    state.set_request(request.tokens, request.salt, request.extra_keys);
+    state.hash_full_blocks(&pager.shared.hasher);
+    let SequenceState { tokens, salt, extra_keys, hashes, .. } = state;
+    Prompt { tokens, salt, extra_keys, hashes }
+}
+
+pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
+    open_with(pager, request.tokens.len(), |state, hasher| {
+        state.set_request(request.tokens, request.salt, request.extra_keys);
+        state.hash_full_blocks(hasher);
+    })
+}
+
+fn open_with(
+    pager: &Pager,
+    tokens: usize,
+    fill: impl FnOnce(&mut SequenceState, &PrefixHasher),
+) -> Result<Sequence, Error> {
+    let shared = &pager.shared;
+    let seen = pager.progress();
+    let mut state = {
+        let mut core = shared.core.lock();
+        core.check_length(tokens)?;
+        core.lease_state()?
+    };
+    fill(&mut state, &shared.hasher);
+    let now = shared.clock.now();
+    let mut core = shared.core.lock();
+    if let Err(error) = core.open(&mut state, now) {
+        core.return_state(state);
+        return Err(error);
+    }
+    drop(core);
+    Ok(Sequence { pager: pager.clone(), state: Some(state), seen })
+}
+
+/// An open request. Owned by one thread at a time. Dropping it closes it, once the last fence that was given is over.
+#[derive(Debug)]
+pub struct Sequence {
+    pager: Pager,
+    /// `None` only while it is being closed.
+    state: Option<Box<SequenceState>>,
+    seen: Progress,
+}
+
+/// The state of a sequence that has not been closed.
+fn opened(state: &mut Option<Box<SequenceState>>) -> &mut SequenceState {
+    state.as_mut().expect("taken only by drop")
+}
+
+impl Sequence {
+    fn state_ref(&self) -> &SequenceState {
+        self.state.as_ref().expect("taken only by drop")
+    }
+
+    /// Its name, for logs.
+    pub fn id(&self) -> SequenceId {
+        self.state_ref().id
+    }
+
+    /// How many tokens it has been given.
+    pub fn len(&self) -> usize {
+        self.state_ref().tokens.len()
+    }
+
+    /// Whether it has no token.
+    pub fn is_empty(&self) -> bool {
+        self.state_ref().tokens.is_empty()
+    }
+
+    /// All tokens that it has been given.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.state_ref().tokens
+    }
+
+    /// How many leading tokens were found cached when it was opened, wherever; what fails to load is computed all the same.
+    pub fn matched_tokens(&self) -> usize {
+        self.state_ref().matched_blocks * self.state_ref().tokens_per_block()
+    }
+
+    /// What to do next for the tokens given so far. A range to compute has at most `tokens_max` tokens (at least one), comes
+    /// after everything that is there, and ends where loaded blocks begin. Read the table after this call: it may have changed.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if a shared block must be copied first and there is no slot for the copy.
+    pub fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
+        self.seen = self.pager.progress();
+        let shared = &self.pager.shared;
+        let state = opened(&mut self.state);
+        shared.core.lock().next_step(state, tokens_max, shared.clock.now())
+    }
+
+    /// Blocks until something has ended since the last `next_step`, or for `timeout`. Returns whether it did.
+    pub fn wait(&self, timeout: Nanos) -> bool {
+        self.pager.wait(self.seen, timeout)
+    }
+
+    /// Says that K and V of `computed`, the range of the last step or a front part of it, are in the slots once `fence` is
+    /// over. Full blocks can be matched from now on; whoever reads them waits for the fence.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if it is another range.
+    pub fn commit(&mut self, computed: Range<usize>, fence: Fence) -> Result<(), Error> {
+        let shared = &self.pager.shared;
+        let state = opened(&mut self.state);
+        state.hash_full_blocks(&shared.hasher);
+        shared.core.lock().commit(state, computed, fence, shared.clock.now())
+    }
+
+    /// Adds tokens, and takes the slots that they need.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few slots, [`Error::SequenceTooLong`] at the limit. Then no
+    /// token was added.
+    pub fn append(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
+        let shared = &self.pager.shared;
+        let state = opened(&mut self.state);
+        let before = state.tokens.len();
+        state.tokens.extend_from_slice(tokens);
+        state.hash_full_blocks(&shared.hasher);
+        let mut core = shared.core.lock();
+        let is_extended =
+            core.check_length(state.tokens.len()).and_then(|()| core.extend(state, shared.clock.now()));
+        if is_extended.is_err() {
+            state.tokens.truncate(before);
+            state.hashes.truncate(before / state.tokens_per_block());
+        }
+        is_extended
+    }
+
+    /// Gives up all tokens from `tokens` on, as after rejected speculation; their slots may be reused once `fence`, the last
+    /// compute that uses them, is over. Does nothing if there are not so many.
+    pub fn truncate(&mut self, tokens: usize, fence: Fence) {
+        if tokens < self.len() {
+            let shared = &self.pager.shared;
+            let state = opened(&mut self.state);
+            shared.core.lock().truncate(state, tokens, fence);
+            shared.signal.ring();
+        }
+    }
+
+    /// Another sequence with the same tokens, which shares all blocks; the first of the two to write into a shared one gets a
+    /// copy. `O(blocks)`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] between a step to compute and its commit; [`Error::TierBusy`] while a block is being copied;
+    /// [`Error::TooManySequences`] at the limit.
+    pub fn fork(&self) -> Result<Self, Error> {
+        let mut core = self.pager.shared.core.lock();
+        let mut child = core.lease_state()?;
+        if let Err(error) = core.fork(self.state_ref(), &mut child) {
+            core.return_state(child);
+            return Err(error);
+        }
+        drop(core);
+        Ok(Self { pager: self.pager.clone(), state: Some(child), seen: self.seen })
+    }
+
+    /// The block table of `group`: one device slot for each block that the tokens reach, in order. What an attention kernel
+    /// takes. Needs no lock.
+    pub fn table(&self, group: GroupId) -> &[SlotId] {
+        &self.state_ref().tables[group.index()]
+    }
+
+    /// Fences of other sequences' compute that wrote what was found on the device. The engine's stream waits for them before it
+    /// reads this sequence's slots; what the same stream computed it need not wait for.
+    pub fn waits(&self) -> &[Fence] {
+        &self.state_ref().waits
+    }
+
+    /// Where the bytes of block `block` came from; `None` if this sequence computes them, or waits for them still.
+    pub fn block_source(&self, block: usize) -> Option<TierId> {
+        self.state_ref().entries.get(block).filter(|entry| entry.is_settled()).and_then(|entry| entry.source)
+    }
+
+    /// What became of it so far.
+    pub fn report(&self) -> SequenceReport {
+        SequenceReport {
+            hit_tokens: self.state_ref().hit_tokens(),
+            computed_tokens: self.state_ref().computed_tokens,
+        }
+    }
+
+    /// Closes it: its blocks stay cached, its slots may be reused once `fence`, the last compute that uses them, is over.
+    pub fn close(mut self, fence: Fence) {
+        opened(&mut self.state).fence = fence;
+        // Dropping does the rest.
+    }
+
+    /// Asserts what must hold between its entries and its tables; for tests.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check(&self) {
+        self.state_ref().check();
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            let shared = &self.pager.shared;
+            let mut core = shared.core.lock();
+            core.close(state);
+            core.housekeep(shared.clock.now());
+        }
+    }
+}

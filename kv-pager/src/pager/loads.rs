@@ -1,0 +1,167 @@
+//! Loads that wait for a queue or a host slot.
+//! Layer 9. Known by: `pager`.
+//!
+//! A load from a file passes through a host slot, where it stays as a clean copy. There may be more to load than the host tier
+//! has room for, so loads queue here, each with its device slot, and start as room appears.
+
+use super::core::Core;
+use crate::clock::Time;
+use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::tier::Move;
+use crate::transfer::{Flight, Priority, Purpose};
+
+/// How many loads one call starts at most, so that the lock stays short.
+const LOADS_A_CALL: usize = 512;
+
+/// A load that has its device slot. One move is counted at the source slot and one at the device slot from the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingLoad {
+    pub(super) block: BlockId,
+    pub(super) group: GroupId,
+    pub(super) from: TierId,
+    pub(super) device: SlotId,
+}
+
+/// Whose part goes from where to where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) block: BlockId,
+    pub(super) group: GroupId,
+    pub(super) from: TierId,
+    pub(super) to: TierId,
+    pub(super) target: SlotId,
+}
+
+/// What came of an attempt to start a load.
+enum Attempt {
+    /// It is queued at a lane, or was called off.
+    Gone,
+    /// It needs a host slot.
+    NeedsHostSlot,
+    /// Something that ends by itself must end first.
+    Later,
+}
+
+impl Core {
+    /// Starts waiting loads, first come first served, while there is room.
+    pub(super) fn issue_loads(&mut self, now: Time) {
+        for _ in 0..LOADS_A_CALL.min(self.pending.len()) {
+            let Some(load) = self.pending.front().copied() else { return };
+            match self.attempt(load) {
+                Attempt::Gone => {
+                    self.pending.pop_front();
+                }
+                Attempt::Later => return,
+                Attempt::NeedsHostSlot => {
+                    let landed = self.land_from_file(now);
+                    if landed == 0 {
+                        self.give_up_if_stuck();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, load: PendingLoad) -> Attempt {
+        let PendingLoad { block, group, from, device } = load;
+        if self.device(group).holds(device) == 0 || self.index.is_detached(block) {
+            self.call_off(load);
+            return Attempt::Gone;
+        }
+        if from == TierId::Host || self.whole(block, group, TierId::Host).is_some() {
+            if self.engine.room(TierId::Host, TierId::Device) == 0 {
+                return Attempt::Later;
+            }
+            if from != TierId::Host {
+                self.shift_source(load);
+            }
+            let way = Way { block, group, from: TierId::Host, to: TierId::Device, target: device };
+            self.enqueue(way, Purpose::Onboard, Priority::Demand);
+            return Attempt::Gone;
+        }
+        if self.index.location(block, group, TierId::Host).is_some() {
+            return Attempt::Later;
+        }
+        Attempt::NeedsHostSlot
+    }
+
+    /// The load reads the host copy that has appeared, not the one it was to read.
+    fn shift_source(&mut self, load: PendingLoad) {
+        let before = self.index.location(load.block, load.group, load.from);
+        self.pools.pool_mut(load.from, load.group).end_move(before);
+        let host = self.index.location(load.block, load.group, TierId::Host);
+        self.pools.pool_mut(TierId::Host, load.group).begin_move(host);
+    }
+
+    /// Starts the first hop of the loads at the front that need a host slot, as far as they are of one group. Returns how many.
+    fn land_from_file(&mut self, now: Time) -> usize {
+        let Some(group) = self.pending.front().map(|load| load.group) else { return 0 };
+        let needs_slot = |load: &&PendingLoad| {
+            load.group == group
+                && load.from == TierId::File
+                && !self.index.location(load.block, group, TierId::Host).is_some()
+                && !self.index.is_detached(load.block)
+                && self.pools.pool(TierId::Device, group).holds(load.device) > 0
+        };
+        let room = self.engine.room(TierId::File, TierId::Host).min(LOADS_A_CALL);
+        let wanted = self.pending.iter().take(room).take_while(needs_slot).count();
+        let wanted_slots = u32::try_from(wanted).expect("at most 512");
+        // What can be had at once is used; the rest waits.
+        let free = match self.ensure_free(TierId::Host, group, wanted_slots, now) {
+            Ok(()) => wanted_slots,
+            Err(_busy) => self.free_slots(TierId::Host, group).min(wanted_slots),
+        };
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
+        assert!(is_taken, "{free} host slots were free, and could not be taken");
+        for host in slots.drain(..) {
+            let PendingLoad { block, device, .. } = self.pending.pop_front().expect("counted above");
+            let pool = self.pools.pool_mut(TierId::Host, group);
+            pool.reserve(host, block);
+            pool.begin_move(host);
+            self.index.set_location(block, group, TierId::Host, host);
+            let way = Way { block, group, from: TierId::File, to: TierId::Host, target: host };
+            self.enqueue(way, Purpose::Land { device }, Priority::Demand);
+        }
+        self.slots = slots;
+        free as usize
+    }
+
+    /// When nothing is under way that could make room, the loads that wait are computed instead: no request is ever stuck.
+    fn give_up_if_stuck(&mut self) {
+        if !self.engine.is_busy() {
+            while let Some(load) = self.pending.pop_front() {
+                self.call_off(load);
+            }
+        }
+    }
+
+    fn call_off(&mut self, load: PendingLoad) {
+        let source = self.index.location(load.block, load.group, load.from);
+        self.pools.pool_mut(load.from, load.group).end_move(source);
+        self.fail_load(load.block, load.group, load.device);
+        self.sweep_source(load.block, load.group, load.from, source);
+    }
+
+    /// The load into `device` will not come: whoever holds the slot computes the block.
+    pub(super) fn fail_load(&mut self, block: BlockId, group: GroupId, device: SlotId) {
+        self.counters.failed_loads += 1;
+        self.index.clear_location(block, group, TierId::Device);
+        let pool = self.device(group);
+        pool.unreserve(device);
+        pool.end_move(device);
+        self.signal.ring();
+    }
+
+    /// Queues a move. It is counted at both slots already.
+    pub(super) fn enqueue(&mut self, way: Way, purpose: Purpose, priority: Priority) {
+        let Way { block, group, from, to, target } = way;
+        let source = self.index.location(block, group, from);
+        let source_fence = self.pools.pool(from, group).fence(source);
+        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
+        let flight = Flight { part, block, purpose, priority, deadline: Time::NEVER };
+        self.engine.enqueue(from, to, flight, self.now);
+    }
+}

@@ -1,0 +1,197 @@
+//! Making room: the policy's decisions, as far as the invariants allow them.
+//! Layer 9. Known by: `pager`.
+//!
+//! What has a copy farther away is freed at once. What has none is copied first, in [`demote`](super::demote).
+
+use super::core::Core;
+use crate::clock::Time;
+use crate::error::Error;
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::policy::{Decision, Need, View};
+use crate::pool::SlotState;
+
+/// How many slots one call makes room for at most, so that the lock stays short.
+const SLOTS_A_CALL: u32 = 512;
+
+impl Core {
+    pub(super) fn free_slots(&self, tier: TierId, group: GroupId) -> u32 {
+        self.pools.pool(tier, group).counts().of(SlotState::Free)
+    }
+
+    fn leaving_slots(&self, tier: TierId, group: GroupId) -> u32 {
+        if self.engine.is_busy() { self.pools.pool(tier, group).counts().of(SlotState::Leaving) } else { 0 }
+    }
+
+    /// Makes `slots` slots of a class free at once, if that can be.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] if it takes transfers that are under way now; [`Error::TierFull`] if none will help.
+    pub(super) fn ensure_free(
+        &mut self,
+        tier: TierId,
+        group: GroupId,
+        slots: u32,
+        now: Time,
+    ) -> Result<(), Error> {
+        // Each round frees, starts or warms something, and there is only so much of that in a tier.
+        let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
+        for _ in 0..rounds {
+            let free = self.free_slots(tier, group);
+            let leaving = self.leaving_slots(tier, group);
+            if free >= slots {
+                return Ok(());
+            }
+            if free + leaving >= slots {
+                break;
+            }
+            let before = self.changes;
+            self.make_room(Need { tier, group, slots: slots - free - leaving }, now);
+            if self.changes == before {
+                break;
+            }
+        }
+        self.engine.pump(now);
+        if self.is_busy() {
+            return Err(Error::TierBusy { tier });
+        }
+        self.drop_coldest(tier, group, slots);
+        if self.free_slots(tier, group) >= slots {
+            return Ok(());
+        }
+        Err(Error::TierFull { tier, capacity: self.pools.pool(tier, group).capacity() })
+    }
+
+    /// The last resort, when nothing is under way that could make room: gives up what is coldest, copies or no copies, so that no
+    /// request is ever stuck.
+    fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
+        let mut victims = std::mem::take(&mut self.victims);
+        loop {
+            victims.clear();
+            let free = self.free_slots(tier, group);
+            let pool = self.pools.pool(tier, group);
+            let leaves = pool.coldest().map(|slot| pool.block(slot));
+            let leaves = leaves.filter(|block| self.index.may_evict(*block, group, tier));
+            victims.extend(leaves.take(slots.saturating_sub(free) as usize));
+            for victim in &victims {
+                self.drop_copy(*victim, group, tier);
+            }
+            if self.free_slots(tier, group) == free || self.free_slots(tier, group) >= slots {
+                break;
+            }
+        }
+        self.victims = victims;
+    }
+
+    /// Keeps the free slots of the device and the host between the watermarks.
+    pub(super) fn balance(&mut self, now: Time) {
+        for tier in [TierId::Device, TierId::Host] {
+            if !self.pools.has(tier) {
+                continue;
+            }
+            for group in self.groups() {
+                let (low, high) = self.config.watermarks.slots(self.pools.pool(tier, group).capacity());
+                let coming = self.free_slots(tier, group) + self.leaving_slots(tier, group);
+                if coming < low {
+                    self.make_room(Need { tier, group, slots: high - coming }, now);
+                }
+            }
+        }
+    }
+
+    /// Asks the policy for room, and does what it says as far as it may be done.
+    fn make_room(&mut self, need: Need, now: Time) {
+        let mut decisions = std::mem::take(&mut self.decisions);
+        let mut victims = std::mem::take(&mut self.victims);
+        let Need { tier, group, slots } = need;
+        let need = Need { slots: slots.min(SLOTS_A_CALL), ..need };
+        let view = View::new(&self.pools, &self.index, self.demotable(), now);
+        self.policy.make_room(&view, need, &mut decisions);
+        for decision in decisions.drain(..) {
+            match decision {
+                Decision::Evict { block, .. } => self.evict_clean(block, group, tier),
+                Decision::Drop { block, .. } => {
+                    self.drop_copy(block, group, tier);
+                }
+                Decision::Demote { block, .. } => victims.push(block),
+            }
+        }
+        self.decisions = decisions;
+        if !victims.is_empty() {
+            self.demote(group, tier, &mut victims, now);
+        }
+        // Making room farther away may have made lists of its own; the longer one is kept.
+        victims.clear();
+        self.victims = victims;
+    }
+
+    /// The slot of `block`'s part in `tier`, if it may be given up: resident, not held, not moving.
+    pub(super) fn idle_slot(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<SlotId> {
+        let slot = self.whole(block, group, tier)?;
+        let is_resident = self.pools.pool(tier, group).state(slot) == SlotState::Resident;
+        (is_resident && self.is_unused(group, tier, slot)).then_some(slot)
+    }
+
+    /// Frees the slot of a part that has a copy farther away. If a child is about to leave, it follows the child; if a child
+    /// stays, it is warmer than it looked.
+    fn evict_clean(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        let Some(slot) = self.idle_slot(block, group, tier) else { return };
+        if !self.has_farther(block, group, tier) {
+            return;
+        }
+        if self.index.may_evict(block, group, tier) {
+            self.free_copy(block, group, tier, slot);
+            return;
+        }
+        let follows = self.has_leaving_child(block, group, tier);
+        self.changes += 1;
+        let pool = self.pools.pool_mut(tier, group);
+        if follows {
+            pool.leave(slot);
+        } else {
+            pool.touch(slot);
+        }
+    }
+
+    /// Frees the slot of a part, whether there is another copy or not. Returns whether it could.
+    pub(super) fn drop_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        let Some(slot) = self.idle_slot(block, group, tier) else { return false };
+        if !self.index.may_evict(block, group, tier) {
+            self.changes += 1;
+            self.pools.pool_mut(tier, group).touch(slot);
+            return false;
+        }
+        self.free_copy(block, group, tier, slot);
+        true
+    }
+
+    /// Frees a copy by eviction, and forgets the block if it was the last.
+    pub(super) fn free_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        self.counters.evictions[tier.index()] += 1;
+        self.changes += 1;
+        self.remove_copy(block, group, tier, slot);
+        self.prune(block);
+    }
+
+    /// Frees a copy, for whatever reason.
+    pub(super) fn remove_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        self.forget_copy(block, group, tier, slot);
+        self.pools.pool_mut(tier, group).free(slot);
+    }
+
+    /// Sees to it that a copy is not found again, here or after a restart.
+    pub(super) fn forget_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        self.void(group, tier, slot);
+        self.index.clear_location(block, group, tier);
+        // Of a detached block it was told when it was detached.
+        if !self.index.is_detached(block) {
+            self.announce_removed(block, group, tier);
+        }
+    }
+
+    /// Tells a tier that outlives the process that a slot holds nothing of worth.
+    pub(super) fn void(&self, group: GroupId, tier: TierId, slot: SlotId) {
+        if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
+            persistence.void(group, slot);
+        }
+    }
+}

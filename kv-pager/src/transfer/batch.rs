@@ -1,0 +1,96 @@
+//! A batch: flights that a lane was given together, and what of them has been told.
+//! Layer 7. Uses `clock`, `tier`. Known by: `transfer`.
+
+use super::{Ended, Flight, Outcome};
+use crate::clock::Time;
+use crate::tier::{LaneEnds, MoveFault, Ticket};
+
+/// What has been told of a flight (E1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Nothing,
+    TimedOut,
+    /// That it failed and may go on: nobody will ever know when it is over.
+    GivenUp,
+    All,
+}
+
+/// A ticket with its flights.
+#[derive(Debug)]
+pub(super) struct Batch {
+    ticket: Ticket,
+    flights: Vec<Flight>,
+    told: Vec<Told>,
+    /// How many moves had ended when we last looked: nothing new, no look.
+    seen: usize,
+    untold: usize,
+    deadline: Time,
+    is_overdue: bool,
+}
+
+impl Batch {
+    pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time) -> Self {
+        let untold = flights.len();
+        let told = vec![Told::Nothing; untold];
+        Self { ticket, flights, told, seen: 0, untold, deadline, is_overdue: false }
+    }
+
+    /// Tells what has ended since the last look.
+    pub(super) fn poll(&mut self, now: Time, ends: LaneEnds, ended: &mut Vec<Ended>) {
+        let is_late = now >= self.deadline && !self.is_overdue;
+        if is_late {
+            self.is_overdue = true;
+            self.ticket.cancel();
+            for index in 0..self.flights.len() {
+                self.ticket.cancel_move(index);
+            }
+        }
+        if self.ticket.ended() == self.seen && !is_late {
+            return;
+        }
+        self.seen = self.ticket.ended();
+        for index in 0..self.flights.len() {
+            let (outcome, told) = match (self.ticket.outcome(index), self.told[index]) {
+                (_, Told::All | Told::GivenUp) | (None, Told::TimedOut) => continue,
+                (None, Told::Nothing) if !self.is_overdue => continue,
+                (None, Told::Nothing) => (Some(Outcome::Failed(MoveFault::TimedOut)), Told::TimedOut),
+                (Some(Err(fault)), Told::TimedOut) if fault.may_go_on() => (None, Told::GivenUp),
+                (Some(_), Told::TimedOut) => (Some(Outcome::Over), Told::All),
+                (Some(Ok(())), Told::Nothing) => (Some(Outcome::Done), Told::All),
+                (Some(Err(fault)), Told::Nothing) => {
+                    let told = if fault.may_go_on() { Told::GivenUp } else { Told::All };
+                    (Some(Outcome::Failed(fault)), told)
+                }
+            };
+            self.told[index] = told;
+            self.untold -= usize::from(told != Told::TimedOut);
+            if let Some(outcome) = outcome {
+                let flight = self.flights[index];
+                ended.push(Ended { source: ends.source, target: ends.target, flight, outcome });
+            }
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.untold == 0
+    }
+
+    /// When it is given up; `None` once it has been.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        (!self.is_overdue).then_some(self.deadline)
+    }
+
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// The flights that may still touch their slots.
+    pub(super) fn open_flights(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.iter().zip(&self.told).filter(|(_, told)| **told != Told::All).map(|(flight, _)| flight)
+    }
+
+    /// Its buffer, to be used again.
+    pub(super) fn into_flights(self) -> Vec<Flight> {
+        self.flights
+    }
+}

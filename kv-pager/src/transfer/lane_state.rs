@@ -1,0 +1,224 @@
+//! One lane's queues and batches.
+//! Layer 7. Uses `clock`, `config`, `tier`. Known by: `transfer`.
+
+use super::batch::Batch;
+use super::{Ended, Flight, Outcome, Priority};
+use crate::clock::Time;
+use crate::config::Limits;
+use crate::error::ErrorKind;
+use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal};
+use crate::units::{Bytes, Nanos};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const PRIORITIES: usize = 3;
+
+/// What a lane has done so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LaneStats {
+    /// Batches that are over.
+    pub batches: u64,
+    /// Moves that ended well.
+    pub moves: u64,
+    /// Bytes of those.
+    pub bytes: Bytes,
+    /// How long the lane worked, by its own account.
+    pub busy: Nanos,
+    /// In how many copy calls.
+    pub copies: u64,
+    /// Moves that failed, were cancelled or timed out.
+    pub failed: u64,
+}
+
+/// A lane with what waits for it and what is under way.
+#[derive(Debug)]
+pub(super) struct LaneState {
+    lane: Arc<dyn Lane>,
+    queues: [VecDeque<Flight>; PRIORITIES],
+    batches: Vec<Batch>,
+    bytes_in_flight: Bytes,
+    /// Moves in a batch: the limit, or fewer after the lane has refused as many with nothing under way.
+    batch_moves: usize,
+    slot_bytes: Vec<Bytes>,
+    /// What the lane would not take, or did not in time, until it is told.
+    refused: Vec<(Flight, MoveFault)>,
+    /// What failed and may go on for ever. Each keeps its slots, so there are never more than slots.
+    given_up: Vec<Flight>,
+    /// Kept buffers: no batch allocates its flights anew.
+    spare: Vec<Vec<Flight>>,
+    moves: Vec<Move>,
+    stats: LaneStats,
+}
+
+impl LaneState {
+    pub(super) fn new(lane: Arc<dyn Lane>, slot_bytes: &[Bytes], limits: &Limits) -> Self {
+        Self {
+            lane,
+            queues: std::array::from_fn(|_| VecDeque::new()),
+            batches: Vec::new(),
+            bytes_in_flight: Bytes::ZERO,
+            batch_moves: limits.batch_moves as usize,
+            slot_bytes: slot_bytes.to_vec(),
+            refused: Vec::new(),
+            given_up: Vec::new(),
+            spare: Vec::new(),
+            moves: Vec::with_capacity(limits.batch_moves as usize),
+            stats: LaneStats::default(),
+        }
+    }
+
+    pub(super) fn ends(&self) -> LaneEnds {
+        self.lane.ends()
+    }
+
+    pub(super) fn stats(&self) -> LaneStats {
+        self.stats
+    }
+
+    fn queued(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn room(&self, limits: &Limits) -> usize {
+        (limits.moves_queued as usize).saturating_sub(self.queued())
+    }
+
+    pub(super) fn enqueue(&mut self, flight: Flight, limits: &Limits) {
+        assert!(self.room(limits) > 0, "the queue of lane {} is full", self.ends());
+        self.queues[flight.priority as usize].push_back(flight);
+    }
+
+    /// Starts batches while there is room for their bytes (E2), the most urgent first (E3).
+    pub(super) fn pump(&mut self, now: Time, limits: &Limits, signal: &Arc<Signal>) {
+        while self.queued() > 0 && self.bytes_in_flight < limits.bytes_in_flight {
+            // What only makes room collects while the lane works: one large batch is cheaper than many small ones.
+            let urgent =
+                self.queues[Priority::Demand as usize].len() + self.queues[Priority::Prefetch as usize].len();
+            let is_working = self.batches.iter().any(|batch| batch.deadline().is_some());
+            if urgent == 0 && is_working && self.queued() < self.batch_moves {
+                return;
+            }
+            let mut flights = self.spare.pop().unwrap_or_default();
+            let mut bytes = Bytes::ZERO;
+            self.moves.clear();
+            'fill: for queue in &mut self.queues {
+                while let Some(flight) = queue.front() {
+                    let sum = bytes + self.slot_bytes[flight.part.group.index()];
+                    let is_full = flights.len() >= self.batch_moves || sum > limits.batch_bytes;
+                    if is_full && !flights.is_empty() {
+                        break 'fill;
+                    }
+                    bytes = sum;
+                    self.moves.push(flight.part);
+                    flights.push(*flight);
+                    queue.pop_front();
+                }
+            }
+            match self.lane.submit(&self.moves) {
+                Ok(ticket) => {
+                    ticket.attach(signal);
+                    self.batch_moves = (self.batch_moves * 2).min(limits.batch_moves as usize);
+                    self.bytes_in_flight += bytes;
+                    self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline)));
+                }
+                Err(error) if error.kind() == ErrorKind::Retry => {
+                    let is_too_large = self.batches.is_empty() && flights.len() > 1;
+                    if is_too_large {
+                        self.batch_moves = flights.len() / 2;
+                    }
+                    while let Some(flight) = flights.pop() {
+                        self.queues[flight.priority as usize].push_front(flight);
+                    }
+                    self.spare.push(flights);
+                    if !is_too_large {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let fault = if error.kind() == ErrorKind::DeviceLost {
+                        MoveFault::DeviceLost
+                    } else {
+                        MoveFault::Io
+                    };
+                    self.refused.extend(flights.drain(..).map(|flight| (flight, fault)));
+                    self.spare.push(flights);
+                    signal.ring();
+                }
+            }
+        }
+    }
+
+    /// Tells what has ended, was refused, or has waited longer than it may (E4).
+    pub(super) fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
+        let ends = self.lane.ends();
+        let first = ended.len();
+        for queue in &mut self.queues {
+            while let Some(late) = queue.pop_front_if(|flight| flight.deadline <= now) {
+                self.refused.push((late, MoveFault::Cancelled));
+            }
+        }
+        ended.extend(self.refused.drain(..).map(|(flight, fault)| Ended {
+            source: ends.source,
+            target: ends.target,
+            flight,
+            outcome: Outcome::Failed(fault),
+        }));
+        self.stats.failed += (ended.len() - first) as u64;
+        let mut index = 0;
+        while index < self.batches.len() {
+            let first = ended.len();
+            self.batches[index].poll(now, ends, ended);
+            for end in &ended[first..] {
+                self.count(end);
+            }
+            if self.batches[index].is_over() {
+                let batch = self.batches.remove(index);
+                self.retire(batch);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Counts an end. What is told of for the first time counts as in flight no more: a hung move holds its slots, not the lane.
+    fn count(&mut self, end: &Ended) {
+        let bytes = self.slot_bytes[end.flight.part.group.index()];
+        match end.outcome {
+            Outcome::Done => {
+                self.stats.moves += 1;
+                self.stats.bytes += bytes;
+            }
+            Outcome::Failed(_) => self.stats.failed += 1,
+            Outcome::Over => return,
+        }
+        self.bytes_in_flight = Bytes::new(self.bytes_in_flight.as_u64() - bytes.as_u64());
+    }
+
+    fn retire(&mut self, batch: Batch) {
+        let (busy, copies) = batch.ticket().effort();
+        self.stats.batches += 1;
+        self.stats.busy = self.stats.busy.saturating_add(busy);
+        self.stats.copies += u64::from(copies);
+        self.given_up.extend(batch.open_flights());
+        let mut flights = batch.into_flights();
+        flights.clear();
+        self.spare.push(flights);
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.queued() > 0
+            || !self.refused.is_empty()
+            || self.batches.iter().any(|batch| batch.deadline().is_some())
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        let queued = self.queues.iter().filter_map(|queue| queue.front()).map(|flight| flight.deadline);
+        self.batches.iter().filter_map(Batch::deadline).chain(queued).min().unwrap_or(Time::NEVER)
+    }
+
+    pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
+        let refused = self.refused.iter().map(|(flight, _)| flight);
+        let open = self.batches.iter().flat_map(Batch::open_flights);
+        self.queues.iter().flatten().chain(refused).chain(open).chain(&self.given_up)
+    }
+}
