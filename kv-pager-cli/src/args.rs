@@ -26,6 +26,28 @@ pub(crate) enum Command {
     Replay(ReplayArguments),
     /// Tell what each keeping policy would hit on a request stream, by capacity.
     Compare(CompareArguments),
+    /// Tell what a file tier holds, and whether it is whole.
+    Inspect(InspectArguments),
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The directories of the tier, in the order in which it was made.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) directories: Vec<PathBuf>,
+
+    /// Read every payload; exit with status 1 if anything is damaged.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Read every payload, and take what is damaged out of use. No one else may be using the tier.
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Write the results to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Options of `measure`.

@@ -81,7 +81,9 @@ fn cycle(slots: u32, batch: u32, is_full: bool) -> f64 {
         (0..count).map(new).collect()
     };
     if is_full {
-        next(slots / batch + 2).iter().for_each(|prompt| run(&pager, prompt));
+        for prompt in next(slots / batch + 2) {
+            run(&pager, &prompt);
+        }
     }
     let prompts = (slots / 16 / batch).clamp(1, 1024 / batch + 1);
     let rounds = if is_full { 64 } else { 12 };
