@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use kv_pager::units::Bytes;
-use kv_pager_cpu::file::{Damage, Depth, Inspection, Making};
+use kv_pager_cpu::file::{Damage, Depth, HotBlock, Inspection, Making};
 
 /// How many damaged places are listed for a person; `--json` lists them all.
 const DAMAGES_SHOWN: usize = 50;
@@ -52,18 +52,18 @@ fn text(found: &Inspection) -> String {
         }
         Making::Complete => {}
     }
-    let mut text = table(found).to_string();
-    for block in &found.hottest {
-        text += &format!("\nhot: {} at depth {}, asked for {} times", block.hash, block.depth, block.uses);
-    }
-    for damage in found.damages.iter().take(DAMAGES_SHOWN) {
-        text += &format!("\ndamaged: {}", place(damage));
-    }
+    let hot = |block: &HotBlock| {
+        format!("hot: {} at depth {}, asked for {} times", block.hash, block.depth, block.uses)
+    };
+    let mut lines = vec![table(found).to_string()];
+    lines.extend(found.hottest.iter().map(hot));
+    lines
+        .extend(found.damages.iter().take(DAMAGES_SHOWN).map(|damage| format!("damaged: {}", place(damage))));
     let more = found.damages.len().saturating_sub(DAMAGES_SHOWN);
     if more > 0 {
-        text += &format!("\nand {more} more; --json lists them all");
+        lines.push(format!("and {more} more; --json lists them all"));
     }
-    text
+    lines.join("\n")
 }
 
 fn table(found: &Inspection) -> Table {
