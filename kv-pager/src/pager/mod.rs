@@ -15,6 +15,7 @@ mod close;
 mod commit;
 mod core;
 mod demote;
+mod external;
 mod faults;
 mod handle;
 mod loads;
@@ -27,6 +28,7 @@ mod stats;
 mod step;
 
 pub use build::Backend;
+pub use external::{BlockAt, Deliveries, Delivery};
 pub use handle::{Prompt, Request, Sequence};
 pub use stats::{LaneReport, SequenceReport, Stats};
 pub use step::Step;
@@ -83,7 +85,7 @@ impl Pager {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let signal = Arc::new(Signal::new());
-        let hasher = PrefixHasher::new(config.hash_key);
+        let hasher = PrefixHasher::new(config.hash_key, config.fingerprint);
         let tokens_per_block = model.tokens_per_block();
         let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
         Ok(Self {
