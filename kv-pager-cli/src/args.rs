@@ -30,26 +30,6 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
 }
 
-/// Options of `inspect`.
-#[derive(Debug, Args)]
-pub(crate) struct InspectArguments {
-    /// The directories of the tier, in the order in which it was made.
-    #[arg(value_name = "DIR", required = true)]
-    pub(crate) directories: Vec<PathBuf>,
-
-    /// Read every payload; exit with status 1 if anything is damaged.
-    #[arg(long)]
-    pub(crate) verify: bool,
-
-    /// Read every payload, and take what is damaged out of use. No one else may be using the tier.
-    #[arg(long)]
-    pub(crate) repair: bool,
-
-    /// Write the results to FILE as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-}
-
 /// Options of `measure`.
 #[derive(Debug, Args)]
 pub(crate) struct MeasureArguments {
@@ -172,6 +152,26 @@ pub(crate) struct CompareArguments {
     pub(crate) report: Option<PathBuf>,
 }
 
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The tier's directory; all of them, in any order, if it is spread over several.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) directories: Vec<PathBuf>,
+
+    /// Read every payload, and end with status 1 when something is damaged.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Read every payload, and retire what is damaged; no process may be using the tier.
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Write the results to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// The policies that can be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum PolicyName {
@@ -209,6 +209,7 @@ mod tests {
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],
             &["compare", "--capacity-blocks", "0"],
+            &["inspect"],
             &["sing"],
         ] {
             let arguments = ["kv-pager"].iter().chain(wrong);
