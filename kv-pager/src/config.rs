@@ -1,1 +1,176 @@
-//! x
+//! What a pager is built for, beside its model: limits, watermarks, the hash key.
+//! Layer 0. Uses `ids`, `units`, `error`. Known by: everything.
+//!
+//! Everything that could grow has a limit here (I8), and memory for it is taken when the pager is built.
+
+use crate::error::Error;
+use crate::ids::{HashKey, ModelFingerprint};
+use crate::units::{Bytes, Nanos};
+
+/// The settings of a pager.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Config {
+    /// What makes the bytes of this model useless to another.
+    pub fingerprint: ModelFingerprint,
+    /// The key of all names.
+    pub hash_key: HashKey,
+    /// The most there may be of everything.
+    pub limits: Limits,
+    /// When eviction starts and stops.
+    pub watermarks: Watermarks,
+    /// Whose the device slots are.
+    pub device_owner: DeviceOwner,
+}
+
+impl Config {
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] that names the setting and says what to do.
+    pub fn check(&self) -> Result<(), Error> {
+        self.limits.check()?;
+        self.watermarks.check()
+    }
+}
+
+/// Who keeps the free list of the device tier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum DeviceOwner {
+    /// The pager: `open` and `append` allocate device slots.
+    #[default]
+    Managed,
+    /// The engine: it names slots in `lookup`, `onboard` and `offload`, and holds them until a ticket ends.
+    Engine,
+}
+
+/// The most there may be of everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Sequences that are open, or closed with a fence that is not over.
+    pub sequences: u32,
+    /// Tokens in one sequence; 4 bytes of memory each, and 16 to 24 a block, for each sequence that is open.
+    pub sequence_tokens: u32,
+    /// Moves that wait in one lane's queues.
+    pub moves_queued: u32,
+    /// Moves in one batch, and so what one call of a lane handles.
+    pub batch_moves: u32,
+    /// Bytes in one batch.
+    pub batch_bytes: Bytes,
+    /// Bytes that one lane has been given and has not moved yet.
+    pub bytes_in_flight: Bytes,
+    /// How long a batch may take before its moves are given up.
+    pub move_deadline: Nanos,
+    /// Block events that wait to be read.
+    pub events: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sequences: 256,
+            sequence_tokens: 131_072,
+            moves_queued: 65_536,
+            batch_moves: 256,
+            batch_bytes: Bytes::mib(64),
+            bytes_in_flight: Bytes::mib(256),
+            move_deadline: Nanos::from_millis(30_000),
+            events: 65_536,
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), Error> {
+        let positive = [
+            ("Limits::sequences", self.sequences),
+            ("Limits::sequence_tokens", self.sequence_tokens),
+            ("Limits::moves_queued", self.moves_queued),
+            ("Limits::batch_moves", self.batch_moves),
+            ("Limits::events", self.events),
+        ];
+        for (setting, value) in positive {
+            if value == 0 {
+                return Err(Error::Configuration { setting, why: "is zero; choose at least 1".to_owned() });
+            }
+        }
+        if self.batch_moves > 512 {
+            let why = format!("{} moves in a batch; at most 512 keep the lock short", self.batch_moves);
+            return Err(Error::Configuration { setting: "Limits::batch_moves", why });
+        }
+        if self.batch_bytes == Bytes::ZERO || self.bytes_in_flight < self.batch_bytes {
+            let why = format!(
+                "{} in a batch and {} in flight; a batch needs some, and no more than may be in flight",
+                self.batch_bytes, self.bytes_in_flight
+            );
+            return Err(Error::Configuration { setting: "Limits::batch_bytes", why });
+        }
+        Ok(())
+    }
+}
+
+/// Shares of a tier's slots: eviction starts when fewer than `low` are free, and stops at `high`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Watermarks {
+    /// Below it eviction starts.
+    pub low: f64,
+    /// At it eviction stops.
+    pub high: f64,
+}
+
+impl Default for Watermarks {
+    fn default() -> Self {
+        Self { low: 0.02, high: 0.05 }
+    }
+}
+
+impl Watermarks {
+    fn check(&self) -> Result<(), Error> {
+        let Self { low, high } = *self;
+        if (0.0..=high).contains(&low) && high < 1.0 {
+            return Ok(());
+        }
+        let why = format!("low {low} and high {high}; they must be shares with 0 <= low <= high < 1");
+        Err(Error::Configuration { setting: "Watermarks", why })
+    }
+
+    /// The marks in slots of a tier of `capacity`, rounded up: low, high.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share below 1 of a u32 is a u32 and not negative"
+    )]
+    pub fn slots(&self, capacity: u32) -> (u32, u32) {
+        let share = |mark: f64| (f64::from(capacity) * mark).ceil() as u32;
+        (share(self.low), share(self.high))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Limits, Watermarks};
+    use crate::units::Bytes;
+
+    #[test]
+    fn defaults_are_accepted() {
+        Config::default().check().expect("the defaults work");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let with_limits = |limits| Config { limits, ..Config::default() };
+        let defaults = Limits::default();
+        for limits in [
+            Limits { sequences: 0, ..defaults },
+            Limits { batch_moves: 513, ..defaults },
+            Limits { batch_bytes: Bytes::ZERO, ..defaults },
+            Limits { bytes_in_flight: Bytes::new(1), ..defaults },
+        ] {
+            assert!(with_limits(limits).check().is_err(), "{limits:?}");
+        }
+        for (low, high) in [(0.5, 0.2), (-0.1, 0.2), (0.1, 1.0), (f64::NAN, 0.5)] {
+            let config = Config { watermarks: Watermarks { low, high }, ..Config::default() };
+            assert!(config.check().is_err(), "{low} {high}");
+        }
+    }
+}

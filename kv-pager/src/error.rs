@@ -43,9 +43,9 @@ pub enum Error {
     #[error("{limit} sequences are open, as many as the limit; close one, then retry")]
     TooManySequences { limit: u32 },
 
-    /// The request has `tokens` tokens, and the pager was built for `limit` in a sequence.
-    #[error("a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens")]
-    SequenceTooLong { tokens: usize, limit: u32 },
+    /// The request has `tokens` tokens, and no more than `limit` fit: in a sequence, or in the device tier.
+    #[error("a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes")]
+    SequenceTooLong { tokens: usize, limit: usize },
 
     /// The sequence was closed, or never opened here.
     #[error("sequence {sequence:?} is not open")]

@@ -1,1 +1,83 @@
-//! x
+//! Block events: what a router needs to follow which blocks are where.
+//! Layer 0. Uses `ids`. Known by: `pager`, `telemetry`.
+//!
+//! - **V1** events are numbered without gaps; a reader that sees a gap has lost what is between (I8: the stream is bounded).
+
+use crate::ids::{PrefixHash, TierId};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Something that happened to a block's copies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BlockEvent {
+    /// A copy can be matched in the tier.
+    Stored {
+        /// The block.
+        hash: PrefixHash,
+        /// Its parent, if it has one.
+        parent: Option<PrefixHash>,
+        /// Where.
+        tier: TierId,
+    },
+    /// The copy in the tier is gone.
+    Removed {
+        /// The block.
+        hash: PrefixHash,
+        /// Where it was.
+        tier: TierId,
+    },
+    /// Everything is gone.
+    Cleared,
+}
+
+/// The last events, oldest first.
+#[derive(Debug)]
+pub struct EventStream {
+    events: VecDeque<BlockEvent>,
+    limit: usize,
+    first: u64,
+}
+
+impl EventStream {
+    /// A stream that keeps at most `limit` events.
+    pub fn new(limit: usize) -> Self {
+        Self { events: VecDeque::with_capacity(limit), limit, first: 0 }
+    }
+
+    /// Adds an event; the oldest gives way when the stream is full.
+    pub fn push(&mut self, event: BlockEvent) {
+        if self.events.len() == self.limit {
+            self.events.pop_front();
+            self.first += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Moves all events to `into`, and returns the number of the first.
+    pub fn drain(&mut self, into: &mut Vec<BlockEvent>) -> u64 {
+        let first = self.first;
+        self.first += self.events.len() as u64;
+        into.extend(self.events.drain(..));
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BlockEvent, EventStream};
+
+    #[test]
+    fn a_loss_shows_as_a_gap() {
+        let mut stream = EventStream::new(2);
+        let mut read = Vec::new();
+        stream.push(BlockEvent::Cleared);
+        assert_eq!(stream.drain(&mut read), 0);
+        for _ in 0..3 {
+            stream.push(BlockEvent::Cleared);
+        }
+        read.clear();
+        assert_eq!(stream.drain(&mut read), 2, "number 1 gave way");
+        assert_eq!(read.len(), 2);
+    }
+}

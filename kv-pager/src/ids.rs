@@ -190,6 +190,10 @@ pub struct Salt(pub u64);
 #[repr(transparent)]
 pub struct PrefixHash(pub u128);
 
+/// The key of all names in one cache; a file keeps it, so that names hold across restarts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HashKey(pub u128);
+
 /// What makes bytes of one model useless to another: weights, layout, dtype and epoch, hashed by the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[repr(transparent)]

@@ -39,5 +39,7 @@ pub mod transfer;
 pub mod units;
 
 
+pub use config::Config;
 pub use error::{Error, ErrorKind};
 
+pub use pager::Pager;

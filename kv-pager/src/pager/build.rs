@@ -1,0 +1,106 @@
+//! What a pager is built from, and whether it fits together.
+//! Layer 9. Uses `ids`, `error`, `layout`, `tier`. Known by: `pager`.
+
+use crate::error::Error;
+use crate::ids::{GroupId, TierId};
+use crate::layout::{Attention, ModelLayout};
+use crate::tier::{Lane, Tier};
+use crate::units::Bytes;
+use std::sync::Arc;
+
+/// The tiers and lanes that a backend crate brings.
+#[derive(Clone, Debug, Default)]
+pub struct Backend {
+    /// A device tier, and below it a host tier and a file tier, or the first of them, or none.
+    pub tiers: Vec<Arc<dyn Tier>>,
+    /// The lanes between neighbours, each way, and one within the device.
+    pub lanes: Vec<Arc<dyn Lane>>,
+}
+
+/// A backend by tier.
+pub(super) type TierSet = [Option<Arc<dyn Tier>>; TierId::COUNT];
+
+fn wrong(setting: &'static str, why: String) -> Error {
+    Error::Configuration { setting, why }
+}
+
+/// Sorts the tiers by kind.
+///
+/// # Errors
+/// [`Error::Configuration`] if the device tier is missing, a kind is there twice, a file tier has no host tier above it, or
+/// the slots of a tier don't fit the model.
+pub(super) fn tier_set(model: &ModelLayout, backend: &Backend) -> Result<TierSet, Error> {
+    if model.groups().len() != 1 || model.group(GroupId::FIRST).attention != Attention::Full {
+        let why = "this version serves models with one group of layers of full attention".to_owned();
+        return Err(wrong("model layout", why));
+    }
+    let mut tiers = TierSet::default();
+    for tier in &backend.tiers {
+        let place = &mut tiers[tier.id().index()];
+        if place.is_some() {
+            return Err(wrong("Backend::tiers", format!("two {} tiers; bring one of each kind", tier.id())));
+        }
+        check_classes(model, tier.as_ref())?;
+        *place = Some(Arc::clone(tier));
+    }
+    if tiers[TierId::Device.index()].is_none() {
+        return Err(wrong("Backend::tiers", "no device tier; a host tier of limited size can play it".to_owned()));
+    }
+    if tiers[TierId::File.index()].is_some() && tiers[TierId::Host.index()].is_none() {
+        return Err(wrong("Backend::tiers", "a file tier needs a host tier, through which its blocks pass".to_owned()));
+    }
+    for (near, far) in [(TierId::Device, TierId::Host), (TierId::Host, TierId::File)] {
+        if tiers[far.index()].is_some() {
+            require_lane(backend, near, far)?;
+            require_lane(backend, far, near)?;
+        }
+    }
+    require_lane(backend, TierId::Device, TierId::Device)?;
+    Ok(tiers)
+}
+
+fn require_lane(backend: &Backend, source: TierId, target: TierId) -> Result<(), Error> {
+    let is_there = |lane: &Arc<dyn Lane>| lane.ends().source == source && lane.ends().target == target;
+    if backend.lanes.iter().any(is_there) {
+        return Ok(());
+    }
+    Err(wrong("Backend::lanes", format!("no lane from {source} to {target}")))
+}
+
+fn check_classes(model: &ModelLayout, tier: &dyn Tier) -> Result<(), Error> {
+    let classes = tier.classes();
+    if classes.len() != model.groups().len() {
+        let why = format!("tier {} has {} slot classes for {} groups", tier.id(), classes.len(), model.groups().len());
+        return Err(wrong("Backend::tiers", why));
+    }
+    for (class, group) in classes.iter().zip(model.group_ids()) {
+        let least = if tier.id() == TierId::Device {
+            model.part_bytes(group)
+        } else {
+            model.slot_bytes(group, tier.format())
+        };
+        if class.slot_bytes < least || class.slots == 0 {
+            let why = format!(
+                "tier {} has {} slots of {} for group {group:?}; each part needs {least}, and there must be at least one slot",
+                tier.id(),
+                class.slots,
+                class.slot_bytes
+            );
+            return Err(wrong("Backend::tiers", why));
+        }
+    }
+    Ok(())
+}
+
+/// Capacities by tier, then by group.
+pub(super) fn capacities(tiers: &TierSet) -> [Vec<u32>; TierId::COUNT] {
+    TierId::ALL.map(|tier| match &tiers[tier.index()] {
+        Some(tier) => tier.classes().iter().map(|class| class.slots).collect(),
+        None => Vec::new(),
+    })
+}
+
+/// Bytes that a move carries, by group.
+pub(super) fn move_bytes(model: &ModelLayout) -> Vec<Bytes> {
+    model.group_ids().map(|group| model.part_bytes(group)).collect()
+}

@@ -1,0 +1,172 @@
+//! The core: the state behind the lock, and what every call does first and last.
+//! Layer 9. Uses all modules before it. Known by: `pager`.
+
+use super::build::{self, Backend, TierSet};
+use super::loads::PendingLoad;
+use super::stats::Counters;
+use crate::clock::Time;
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::{BlockEvent, EventStream};
+use crate::ids::{BlockId, Fence, GroupId, SequenceId, SlotId, TierId};
+use crate::layout::ModelLayout;
+use crate::policy::{Decision, MatchedBlock, Policy};
+use crate::pool::TierPools;
+use crate::prefix::PrefixIndex;
+use crate::sequence::SequenceState;
+use crate::tier::{Health, Signal};
+use crate::transfer::{Ended, TransferEngine};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The one group of a uniform model.
+pub(super) const FIRST: GroupId = GroupId::FIRST;
+
+/// Everything behind the lock.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) model: ModelLayout,
+    pub(super) config: Config,
+    pub(super) tiers: TierSet,
+    pub(super) pools: TierPools,
+    pub(super) index: PrefixIndex,
+    pub(super) engine: TransferEngine,
+    pub(super) policy: Box<dyn Policy>,
+    pub(super) signal: Arc<Signal>,
+    /// Loads that have their device slot and wait for a queue or a host slot.
+    pub(super) pending: VecDeque<PendingLoad>,
+    /// Closed, with a fence that was not over.
+    pub(super) closing: Vec<Box<SequenceState>>,
+    /// Closed: their memory is used again.
+    spare: Vec<Box<SequenceState>>,
+    open_sequences: u32,
+    next_generation: u32,
+    /// Own slots of sequences whose copy failed, until they have seen it.
+    pub(super) spoiled: Vec<SlotId>,
+    pub(super) counters: Counters,
+    pub(super) events: EventStream,
+    /// Buffers that are kept.
+    pub(super) ended: Vec<Ended>,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) matched: Vec<MatchedBlock>,
+}
+
+impl Core {
+    pub(super) fn new(
+        model: ModelLayout,
+        config: Config,
+        backend: Backend,
+        policy: Box<dyn Policy>,
+        signal: Arc<Signal>,
+        now: Time,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let tiers = build::tier_set(&model, &backend)?;
+        let capacities = build::capacities(&tiers);
+        // A record lives by a slot or by a reference to a block without one, which has a device slot set aside for it.
+        let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
+        let blocks = usize::try_from(slots + u64::from(capacities[TierId::Device.index()][0]))
+            .ok()
+            .filter(|blocks| *blocks < u32::MAX as usize)
+            .ok_or_else(|| Error::Configuration {
+                setting: "Backend::tiers",
+                why: format!("{slots} slots in all tiers are more than there are names for; use larger blocks"),
+            })?;
+        let move_bytes = build::move_bytes(&model);
+        let mut core = Self {
+            index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, model.groups().len()),
+            pools: TierPools::new(capacities),
+            engine: TransferEngine::new(backend.lanes, &move_bytes, &config.limits, Arc::clone(&signal)),
+            model,
+            tiers,
+            policy,
+            signal,
+            pending: VecDeque::new(),
+            closing: Vec::new(),
+            spare: Vec::new(),
+            open_sequences: 0,
+            next_generation: 0,
+            spoiled: Vec::new(),
+            counters: Counters::default(),
+            events: EventStream::new(config.limits.events as usize),
+            ended: Vec::new(),
+            decisions: Vec::new(),
+            matched: Vec::new(),
+            config,
+        };
+        core.recover(now);
+        Ok(core)
+    }
+
+    /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
+    pub(super) fn housekeep(&mut self, now: Time) {
+        self.take_in(now);
+        self.finish_closing();
+        self.balance(now);
+        self.issue_loads(now);
+        self.engine.pump(now);
+    }
+
+    /// Whether anything is under way that may free a slot or end a wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.engine.is_busy() || !self.pending.is_empty() || !self.closing.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        self.engine.next_deadline()
+    }
+
+    /// From which tiers blocks can be copied farther.
+    pub(super) fn demotable(&self) -> [bool; TierId::COUNT] {
+        TierId::ALL.map(|tier| {
+            let below = tier.farther().and_then(|below| self.tiers[below.index()].as_ref());
+            below.is_some_and(|below| below.health() == Health::Well)
+        })
+    }
+
+    /// Whether the compute behind `fence` is over.
+    pub(super) fn is_over(&self, fence: Fence) -> bool {
+        fence == Fence::OVER
+            || self.tiers[TierId::Device.index()].as_ref().is_some_and(|device| device.is_fence_over(fence))
+    }
+
+    /// The slot of `block` in `tier`, if its part is whole there.
+    pub(super) fn whole(&self, block: BlockId, tier: TierId) -> Option<SlotId> {
+        if !self.pools.has(tier) {
+            return None;
+        }
+        let slot = self.index.location(block, FIRST, tier);
+        self.pools.is_whole(tier, FIRST, slot, block).then_some(slot)
+    }
+
+    /// Memory for a sequence, with its name.
+    pub(super) fn lease_state(&mut self) -> Result<Box<SequenceState>, Error> {
+        let limit = self.config.limits.sequences;
+        if self.open_sequences >= limit {
+            return Err(Error::TooManySequences { limit });
+        }
+        self.open_sequences += 1;
+        let mut state = self.spare.pop().unwrap_or_else(|| {
+            let limits = &self.config.limits;
+            let tokens_per_block = self.model.tokens_per_block();
+            Box::new(SequenceState::new(tokens_per_block, self.model.groups().len(), limits.sequence_tokens))
+        });
+        self.next_generation = self.next_generation.wrapping_add(1);
+        state.id = SequenceId::new(self.open_sequences - 1, self.next_generation);
+        Ok(state)
+    }
+
+    /// Gives the memory back.
+    pub(super) fn return_state(&mut self, mut state: Box<SequenceState>) {
+        state.clear();
+        self.spare.push(state);
+        self.open_sequences -= 1;
+        self.signal.ring();
+    }
+
+    pub(super) fn announce_stored(&mut self, block: BlockId, tier: TierId) {
+        let view = self.index.view(block);
+        let parent = view.parent.is_some().then(|| self.index.view(view.parent).hash);
+        self.events.push(BlockEvent::Stored { hash: view.hash, parent, tier });
+    }
+}

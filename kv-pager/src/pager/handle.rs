@@ -1,0 +1,213 @@
+//! The handles: a request going in, a sequence coming out.
+//! Layer 9. Known by: engines.
+
+use super::stats::SequenceReport;
+use super::step::Step;
+use super::{Pager, Progress};
+use crate::error::Error;
+use crate::ids::{Fence, GroupId, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::sequence::{ExtraKey, SequenceState};
+use crate::units::Nanos;
+use std::ops::Range;
+
+/// What a sequence is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    tokens: &'a [TokenId],
+    salt: Salt,
+    extra_keys: &'a [ExtraKey],
+}
+
+impl<'a> Request<'a> {
+    /// A request with this prompt, in the cache of the default salt.
+    pub fn new(tokens: &'a [TokenId]) -> Self {
+        Self { tokens, salt: Salt::default(), extra_keys: &[] }
+    }
+
+    /// In the cache of `salt`: it shares blocks only with requests of the same.
+    #[must_use]
+    pub fn with_salt(self, salt: Salt) -> Self {
+        Self { salt, ..self }
+    }
+
+    /// With bytes that depend on these too.
+    #[must_use]
+    pub fn with_extra_keys(self, extra_keys: &'a [ExtraKey]) -> Self {
+        Self { extra_keys, ..self }
+    }
+}
+
+pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
+    let shared = &pager.shared;
+    let seen = pager.progress();
+    let mut state = {
+        let mut core = shared.core.lock();
+        core.check_length(request.tokens.len())?;
+        core.lease_state()?
+    };
+    state.salt = request.salt;
+    state.tokens.extend_from_slice(request.tokens);
+    state.extra_keys.extend_from_slice(request.extra_keys);
+    state.extra_keys.sort_unstable();
+    state.hash_full_blocks(&shared.hasher);
+    let now = shared.clock.now();
+    let mut core = shared.core.lock();
+    if let Err(error) = core.open(&mut state, now) {
+        core.return_state(state);
+        return Err(error);
+    }
+    drop(core);
+    Ok(Sequence { pager: pager.clone(), state: Some(state), seen })
+}
+
+/// An open request. Owned by one thread at a time. Dropping it closes it, once the last fence that was given is over.
+#[derive(Debug)]
+pub struct Sequence {
+    pager: Pager,
+    /// `None` only while it is being closed.
+    state: Option<Box<SequenceState>>,
+    seen: Progress,
+}
+
+impl Sequence {
+    fn state(&self) -> &SequenceState {
+        self.state.as_ref().expect("taken only by close and drop")
+    }
+
+    fn state_mut(&mut self) -> &mut SequenceState {
+        self.state.as_mut().expect("taken only by close and drop")
+    }
+
+    /// Its name, for logs.
+    pub fn id(&self) -> SequenceId {
+        self.state().id
+    }
+
+    /// How many tokens it has been given.
+    pub fn len(&self) -> usize {
+        self.state().tokens.len()
+    }
+
+    /// Whether it has no token.
+    pub fn is_empty(&self) -> bool {
+        self.state().tokens.is_empty()
+    }
+
+    /// All tokens that it has been given.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.state().tokens
+    }
+
+    /// What to do next for the tokens given so far. A range to compute has at most `tokens_max` tokens (at least one), comes
+    /// after everything that is there, and ends where loaded blocks begin. Read the table after this call: it may have changed.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if a shared block must be copied first and there is no slot for the copy.
+    pub fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
+        self.seen = self.pager.progress();
+        let shared = &self.pager.shared;
+        let state = self.state.as_mut().expect("taken only by close and drop");
+        shared.core.lock().next_step(state, tokens_max, shared.clock.now())
+    }
+
+    /// Blocks until something has ended since the last `next_step`, or for `timeout`. Returns whether it did.
+    pub fn wait(&self, timeout: Nanos) -> bool {
+        self.pager.wait(self.seen, timeout)
+    }
+
+    /// Says that K and V of `computed`, the range of the last step or a front part of it, are in the slots once `fence` is
+    /// over. Full blocks can be matched from now on; whoever reads them waits for the fence.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if it is another range.
+    pub fn commit(&mut self, computed: Range<usize>, fence: Fence) -> Result<(), Error> {
+        let shared = &self.pager.shared;
+        let state = self.state.as_mut().expect("taken only by close and drop");
+        state.hash_full_blocks(&shared.hasher);
+        shared.core.lock().commit(state, computed, fence, shared.clock.now())
+    }
+
+    /// Adds tokens, and takes the slots that they need.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few slots, [`Error::SequenceTooLong`] at the limit. Then no
+    /// token was added.
+    pub fn append(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
+        let shared = &self.pager.shared;
+        let state = self.state.as_mut().expect("taken only by close and drop");
+        let before = state.tokens.len();
+        let mut core = shared.core.lock();
+        core.check_length(before + tokens.len())?;
+        state.tokens.extend_from_slice(tokens);
+        core.extend(state, shared.clock.now()).inspect_err(|_| state.tokens.truncate(before))
+    }
+
+    /// Gives up all tokens from `tokens` on, as after rejected speculation. Does nothing if there are not so many.
+    pub fn truncate(&mut self, tokens: usize) {
+        if tokens < self.len() {
+            let shared = &self.pager.shared;
+            let state = self.state.as_mut().expect("taken only by close and drop");
+            shared.core.lock().truncate(state, tokens);
+            shared.signal.ring();
+        }
+    }
+
+    /// Another sequence with the same tokens, which shares all blocks; the first of the two to write into a shared one gets a
+    /// copy. `O(blocks)`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] between a step to compute and its commit; [`Error::TierBusy`] while a block is being copied;
+    /// [`Error::TooManySequences`] at the limit.
+    pub fn fork(&self) -> Result<Self, Error> {
+        let mut core = self.pager.shared.core.lock();
+        let mut child = core.lease_state()?;
+        if let Err(error) = core.fork(self.state(), &mut child) {
+            core.return_state(child);
+            return Err(error);
+        }
+        drop(core);
+        Ok(Self { pager: self.pager.clone(), state: Some(child), seen: self.seen })
+    }
+
+    /// The block table of `group`: one device slot for each block that the tokens reach, in order. What an attention kernel
+    /// takes. Needs no lock.
+    pub fn table(&self, group: GroupId) -> &[SlotId] {
+        &self.state().tables[group.index()]
+    }
+
+    /// Where the bytes of block `block` came from; `None` if this sequence computes them, or waits for them still.
+    pub fn block_source(&self, block: usize) -> Option<TierId> {
+        self.state().entries.get(block).filter(|entry| entry.is_settled()).and_then(|entry| entry.source)
+    }
+
+    /// What became of it so far.
+    pub fn report(&self) -> SequenceReport {
+        SequenceReport { hit_tokens: self.state().hit_tokens(), computed_tokens: self.state().computed_tokens }
+    }
+
+    /// Closes it: its blocks stay cached, its slots may be reused once `fence`, the last compute that uses them, is over.
+    pub fn close(mut self, fence: Fence) {
+        self.state_mut().fence = fence;
+        // Dropping does the rest.
+    }
+
+    /// Asserts what must hold between its entries and its tables; for tests.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check(&self) {
+        self.state().check();
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            let shared = &self.pager.shared;
+            let fence = state.fence;
+            let mut core = shared.core.lock();
+            core.close(state, fence);
+            core.housekeep(shared.clock.now());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The pager: everything below it behind one lock, and the handles that engines hold.
+//! Layer 9. Uses all modules before it. Known by: engines, `telemetry`.
+//!
+//! An engine opens a [`Sequence`] for a request, asks it what to do next, computes what it is told through the block tables,
+//! commits that, and closes. Everything slow happens outside the lock: tokens are hashed by the caller, bytes move on lanes.
+//!
+//! - **G1** a call handles what has ended before it decides, and starts what it has queued before it returns;
+//! - **G2** nothing waits under the lock: what can't be had yet is an error of kind
+//!   [`Retry`](crate::error::ErrorKind::Retry) or [`Step::Wait`];
+//! - **G3** a hit is counted, and its bytes shown, only once its transfer has ended well (I3).
+
+mod build;
+mod check;
+mod close;
+mod commit;
+mod core;
+mod handle;
+mod loads;
+mod open;
+mod pressure;
+mod recover;
+mod settle;
+mod stats;
+mod step;
+
+pub use build::Backend;
+pub use handle::{Request, Sequence};
+pub use stats::{LaneReport, SequenceReport, Stats};
+pub use step::Step;
+
+use self::core::Core;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::BlockEvent;
+use crate::ids::{GroupId, TierId};
+use crate::layout::ModelLayout;
+use crate::policy::Policy;
+use crate::pool::SlotCounts;
+use crate::prefix::PrefixHasher;
+use crate::sync::Mutex;
+use crate::tier::Signal;
+use crate::units::Nanos;
+use std::sync::Arc;
+
+/// What all handles share.
+#[derive(Debug)]
+struct Shared {
+    core: Mutex<Core>,
+    clock: Arc<dyn Clock>,
+    signal: Arc<Signal>,
+    hasher: PrefixHasher,
+}
+
+/// A moment in the life of a pager, to wait for the next one. Take it before the call that may have to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress(u64);
+
+/// A paged KV cache over tiers. Cheap to clone; used from any number of threads.
+#[derive(Clone, Debug)]
+pub struct Pager {
+    shared: Arc<Shared>,
+}
+
+impl Pager {
+    /// A pager of `model`'s blocks over the tiers and lanes of `backend`. Takes all memory for its bookkeeping, and takes in
+    /// what a tier has kept from an earlier process.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if the settings, the model and the backend do not fit together.
+    pub fn new(
+        model: ModelLayout,
+        config: Config,
+        backend: Backend,
+        policy: Box<dyn Policy>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let signal = Arc::new(Signal::new());
+        let hasher = PrefixHasher::new(config.hash_key);
+        let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
+        Ok(Self { shared: Arc::new(Shared { core: Mutex::new(core), clock, signal, hasher }) })
+    }
+
+    /// Opens a sequence for a request: matches its prefix, holds or loads what was found, and takes device slots for the rest.
+    /// Never blocks. Costs a hash a block outside the lock, and under it about 100 ns a block.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] and [`Error::TierFull`] if there are not enough free device slots: wait, then try again.
+    /// [`Error::TooManySequences`] at the limit. [`Error::SequenceTooLong`] if it can never fit. Nothing has changed then.
+    pub fn open(&self, request: &Request<'_>) -> Result<Sequence, Error> {
+        handle::open(self, request)
+    }
+
+    /// Where the pager stands; take it before a call that may have to wait.
+    pub fn progress(&self) -> Progress {
+        Progress(self.shared.signal.count())
+    }
+
+    /// Blocks until something has ended or was closed since `seen` was taken, or for `timeout`. Returns whether it did.
+    pub fn wait(&self, seen: Progress, timeout: Nanos) -> bool {
+        let deadline = self.shared.core.lock().next_deadline();
+        let until_deadline = deadline.since(self.shared.clock.now());
+        let has_rung = self.shared.signal.wait_past(seen.0, timeout.min(until_deadline));
+        self.poll();
+        has_rung
+    }
+
+    /// Takes in what has ended and starts what waits. Every other call does it too.
+    pub fn poll(&self) {
+        let now = self.shared.clock.now();
+        self.shared.core.lock().housekeep(now);
+    }
+
+    /// Whether any move waits or is under way.
+    pub fn is_busy(&self) -> bool {
+        self.shared.core.lock().is_busy()
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> Stats {
+        self.shared.core.lock().stats()
+    }
+
+    /// How many slots of a class are in each state; `None` if there is no such tier.
+    pub fn occupancy(&self, tier: TierId, group: GroupId) -> Option<SlotCounts> {
+        let core = self.shared.core.lock();
+        core.pools.has(tier).then(|| core.pools.pool(tier, group).counts())
+    }
+
+    /// Moves the block events since the last call to `into`, and returns the number of the first (V1).
+    pub fn drain_events(&self, into: &mut Vec<BlockEvent>) -> u64 {
+        self.shared.core.lock().events.drain(into)
+    }
+
+    /// Asserts the invariants of everything that the pager knows. `O(slots + blocks)`; for tests.
+    ///
+    /// # Panics
+    /// If one of them does not hold.
+    pub fn check(&self) {
+        self.shared.core.lock().check();
+    }
+}
+
+#[cfg(test)]
+mod tests;

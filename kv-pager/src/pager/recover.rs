@@ -1,0 +1,63 @@
+//! Taking in what a tier has kept from an earlier process.
+//! Layer 9. Known by: `pager`.
+
+use super::core::{Core, FIRST};
+use crate::clock::Time;
+use crate::ids::{BlockId, Fence, TierId};
+use crate::prefix::BlockKeys;
+use crate::tier::{RecoveredBlock, Tier};
+use std::sync::Arc;
+
+impl Core {
+    /// Enters the blocks of every tier that has some. A block whose parent is missing can't be reached and is voided.
+    pub(super) fn recover(&mut self, now: Time) {
+        for tier in TierId::ALL {
+            let Some(device) = self.tiers[tier.index()].as_ref().map(Arc::clone) else { continue };
+            let Some(persistence) = device.persistence() else { continue };
+            let blocks = persistence.recover();
+            let mut entered = Vec::with_capacity(blocks.len());
+            for found in &blocks {
+                match self.enter(&device, found, now) {
+                    Some(block) => entered.push((found.uses, block)),
+                    None => persistence.void(found.group, found.slot),
+                }
+            }
+            self.warm(tier, &mut entered);
+            self.counters.recovered += entered.len() as u64;
+        }
+    }
+
+    fn enter(&mut self, tier: &Arc<dyn Tier>, found: &RecoveredBlock, now: Time) -> Option<BlockId> {
+        let parent = match found.parent {
+            Some(hash) => self.index.find_recovered(hash, found.salt, found.depth.checked_sub(1)?)?,
+            None => BlockId::NONE,
+        };
+        if found.tokens.len() != self.model.tokens_per_block() as usize || found.group != FIRST {
+            return None;
+        }
+        let keys = BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
+        let block = match self.index.find(found.hash, &keys) {
+            Some(block) if self.index.location(block, FIRST, tier.id()).is_some() => return None,
+            Some(block) => block,
+            None => self.index.insert(found.hash, &keys, now)?,
+        };
+        let pool = self.pools.pool_mut(tier.id(), FIRST);
+        if !pool.take_this(found.slot) {
+            self.prune(block);
+            return None;
+        }
+        pool.settle(found.slot, block, Fence::OVER);
+        self.index.set_location(block, FIRST, tier.id(), found.slot);
+        self.index.restore_uses(block, found.uses);
+        Some(block)
+    }
+
+    /// Puts what was entered in the order of eviction: the most used warmest, each parent warmer than its children.
+    fn warm(&mut self, tier: TierId, entered: &mut [(u32, BlockId)]) {
+        entered.sort_by_key(|(uses, block)| (*uses, std::cmp::Reverse(self.index.view(*block).depth)));
+        for (_, block) in entered.iter() {
+            let slot = self.index.location(*block, FIRST, tier);
+            self.pools.pool_mut(tier, FIRST).settle_idle(slot);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The prefix index: which block has which name, who its parent is, and where its parts are.
+//! Layer 3. Uses `ids`, `clock`, `units`. Known by: `sequence` and above.
+//!
+//! - **X1** a named block is in the chain of its hash exactly once; a detached one is in none;
+//! - **X2** a block's children are exactly the blocks whose parent it is; `children_in` counts those with a location in a tier;
+//! - **X3** a match compares tokens, extra keys, salt and parent: two blocks of one hash are a miss, never a mix-up (I4);
+//! - **X4** a block's record lives while it has a location, a child or a reference, and not longer (I8).
+//!
+//! The hash table is chained through the records themselves. A table that grows and rehashes would allocate and stall
+//! under churn; here everything is made once, for as many blocks as there are slots.
+
+mod block;
+mod extra;
+mod hash;
+mod locations;
+mod tree;
+
+pub use block::{BlockKeys, BlockView};
+pub use hash::PrefixHasher;
+
+use crate::clock::Time;
+use crate::ids::{BlockId, GroupId, PrefixHash, Salt, SlotId, TierId, TokenId};
+use block::Record;
+use extra::ExtraKeys;
+
+/// All blocks that are known.
+#[derive(Debug)]
+pub struct PrefixIndex {
+    records: Vec<Record>,
+    /// `tokens_per_block` tokens a record.
+    tokens: Vec<TokenId>,
+    /// `groups * TierId::COUNT` slots a record.
+    locations: Vec<SlotId>,
+    /// First block of each chain; a power of two of them, one for one or two blocks.
+    chains: Vec<BlockId>,
+    extra_keys: ExtraKeys,
+    free: BlockId,
+    used: u32,
+    tokens_per_block: usize,
+    groups: usize,
+}
+
+impl PrefixIndex {
+    /// An index for at most `capacity` blocks of `tokens_per_block` tokens in `groups` groups.
+    /// Allocates, a block: 80 bytes, 4 a token, 12 a group, and 2 to 4 for the chains.
+    ///
+    /// # Panics
+    /// If there is no room for names: 2³² − 1 blocks or more.
+    pub fn new(capacity: usize, tokens_per_block: usize, groups: usize) -> Self {
+        assert!(capacity < u32::MAX as usize, "{capacity} blocks are more than there are names");
+        let records = (0..capacity)
+            .map(|index| Record::vacant(if index + 1 < capacity { BlockId::from_index(index + 1) } else { BlockId::NONE }))
+            .collect();
+        Self {
+            records,
+            tokens: vec![TokenId(0); capacity * tokens_per_block],
+            locations: vec![SlotId::NONE; capacity * groups * TierId::COUNT],
+            chains: vec![BlockId::NONE; capacity.div_ceil(2).next_power_of_two()],
+            extra_keys: ExtraKeys::default(),
+            free: if capacity > 0 { BlockId::from_index(0) } else { BlockId::NONE },
+            used: 0,
+            tokens_per_block,
+            groups,
+        }
+    }
+
+    /// How many blocks are known.
+    pub fn len(&self) -> usize {
+        self.used as usize
+    }
+
+    /// Whether no block is known.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// How many may be.
+    pub fn capacity(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The block of this name with these very keys; `None` also where another one has the hash (X3).
+    pub fn find(&self, hash: PrefixHash, keys: &BlockKeys<'_>) -> Option<BlockId> {
+        let mut at = self.chains[self.chain(hash)];
+        while at.is_some() {
+            let record = &self.records[at.index()];
+            if record.hash() == hash && self.is_same(at, keys) {
+                return Some(at);
+            }
+            at = record.chain_next;
+        }
+        None
+    }
+
+    /// The block of this name, salt and depth, found without its tokens: only for parents in a tier's labels, which were
+    /// compared when they were written.
+    pub fn find_recovered(&self, hash: PrefixHash, salt: Salt, depth: u32) -> Option<BlockId> {
+        let first = self.chains[self.chain(hash)];
+        let mut chain = std::iter::successors(first.is_some().then_some(first), |at| {
+            let next = self.record(*at).chain_next;
+            next.is_some().then_some(next)
+        });
+        chain.find(|at| {
+            let record = self.record(*at);
+            record.hash() == hash && record.salt == salt && record.depth == depth
+        })
+    }
+
+    fn is_same(&self, block: BlockId, keys: &BlockKeys<'_>) -> bool {
+        let record = &self.records[block.index()];
+        record.parent == keys.parent
+            && record.salt == keys.salt
+            && self.tokens(block) == keys.tokens
+            && self.extra_keys.get(record.extra_keys) == keys.extra_keys
+    }
+
+    /// Adds a block of this name, with no location and no reference. `None` if the index is full.
+    /// Allocates only where there are extra keys.
+    ///
+    /// # Panics
+    /// If the tokens are not `tokens_per_block`, or the parent is not known.
+    pub fn insert(&mut self, hash: PrefixHash, keys: &BlockKeys<'_>, now: Time) -> Option<BlockId> {
+        assert!(keys.tokens.len() == self.tokens_per_block, "{} tokens in a block", keys.tokens.len());
+        let block = self.free;
+        if !block.is_some() {
+            return None;
+        }
+        self.free = self.records[block.index()].chain_next;
+        self.used += 1;
+        let chain = self.chain(hash);
+        let depth = if keys.parent.is_some() { self.record(keys.parent).depth + 1 } else { 0 };
+        let extra_keys = self.extra_keys.insert(keys.extra_keys);
+        let mut record = Record::new(hash, keys, depth, self.chains[chain], now);
+        record.extra_keys = extra_keys;
+        self.records[block.index()] = record;
+        self.chains[chain] = block;
+        let start = block.index() * self.tokens_per_block;
+        self.tokens[start..start + self.tokens_per_block].copy_from_slice(keys.tokens);
+        self.adopt(block, keys.parent);
+        Some(block)
+    }
+
+    /// Takes `block` out of its hash chain: no match finds it any more. Its record stays until it is removed.
+    pub fn detach(&mut self, block: BlockId) {
+        if self.records[block.index()].is_detached() {
+            return;
+        }
+        let chain = self.chain(self.records[block.index()].hash());
+        let next = self.records[block.index()].chain_next;
+        let mut at = self.chains[chain];
+        if at == block {
+            self.chains[chain] = next;
+        } else {
+            while self.records[at.index()].chain_next != block {
+                at = self.records[at.index()].chain_next;
+                assert!(at.is_some(), "X1: block {block:?} is not in its chain");
+            }
+            self.records[at.index()].chain_next = next;
+        }
+        self.records[block.index()].mark_detached();
+    }
+
+    /// Removes `block` and frees its record, if nothing keeps it: no location, no child, no reference (X4).
+    /// Returns its parent if it went, which may now be removable itself.
+    pub fn remove_unused(&mut self, block: BlockId) -> Option<BlockId> {
+        let record = &self.records[block.index()];
+        if record.references > 0 || record.first_child.is_some() || self.has_location(block) {
+            return None;
+        }
+        self.detach(block);
+        let parent = self.records[block.index()].parent;
+        self.orphan(block);
+        self.extra_keys.remove(self.record(block).extra_keys);
+        self.records[block.index()] = Record::vacant(self.free);
+        self.free = block;
+        self.used -= 1;
+        Some(parent)
+    }
+
+    /// A sequence begins to rely on the record of `block`.
+    pub fn add_reference(&mut self, block: BlockId) {
+        self.record_mut(block).references += 1;
+    }
+
+    /// A sequence has done with it; [`PrefixIndex::remove_unused`] may follow.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn drop_reference(&mut self, block: BlockId) {
+        let record = self.record_mut(block);
+        assert!(record.references > 0, "block {block:?} has no reference to drop");
+        record.references -= 1;
+    }
+
+    /// Notes that `block` was asked for.
+    pub fn note_use(&mut self, block: BlockId, now: Time) {
+        let record = self.record_mut(block);
+        record.last_use = now;
+        record.uses = record.uses.saturating_add(1);
+    }
+
+    /// Sets how often `block` was asked for in an earlier life.
+    pub fn restore_uses(&mut self, block: BlockId, uses: u32) {
+        self.record_mut(block).uses = u16::try_from(uses).unwrap_or(u16::MAX);
+    }
+
+    /// What is known of `block`.
+    pub fn view(&self, block: BlockId) -> BlockView<'_> {
+        let record = self.record(block);
+        BlockView {
+            hash: record.hash(),
+            parent: record.parent,
+            salt: record.salt,
+            depth: record.depth,
+            uses: u32::from(record.uses),
+            last_use: record.last_use,
+            references: record.references,
+            tokens: self.tokens(block),
+            extra_keys: self.extra_keys.get(record.extra_keys),
+        }
+    }
+
+    /// The parent of `block`; `NONE` for the first of a chain.
+    pub fn parent(&self, block: BlockId) -> BlockId {
+        self.record(block).parent
+    }
+
+    /// Whether `block` was detached: its bytes may be moving still, but nobody will match it.
+    pub fn is_detached(&self, block: BlockId) -> bool {
+        self.record(block).is_detached()
+    }
+
+    /// The salts of all blocks, for erasing those of one. `O(capacity)`.
+    pub fn blocks(&self) -> impl Iterator<Item = (BlockId, Salt)> + '_ {
+        let known = |(index, record): (usize, &Record)| {
+            record.is_known().then(|| (BlockId::from_index(index), record.salt))
+        };
+        self.records.iter().enumerate().filter_map(known)
+    }
+
+    fn tokens(&self, block: BlockId) -> &[TokenId] {
+        let start = block.index() * self.tokens_per_block;
+        &self.tokens[start..start + self.tokens_per_block]
+    }
+
+    fn record(&self, block: BlockId) -> &Record {
+        &self.records[block.index()]
+    }
+
+    fn record_mut(&mut self, block: BlockId) -> &mut Record {
+        &mut self.records[block.index()]
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as all")]
+    fn chain(&self, hash: PrefixHash) -> usize {
+        hash.0 as usize & (self.chains.len() - 1)
+    }
+
+    /// Asserts X1, X2 and X4. `O(capacity)`; for tests.
+    ///
+    /// # Panics
+    /// If one of them does not hold.
+    pub fn check(&self) {
+        let mut chained = vec![false; self.records.len()];
+        for chain in 0..self.chains.len() {
+            let mut at = self.chains[chain];
+            while at.is_some() {
+                assert!(!chained[at.index()], "X1: block {at:?} is chained twice");
+                assert!(self.chain(self.record(at).hash()) == chain, "X1: block {at:?} is in a foreign chain");
+                chained[at.index()] = true;
+                at = self.record(at).chain_next;
+            }
+        }
+        let mut used = 0;
+        for (index, record) in self.records.iter().enumerate() {
+            if !record.is_known() {
+                continue;
+            }
+            used += 1;
+            let block = BlockId::from_index(index);
+            assert!(chained[index] != record.is_detached(), "X1: block {block:?} is {record:?}");
+            assert!(
+                record.references > 0 || record.first_child.is_some() || self.has_location(block),
+                "X4: nothing keeps block {block:?}"
+            );
+            self.check_children(block);
+        }
+        assert!(used == self.len(), "X4: {used} blocks are known, {} counted", self.len());
+    }
+
+    /// Where the parts of `block` are, by group: see [`PrefixIndex::location`].
+    fn location_index(&self, block: BlockId, group: GroupId, tier: TierId) -> usize {
+        (block.index() * self.groups + group.index()) * TierId::COUNT + tier.index()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::{BlockKeys, PrefixHasher, PrefixIndex};
+use crate::clock::Time;
+use crate::ids::{BlockId, GroupId, HashKey, PrefixHash, Salt, SlotId, TierId, TokenId};
+
+const FIRST: GroupId = GroupId::FIRST;
+
+fn keys(parent: BlockId, tokens: &[TokenId]) -> BlockKeys<'_> {
+    BlockKeys { parent, salt: Salt(7), tokens, extra_keys: &[] }
+}
+
+fn tokens(seed: u32) -> [TokenId; 4] {
+    [0, 1, 2, 3].map(|offset| TokenId(seed * 10 + offset))
+}
+
+/// A chain of three blocks, each with a slot in the device tier.
+fn chain(index: &mut PrefixIndex) -> [BlockId; 3] {
+    let mut parent = BlockId::NONE;
+    [0_u32, 1, 2].map(|at| {
+        let block = index.insert(PrefixHash(u128::from(at)), &keys(parent, &tokens(at)), Time::START).expect("room");
+        index.set_location(block, FIRST, TierId::Device, SlotId::from_index(at as usize));
+        parent = block;
+        block
+    })
+}
+
+#[test]
+fn a_forced_collision_is_a_miss() {
+    let mut index = PrefixIndex::new(8, 4, 1);
+    let hash = PrefixHash(42);
+    let mine = index.insert(hash, &keys(BlockId::NONE, &tokens(1)), Time::START).expect("room");
+    assert_eq!(index.find(hash, &keys(BlockId::NONE, &tokens(1))), Some(mine));
+    assert_eq!(index.find(hash, &keys(BlockId::NONE, &tokens(2))), None, "other tokens");
+    let same = tokens(1);
+    let other_salt = BlockKeys { salt: Salt(8), ..keys(BlockId::NONE, &same) };
+    assert_eq!(index.find(hash, &other_salt), None, "another salt");
+    let other_keys = BlockKeys { extra_keys: &[1], ..keys(BlockId::NONE, &same) };
+    assert_eq!(index.find(hash, &other_keys), None, "another adapter");
+    let theirs = index.insert(hash, &keys(BlockId::NONE, &tokens(2)), Time::START).expect("room");
+    assert_eq!(index.find(hash, &keys(BlockId::NONE, &tokens(1))), Some(mine), "both live in one chain");
+    assert_eq!(index.find(hash, &keys(BlockId::NONE, &tokens(2))), Some(theirs));
+}
+
+#[test]
+fn a_parent_waits_for_its_children() {
+    let mut index = PrefixIndex::new(8, 4, 1);
+    let [root, middle, leaf] = chain(&mut index);
+    assert!(!index.may_evict(root, TierId::Device));
+    assert!(!index.may_evict(middle, TierId::Device));
+    assert!(index.may_evict(leaf, TierId::Device));
+    index.set_location(middle, FIRST, TierId::File, SlotId::from_index(0));
+    index.set_location(leaf, FIRST, TierId::Host, SlotId::from_index(0));
+    index.clear_location(leaf, FIRST, TierId::Device);
+    assert!(!index.may_evict(middle, TierId::Device), "its next copy would be farther than its child's");
+    index.set_location(middle, FIRST, TierId::Host, SlotId::from_index(1));
+    assert!(index.may_evict(middle, TierId::Device));
+    index.check();
+}
+
+#[test]
+fn a_record_goes_when_nothing_keeps_it() {
+    let mut index = PrefixIndex::new(3, 4, 1);
+    let [root, middle, leaf] = chain(&mut index);
+    assert_eq!(index.insert(PrefixHash(9), &keys(leaf, &tokens(9)), Time::START), None, "the index is full");
+    index.add_reference(leaf);
+    index.clear_location(leaf, FIRST, TierId::Device);
+    assert_eq!(index.remove_unused(leaf), None, "a sequence relies on it");
+    index.drop_reference(leaf);
+    assert_eq!(index.remove_unused(leaf), Some(middle));
+    assert_eq!(index.remove_unused(middle), None, "it has a slot");
+    index.clear_location(root, FIRST, TierId::Device);
+    assert_eq!(index.remove_unused(root), None, "it has a child");
+    index.check();
+    assert_eq!(index.len(), 2);
+}
+
+#[test]
+fn a_detached_block_is_not_found_again() {
+    let mut index = PrefixIndex::new(4, 4, 1);
+    let [root, ..] = chain(&mut index);
+    index.detach(root);
+    assert_eq!(index.find(PrefixHash(0), &keys(BlockId::NONE, &tokens(0))), None);
+    index.check();
+}
+
+#[test]
+fn names_depend_on_all_that_makes_a_block() {
+    let hasher = PrefixHasher::new(HashKey(1));
+    let root = hasher.root(Salt(1));
+    let name = hasher.block(root, &tokens(1), &[]);
+    assert_eq!(name, hasher.block(root, &tokens(1), &[]));
+    let others = [
+        hasher.block(root, &tokens(2), &[]),
+        hasher.block(hasher.root(Salt(2)), &tokens(1), &[]),
+        hasher.block(root, &tokens(1), &[1]),
+        PrefixHasher::new(HashKey(2)).block(root, &tokens(1), &[]),
+    ];
+    assert!(!others.contains(&name));
+}
+
+#[test]
+fn long_blocks_are_named_as_short_ones_are() {
+    let hasher = PrefixHasher::new(HashKey(3));
+    let long: Vec<TokenId> = (0..60).map(TokenId).collect();
+    let parent = PrefixHash(5);
+    assert_eq!(hasher.block(parent, &long, &[]), hasher.long_block(parent, &long, &[]));
+}

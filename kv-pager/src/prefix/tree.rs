@@ -1,0 +1,57 @@
+//! The tree of blocks: each knows its parent, its first child and its siblings.
+//! Layer 3. Uses `ids`. Known by: `prefix`, `pager`.
+
+use super::PrefixIndex;
+use crate::ids::{BlockId, GroupId, TierId};
+
+impl PrefixIndex {
+    /// The children of `block`, newest first.
+    pub fn children(&self, block: BlockId) -> impl Iterator<Item = BlockId> + '_ {
+        let first = self.record(block).first_child;
+        std::iter::successors(first.is_some().then_some(first), |child| {
+            let next = self.record(*child).sibling_next;
+            next.is_some().then_some(next)
+        })
+    }
+
+    /// Makes `block` the first child of `parent`.
+    pub(super) fn adopt(&mut self, block: BlockId, parent: BlockId) {
+        if !parent.is_some() {
+            return;
+        }
+        let sibling = self.record(parent).first_child;
+        self.record_mut(block).sibling_next = sibling;
+        if sibling.is_some() {
+            self.record_mut(sibling).sibling_prev = block;
+        }
+        self.record_mut(parent).first_child = block;
+    }
+
+    /// Takes `block` from its parent's children. It has no location, so it is counted nowhere.
+    pub(super) fn orphan(&mut self, block: BlockId) {
+        let record = *self.record(block);
+        if record.sibling_prev.is_some() {
+            self.record_mut(record.sibling_prev).sibling_next = record.sibling_next;
+        } else if record.parent.is_some() {
+            self.record_mut(record.parent).first_child = record.sibling_next;
+        }
+        if record.sibling_next.is_some() {
+            self.record_mut(record.sibling_next).sibling_prev = record.sibling_prev;
+        }
+    }
+
+    pub(super) fn check_children(&self, block: BlockId) {
+        let mut counted = [0; TierId::COUNT];
+        for child in self.children(block) {
+            let record = self.record(child);
+            assert!(record.is_known(), "X2: block {block:?} has the forgotten child {child:?}");
+            assert!(record.parent == block, "X2: {child:?} is a child of {block:?}, but its parent is {:?}", record.parent);
+            assert!(record.depth == self.record(block).depth + 1, "X2: depth of {child:?}");
+            for tier in TierId::ALL {
+                counted[tier.index()] += u32::from(self.location(child, GroupId::FIRST, tier).is_some());
+            }
+        }
+        let kept = self.record(block).children_in;
+        assert!(counted == kept, "X2: block {block:?} has {counted:?} children by tier, and counts {kept:?}");
+    }
+}

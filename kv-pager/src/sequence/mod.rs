@@ -1,0 +1,181 @@
+//! A sequence: one request's tokens, and for each of its blocks a slot and how far it is filled.
+//! Layer 4. Uses `ids`, `prefix` (names). Known by: `pager`.
+//!
+//! - **Q1** there is one entry, and in each table one slot, for every block that the tokens reach;
+//! - **Q2** the tokens that are done in a block are its first ones; only the last block that the tokens reach may want fewer
+//!   than all;
+//! - **Q3** an entry whose block is known refers to it exactly once;
+//! - **Q4** the names known are those of the first full blocks.
+//!
+//! This is plain data that its handle owns, so tokens are hashed and tables read without the pager's lock. Only the pager,
+//! under its lock, changes what an entry says of slots.
+
+mod entry;
+
+pub use entry::{Entry, EntryKind};
+
+use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::prefix::PrefixHasher;
+use std::ops::Range;
+
+/// Something beside tokens that the bytes of a block depend on: an adapter (at token 0), an image (where it stands).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ExtraKey {
+    /// The token from which on it matters.
+    pub at_token: u32,
+    /// Its hash, made by the engine.
+    pub key: u64,
+}
+
+/// One request's tokens and block tables.
+#[derive(Debug)]
+pub struct SequenceState {
+    /// Its name.
+    pub id: SequenceId,
+    /// Whose cache it uses.
+    pub salt: Salt,
+    /// All tokens given so far.
+    pub tokens: Vec<TokenId>,
+    /// What else its blocks depend on, by token.
+    pub extra_keys: Vec<ExtraKey>,
+    /// Names of the first full blocks (Q4).
+    pub hashes: Vec<PrefixHash>,
+    /// One for each block (Q1).
+    pub entries: Vec<Entry>,
+    /// By group: one device slot for each block (Q1). What an attention kernel takes.
+    pub tables: Vec<Vec<SlotId>>,
+    /// All entries before it are done.
+    pub cursor: usize,
+    /// The tokens that the engine was told to compute, until it commits.
+    pub computing: Option<Range<usize>>,
+    /// Tokens that this sequence has computed.
+    pub computed_tokens: u64,
+    /// The last fence it was given: the compute that may still use its slots.
+    pub fence: Fence,
+    /// Extra keys of the block at hand, in a buffer that is kept.
+    keys_of_block: Vec<u64>,
+    tokens_per_block: usize,
+}
+
+impl SequenceState {
+    /// An empty state with room for `tokens_max` tokens.
+    pub fn new(tokens_per_block: u32, groups: usize, tokens_max: u32) -> Self {
+        let blocks_max = tokens_max.div_ceil(tokens_per_block) as usize;
+        Self {
+            id: SequenceId::new(0, 0),
+            salt: Salt::default(),
+            tokens: Vec::with_capacity(tokens_max as usize),
+            extra_keys: Vec::new(),
+            hashes: Vec::with_capacity(blocks_max),
+            entries: Vec::with_capacity(blocks_max),
+            tables: (0..groups).map(|_| Vec::with_capacity(blocks_max)).collect(),
+            cursor: 0,
+            computing: None,
+            computed_tokens: 0,
+            fence: Fence::OVER,
+            keys_of_block: Vec::new(),
+            tokens_per_block: tokens_per_block as usize,
+        }
+    }
+
+    /// Forgets everything but its memory.
+    pub fn clear(&mut self) {
+        self.salt = Salt::default();
+        self.tokens.clear();
+        self.extra_keys.clear();
+        self.hashes.clear();
+        self.entries.clear();
+        self.tables.iter_mut().for_each(Vec::clear);
+        self.cursor = 0;
+        self.computing = None;
+        self.computed_tokens = 0;
+        self.fence = Fence::OVER;
+    }
+
+    /// Becomes a copy of `other`, but for its name.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.clear();
+        self.salt = other.salt;
+        self.tokens.extend_from_slice(&other.tokens);
+        self.extra_keys.extend_from_slice(&other.extra_keys);
+        self.hashes.extend_from_slice(&other.hashes);
+        self.entries.extend_from_slice(&other.entries);
+        for (table, theirs) in self.tables.iter_mut().zip(&other.tables) {
+            table.extend_from_slice(theirs);
+        }
+        self.cursor = other.cursor;
+        self.fence = other.fence;
+    }
+
+    /// Tokens in a block.
+    pub fn tokens_per_block(&self) -> usize {
+        self.tokens_per_block
+    }
+
+    /// How many blocks the tokens reach.
+    pub fn blocks(&self) -> usize {
+        self.tokens.len().div_ceil(self.tokens_per_block)
+    }
+
+    /// How many tokens of block `index` there are so far.
+    pub fn tokens_wanted(&self, index: usize) -> usize {
+        (self.tokens.len() - index * self.tokens_per_block).min(self.tokens_per_block)
+    }
+
+    /// The tokens of the full block `index`.
+    pub fn block_tokens(&self, index: usize) -> &[TokenId] {
+        &self.tokens[index * self.tokens_per_block..(index + 1) * self.tokens_per_block]
+    }
+
+    /// The slot of block `index` in `group`.
+    pub fn slot(&self, group: GroupId, index: usize) -> SlotId {
+        self.tables[group.index()][index]
+    }
+
+    /// The extra keys of block `index`, sorted.
+    pub fn keys_of_block(&self, index: usize) -> impl Iterator<Item = u64> + '_ {
+        let range = index * self.tokens_per_block..(index + 1) * self.tokens_per_block;
+        self.extra_keys.iter().filter(move |key| range.contains(&(key.at_token as usize))).map(|key| key.key)
+    }
+
+    /// Names all full blocks that have none yet. Needs no lock; allocates nothing within the limits.
+    pub fn hash_full_blocks(&mut self, hasher: &PrefixHasher) {
+        while self.hashes.len() < self.tokens.len() / self.tokens_per_block {
+            let index = self.hashes.len();
+            let parent = self.hashes.last().copied().unwrap_or_else(|| hasher.root(self.salt));
+            let mut keys = std::mem::take(&mut self.keys_of_block);
+            keys.clear();
+            keys.extend(self.keys_of_block(index));
+            self.hashes.push(hasher.block(parent, self.block_tokens(index), &keys));
+            self.keys_of_block = keys;
+        }
+    }
+
+    /// Where the blocks came from that this sequence did not compute, in tokens by tier.
+    pub fn hit_tokens(&self) -> [u64; TierId::COUNT] {
+        let mut hits = [0; TierId::COUNT];
+        for entry in &self.entries {
+            if let (Some(tier), true) = (entry.source, entry.is_settled()) {
+                hits[tier.index()] += self.tokens_per_block as u64;
+            }
+        }
+        hits
+    }
+
+    /// Asserts Q1 and Q2.
+    ///
+    /// # Panics
+    /// If one of them does not hold.
+    pub fn check(&self) {
+        assert!(self.entries.len() == self.blocks(), "Q1: {} entries", self.entries.len());
+        for table in &self.tables {
+            assert!(table.len() == self.entries.len(), "Q1: a table of {} slots", table.len());
+        }
+        assert!(self.hashes.len() <= self.tokens.len() / self.tokens_per_block, "Q4: {} names", self.hashes.len());
+        for (index, entry) in self.entries.iter().enumerate() {
+            let done = usize::from(entry.done);
+            assert!(done <= self.tokens_per_block, "Q2: block {index} has {done} tokens done");
+            assert!(index >= self.cursor || done >= self.tokens_wanted(index), "Q2: block {index} is before the cursor");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A flight: one move with what it is for.
+//! Layer 7. Uses `ids`, `tier`. Known by: `transfer`, `pager`.
+
+use crate::ids::{BlockId, SlotId, TierId};
+use crate::tier::{Move, MoveFault};
+
+/// Which queue of a lane a flight waits in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Priority {
+    /// A request waits for it.
+    Demand = 0,
+    /// A request may.
+    Prefetch = 1,
+    /// It makes room.
+    Offload = 2,
+}
+
+/// What is to happen when a flight has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Purpose {
+    /// The part becomes resident in its device slot.
+    Onboard,
+    /// The part becomes resident in its host slot and flies on, to this slot of the device tier.
+    Land {
+        /// Where it is going.
+        device: SlotId,
+    },
+    /// The part becomes resident in the target, and leaves the source unless it was asked for meanwhile.
+    Demote,
+    /// The part becomes resident in the target too.
+    Replicate,
+    /// A shared slot was copied so that a sequence may write.
+    CopyOnWrite,
+}
+
+/// One move that waits or is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Flight {
+    /// What moves.
+    pub part: Move,
+    /// Whose part it is; `NONE` for a slot without a name.
+    pub block: BlockId,
+    /// What for.
+    pub purpose: Purpose,
+    /// How urgent.
+    pub priority: Priority,
+}
+
+/// How a flight ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// The bytes are in the target.
+    Done,
+    /// They are not. After [`MoveFault::TimedOut`] both ends may still be touched, until [`Outcome::Over`].
+    Failed(MoveFault),
+    /// A flight that had timed out is known to be over, whichever way.
+    Over,
+}
+
+/// A flight that ended, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// The tier it came from.
+    pub source: TierId,
+    /// The tier it went to.
+    pub target: TierId,
+    /// What it was.
+    pub flight: Flight,
+    /// How it ended.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,106 @@
+//! The transfer engine: queues, batches and tickets of moves, lane by lane.
+//! Layer 7. Uses `ids`, `units`, `clock`, `config`, `tier`. Known by: `pager`.
+//!
+//! - **E1** a flight is told of exactly once as ended, or once as timed out and once more as over;
+//! - **E2** a lane is given no batch while it has as many bytes under way as the limits allow;
+//! - **E3** a demand load starts before a prefetch, a prefetch before an offload, each kind in the order asked for;
+//! - **E4** a batch that exceeds its deadline is cancelled: moves not begun end as cancelled, those begun as timed out.
+//!
+//! It returns facts and acts on none: what a flight was for is the pager's business.
+
+mod batch;
+mod flight;
+mod lane_state;
+
+pub use flight::{Ended, Flight, Outcome, Priority, Purpose};
+pub use lane_state::LaneStats;
+
+use crate::clock::Time;
+use crate::config::Limits;
+use crate::ids::{MoveId, TierId};
+use crate::tier::{Lane, LaneEnds, Signal};
+use crate::units::Bytes;
+use lane_state::LaneState;
+use std::sync::Arc;
+
+/// All lanes with what waits for them and what is under way.
+#[derive(Debug)]
+pub struct TransferEngine {
+    lanes: Vec<LaneState>,
+    by_ends: [[Option<usize>; TierId::COUNT]; TierId::COUNT],
+    next_move: u64,
+    limits: Limits,
+    signal: Arc<Signal>,
+}
+
+impl TransferEngine {
+    /// An engine over `lanes`; of two with the same ends the later one serves. `slot_bytes` are, by group, what a move
+    /// carries. Every end rings `signal`.
+    pub fn new(lanes: Vec<Arc<dyn Lane>>, slot_bytes: &[Bytes], limits: &Limits, signal: Arc<Signal>) -> Self {
+        let mut by_ends = [[None; TierId::COUNT]; TierId::COUNT];
+        for (index, lane) in lanes.iter().enumerate() {
+            let LaneEnds { source, target } = lane.ends();
+            by_ends[source.index()][target.index()] = Some(index);
+        }
+        let lanes = lanes.into_iter().map(|lane| LaneState::new(lane, slot_bytes, limits)).collect();
+        Self { lanes, by_ends, next_move: 0, limits: *limits, signal }
+    }
+
+    /// Whether there is a lane with these ends.
+    pub fn has_lane(&self, source: TierId, target: TierId) -> bool {
+        self.by_ends[source.index()][target.index()].is_some()
+    }
+
+    /// How many more flights the queue of this lane takes.
+    pub fn room(&self, source: TierId, target: TierId) -> usize {
+        self.by_ends[source.index()][target.index()].map_or(0, |lane| self.lanes[lane].room(&self.limits))
+    }
+
+    /// Queues a flight; [`TransferEngine::pump`] starts it.
+    ///
+    /// # Panics
+    /// If there is no such lane or its queue has no room: ask first.
+    pub fn enqueue(&mut self, source: TierId, target: TierId, mut flight: Flight) {
+        let lane = self.by_ends[source.index()][target.index()].expect("asked for a lane that is there");
+        flight.part.id = MoveId(self.next_move);
+        self.next_move += 1;
+        self.lanes[lane].enqueue(flight, &self.limits);
+    }
+
+    /// Starts what waits, as far as the limits allow. `O(moves started)`.
+    pub fn pump(&mut self, now: Time) {
+        for lane in &mut self.lanes {
+            lane.pump(now, &self.limits, &self.signal);
+        }
+    }
+
+    /// Moves what has ended to `ended`, lane by lane in the order of submission. `O(moves under way)` at most.
+    pub fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
+        for lane in &mut self.lanes {
+            lane.poll(now, ended);
+        }
+    }
+
+    /// Whether anything waits or is under way.
+    pub fn is_busy(&self) -> bool {
+        self.lanes.iter().any(LaneState::is_busy)
+    }
+
+    /// The earliest deadline of a batch under way.
+    pub fn next_deadline(&self) -> Time {
+        self.lanes.iter().map(LaneState::next_deadline).min().unwrap_or(Time::NEVER)
+    }
+
+    /// What each lane has done so far.
+    pub fn stats(&self) -> impl Iterator<Item = (LaneEnds, LaneStats)> + '_ {
+        self.lanes.iter().map(|lane| (lane.ends(), lane.stats()))
+    }
+
+    /// All flights that wait or are under way, with the ends of their lane; for checks.
+    pub fn flights(&self) -> impl Iterator<Item = (LaneEnds, &Flight)> {
+        self.lanes.iter().flat_map(|lane| lane.flights().map(|flight| (lane.ends(), flight)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

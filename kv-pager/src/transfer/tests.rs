@@ -1,0 +1,130 @@
+use super::{Ended, Flight, Outcome, Priority, Purpose, TransferEngine};
+use crate::clock::Time;
+use crate::config::Limits;
+use crate::error::Error;
+use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::sync::Mutex;
+use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal, Ticket, TicketWriter};
+use crate::units::{Bytes, Nanos};
+use std::sync::Arc;
+
+/// A lane that does nothing by itself: the test ends its moves.
+#[derive(Debug, Default)]
+struct ManualLane {
+    batches: Mutex<Vec<(Vec<Move>, TicketWriter)>>,
+    is_full: Mutex<bool>,
+}
+
+impl Lane for ManualLane {
+    fn ends(&self) -> LaneEnds {
+        LaneEnds { source: TierId::Host, target: TierId::Device }
+    }
+
+    fn submit(&self, batch: &[Move]) -> Result<Ticket, Error> {
+        if *self.is_full.lock() {
+            return Err(Error::QueueFull { limit: 0 });
+        }
+        let (writer, ticket) = TicketWriter::new(batch.len());
+        self.batches.lock().push((batch.to_vec(), writer));
+        Ok(ticket)
+    }
+}
+
+fn flight(slot: usize, priority: Priority) -> Flight {
+    let slot = SlotId::from_index(slot);
+    let part = Move {
+        id: MoveId(0),
+        group: GroupId::FIRST,
+        source: slot,
+        target: slot,
+        source_fence: Fence::OVER,
+        target_fence: Fence::OVER,
+    };
+    Flight { part, block: BlockId::NONE, purpose: Purpose::Onboard, priority }
+}
+
+fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
+    let lane = Arc::new(ManualLane::default());
+    let lanes: Vec<Arc<dyn Lane>> = vec![Arc::clone(&lane) as Arc<dyn Lane>];
+    let engine = TransferEngine::new(lanes, &[Bytes::new(10)], limits, Arc::new(Signal::new()));
+    (lane, engine)
+}
+
+fn enqueue(engine: &mut TransferEngine, flights: impl IntoIterator<Item = (usize, Priority)>) {
+    for (slot, priority) in flights {
+        engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority));
+    }
+}
+
+fn poll(engine: &mut TransferEngine, now: u64) -> Vec<(usize, Outcome)> {
+    let mut ended: Vec<Ended> = Vec::new();
+    engine.poll(Time::from_ns(now), &mut ended);
+    ended.iter().map(|end| (end.flight.part.source.index(), end.outcome)).collect()
+}
+
+#[test]
+fn demand_goes_before_prefetch_and_offload() {
+    let (lane, mut engine) = engine(&Limits::default());
+    enqueue(&mut engine, [(1, Priority::Offload), (2, Priority::Prefetch), (3, Priority::Demand), (4, Priority::Demand)]);
+    engine.pump(Time::START);
+    let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
+    assert_eq!(order, [3, 4, 2, 1]);
+}
+
+#[test]
+fn bytes_in_flight_are_bounded() {
+    let limits = Limits { batch_bytes: Bytes::new(20), bytes_in_flight: Bytes::new(40), ..Limits::default() };
+    let (lane, mut engine) = engine(&limits);
+    enqueue(&mut engine, (0..9).map(|slot| (slot, Priority::Demand)));
+    engine.pump(Time::START);
+    assert_eq!(lane.batches.lock().len(), 2);
+    let (moves, writer) = lane.batches.lock().remove(0);
+    for index in 0..moves.len() {
+        assert!(writer.begin(index));
+        writer.end(index, Ok(()));
+    }
+    assert_eq!(poll(&mut engine, 0), [(0, Outcome::Done), (1, Outcome::Done)]);
+    engine.pump(Time::START);
+    assert_eq!(lane.batches.lock().len(), 2, "the room of the ended batch is used");
+}
+
+#[test]
+fn a_full_lane_leaves_the_queue_as_it_was() {
+    let (lane, mut engine) = engine(&Limits::default());
+    enqueue(&mut engine, [(1, Priority::Demand), (2, Priority::Demand), (3, Priority::Offload)]);
+    *lane.is_full.lock() = true;
+    engine.pump(Time::START);
+    *lane.is_full.lock() = false;
+    engine.pump(Time::START);
+    let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
+    assert_eq!(order, [1, 2, 3]);
+}
+
+#[test]
+fn a_late_batch_is_cancelled_and_what_had_begun_is_told_twice() {
+    let limits = Limits { move_deadline: Nanos::new(100), ..Limits::default() };
+    let (lane, mut engine) = engine(&limits);
+    enqueue(&mut engine, [(1, Priority::Demand), (2, Priority::Demand)]);
+    engine.pump(Time::START);
+    let (_, writer) = lane.batches.lock().remove(0);
+    assert!(writer.begin(0));
+    assert_eq!(poll(&mut engine, 99), []);
+    let late = poll(&mut engine, 100);
+    assert_eq!(late, [(1, Outcome::Failed(MoveFault::TimedOut)), (2, Outcome::Failed(MoveFault::Cancelled))]);
+    assert_eq!(poll(&mut engine, 1000), []);
+    writer.end(0, Ok(()));
+    assert_eq!(poll(&mut engine, 1001), [(1, Outcome::Over)]);
+    assert!(!engine.is_busy());
+}
+
+#[test]
+fn a_dropped_lane_half_ends_everything() {
+    let (lane, mut engine) = engine(&Limits::default());
+    enqueue(&mut engine, [(1, Priority::Demand), (2, Priority::Demand)]);
+    engine.pump(Time::START);
+    let (_, writer) = lane.batches.lock().remove(0);
+    assert!(writer.begin(0));
+    drop(writer);
+    let ended = poll(&mut engine, 0);
+    assert_eq!(ended, [(1, Outcome::Failed(MoveFault::Lost)), (2, Outcome::Failed(MoveFault::Cancelled))]);
+}
