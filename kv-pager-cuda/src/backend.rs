@@ -10,6 +10,7 @@ use kv_pager::Error;
 use kv_pager::clock::Clock;
 use kv_pager::layout::ModelLayout;
 use kv_pager::tier::{Lane, Tier};
+use kv_pager::units::Bytes;
 use std::sync::Arc;
 
 /// What a backend is made of, before it is made.
@@ -74,12 +75,15 @@ impl CudaBackendBuilder {
         let lane =
             |direction| CudaLane::new(&device, &host, direction, self.lanes.clone(), clock).map(Arc::new);
         let (onboard, offload) = (lane(Direction::Onboard)?, lane(Direction::Offload)?);
+        let (staging_bytes, chunk_bytes) = (Bytes::mib(64), Bytes::mib(16));
+        let small = LaneOptions { staging_bytes, chunk_bytes, path: None, ..self.lanes.clone() };
+        let within = Arc::new(CudaLane::new(&device, &host, Direction::Within, small, clock)?);
         let calibration = if self.is_calibrated {
             Calibration::run((&device, &host), (&onboard, &offload), clock.as_ref())?
         } else {
             Calibration::default()
         };
-        Ok(CudaBackend { device, host, onboard, offload, calibration })
+        Ok(CudaBackend { device, host, onboard, offload, within, calibration })
     }
 }
 
@@ -94,6 +98,8 @@ pub struct CudaBackend {
     pub onboard: Arc<CudaLane>,
     /// The lane out of the device.
     pub offload: Arc<CudaLane>,
+    /// The lane from slot to slot of the device.
+    pub within: Arc<CudaLane>,
     /// What was measured; empty if nothing was.
     pub calibration: Calibration,
 }
@@ -101,25 +107,29 @@ pub struct CudaBackend {
 impl CudaBackend {
     /// The tiers, nearest first.
     pub fn tiers(&self) -> Vec<Arc<dyn Tier>> {
-        let (device, host): (Arc<dyn Tier>, Arc<dyn Tier>) = (Arc::<DeviceTier>::clone(&self.device), Arc::<PinnedTier>::clone(&self.host));
+        let (device, host): (Arc<dyn Tier>, Arc<dyn Tier>) =
+            (Arc::<DeviceTier>::clone(&self.device), Arc::<PinnedTier>::clone(&self.host));
         vec![device, host]
     }
 
     /// The lanes between them.
     pub fn lanes(&self) -> Vec<Arc<dyn Lane>> {
-        let (offload, onboard): (Arc<dyn Lane>, Arc<dyn Lane>) = (Arc::<CudaLane>::clone(&self.offload), Arc::<CudaLane>::clone(&self.onboard));
-        vec![offload, onboard]
+        [&self.within, &self.offload, &self.onboard]
+            .map(|lane| Arc::<CudaLane>::clone(lane) as Arc<dyn Lane>)
+            .into()
     }
 
     /// Until [`CudaBackend::resume`], hands nothing new to the device, while the engine captures a graph, say. Captures are
     /// not disturbed in any case; this is for those who want the device to themselves.
     pub fn pause(&self) {
+        self.within.pause();
         self.offload.pause();
         self.onboard.pause();
     }
 
     /// Ends the quiet period.
     pub fn resume(&self) {
+        self.within.resume();
         self.offload.resume();
         self.onboard.resume();
     }

@@ -28,6 +28,15 @@ pub(super) struct Batch {
     pub(super) path: Option<Path>,
 }
 
+/// A move set aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aside {
+    pub(super) part: Move,
+    pub(super) batch: u64,
+    pub(super) index: u32,
+    pub(super) since: Time,
+}
+
 /// A chunk handed to the devices.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
@@ -48,6 +57,8 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) waiting: VecDeque<Move>,
+    /// Moves whose fence is not known yet; they have left the queue and have not begun.
+    pub(super) aside: VecDeque<Aside>,
     pub(super) batches: VecDeque<Batch>,
     /// The number of `batches[0]`.
     pub(super) first_batch: u64,
@@ -66,6 +77,7 @@ impl Books {
     pub(super) fn new(moves_max: usize, batches_max: usize, flights_max: usize) -> Self {
         Self {
             waiting: VecDeque::with_capacity(moves_max),
+            aside: VecDeque::with_capacity(moves_max),
             batches: VecDeque::with_capacity(batches_max),
             first_batch: 0,
             flights: VecDeque::with_capacity(flights_max),
@@ -85,7 +97,7 @@ impl Books {
         by_layer: bool,
         path: Option<Path>,
     ) -> Result<Ticket, Error> {
-        let held = self.waiting.len() + self.carried.len();
+        let held = self.waiting.len() + self.carried.len() + self.aside.len();
         if held + moves.len() > self.moves_max || self.batches.len() >= self.batches_max {
             return Err(Error::QueueFull { limit: self.moves_max });
         }
@@ -143,7 +155,7 @@ impl Books {
 
     /// Calls off what waits, when the lane ends.
     pub(super) fn call_off_waiting(&mut self) {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.aside.is_empty() {
             return;
         }
         self.waiting.clear();
@@ -157,6 +169,20 @@ impl Books {
             batch.taken = batch.moves;
             batch.writer.publish(Nanos::ZERO, 0);
         }
+        while let Some(aside) = self.aside.pop_front() {
+            self.end_aside(&aside, MoveFault::Cancelled);
+        }
+        self.drop_ended();
+    }
+
+    /// Ends a move that was set aside and has left the list.
+    pub(super) fn end_aside(&mut self, aside: &Aside, fault: MoveFault) {
+        let batch = self.batch(aside.batch);
+        if batch.writer.begin(aside.index as usize) {
+            batch.writer.end(aside.index as usize, Err(fault));
+        }
+        batch.ended += 1;
+        batch.writer.publish(Nanos::ZERO, 0);
         self.drop_ended();
     }
 
@@ -180,6 +206,7 @@ impl Books {
             }
         }
         self.waiting.clear();
+        self.aside.clear();
         self.first_batch += self.batches.len() as u64;
         self.batches.clear();
     }

@@ -7,18 +7,19 @@
 //!
 //! The calls for one chunk are made rank by rank on the caller's thread, so the first link starts while the next is told.
 
-use super::books::{Batch, Books, Flight};
+use super::books::{Aside, Batch, Books, Flight};
 use super::cut::{Limits, chunk_parts};
 use super::path::{Choice, Path};
 use super::rank::{Chunk, EVENTS, LayerPiece, RankLane, Scratch, number};
 use super::{Direction, LaneOptions};
 use crate::device::DeviceTier;
 use crate::driver::{DriverError, Visit};
+use crate::fences::Fences;
 use crate::kernels::MOVES_MAX;
 use crate::pinned::PinnedTier;
 use kv_pager::clock::Clock;
 use kv_pager::ids::{Fence, GroupId};
-use kv_pager::tier::MoveFault;
+use kv_pager::tier::{Move, MoveFault};
 
 /// What a lane issues with: all that does not change from batch to batch.
 #[derive(Debug)]
@@ -72,7 +73,8 @@ impl Issuer {
         while index < books.batches.len() && books.flights.len() < options.chunks_in_flight {
             let batch_number = books.first_batch + index as u64;
             let pieces = self.layer_pieces(books, index, tier, options);
-            let group = self.take_parts(books, index, (tier, host), (direction, options), pieces.is_some());
+            let group =
+                self.take_parts(books, (index, pieces.is_some()), (tier, host), (direction, options), clock);
             if !self.parts.list.is_empty() {
                 match pieces {
                     Some(pieces) => {
@@ -83,7 +85,9 @@ impl Issuer {
             }
             let batch = &mut books.batches[index];
             if batch.taken == batch.moves {
-                self.stand_behind(batch, tier, &visit)?;
+                if books.aside.iter().all(|aside| aside.batch != batch_number) {
+                    self.stand_behind(batch, tier, &visit)?;
+                }
                 index += 1;
             }
         }
@@ -91,26 +95,64 @@ impl Issuer {
         Ok(())
     }
 
+    /// Hands moves that were set aside to the devices, one by one, once their fences are known. Ends those that were called
+    /// off, or waited longer than `stall` without a fence: they have not begun.
+    pub(super) fn issue_aside(
+        &mut self,
+        books: &mut Books,
+        (tier, host): (&DeviceTier, &PinnedTier),
+        (direction, options): (Direction, &LaneOptions),
+        clock: &dyn Clock,
+    ) -> Result<(), DriverError> {
+        let now = clock.now();
+        for _ in 0..books.aside.len() {
+            let Some(aside) = books.aside.pop_front() else { break };
+            let is_called_off = books.batch(aside.batch).writer.is_called_off(aside.index as usize);
+            self.parts.clear();
+            let is_known = self.parts.knows(&aside.part, tier.fences());
+            if is_called_off || now.since(aside.since) >= options.stall {
+                books.end_aside(&aside, MoveFault::Cancelled);
+            } else if is_known && books.flights.len() < options.chunks_in_flight {
+                if books.batch(aside.batch).writer.begin(aside.index as usize) {
+                    self.parts.push(&aside.part, aside.index, direction == Direction::Offload);
+                    self.parts.arrange();
+                    let group = aside.part.group;
+                    let path = options.path.unwrap_or_else(|| self.choices[group.index()].path(1));
+                    books.batch(aside.batch).path = Some(path);
+                    let visit = Visit::begin();
+                    self.issue_chunk(books, aside.batch, group, (tier, host), &visit, clock)?;
+                } else {
+                    books.end_aside(&aside, MoveFault::Cancelled);
+                }
+            } else {
+                books.aside.push_back(aside);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the next chunk's moves off the queue, and begins them (I1). Moves that were called off end here.
     fn take_parts(
         &mut self,
         books: &mut Books,
-        index: usize,
+        (batch_index, by_layer): (usize, bool),
         (tier, host): (&DeviceTier, &PinnedTier),
         (direction, options): (Direction, &LaneOptions),
-        by_layer: bool,
+        clock: &dyn Clock,
     ) -> GroupId {
-        let batch = &mut books.batches[index];
+        let batch = &mut books.batches[batch_index];
         let left = batch.moves - batch.taken;
         let group = books.waiting[0].group;
         let of_group = books.waiting.iter().take(left).take_while(|part| part.group == group).count();
+        let ring = self.ranks[0].ring_bytes();
         let path = *batch.path.get_or_insert_with(|| {
             options.path.unwrap_or_else(|| self.choices[group.index()].path(of_group))
         });
         let part_bytes = host.place(group).stride;
+        let path = if path == Path::Gather && part_bytes > ring { Path::Batch } else { path };
+        batch.path = Some(path);
         let pieces =
             if path.needs_kernels() { 1 } else { tier.ranks()[0].plans[group.index()].pieces_count() };
-        let ring = self.ranks[0].ring_bytes();
         let limits = Limits {
             edge_bytes: options.first_chunk_bytes.as_u64(),
             chunk_bytes: if by_layer || path != Path::Gather {
@@ -128,35 +170,22 @@ impl Issuer {
             chunk_parts(of_group, part_bytes, &limits, edges)
         };
         let parts = &mut self.parts;
-        parts.list.clear();
-        parts.source_fences.clear();
-        parts.target_fences.clear();
+        parts.clear();
         for _ in 0..take {
             let part = books.waiting.pop_front().expect("counted above");
             let place = batch.taken;
             batch.taken += 1;
-            if !batch.writer.begin(place) {
+            let index = u32::try_from(place).expect("a queue is shorter");
+            if !parts.knows(&part, tier.fences()) {
+                let number = books.first_batch + batch_index as u64;
+                books.aside.push_back(Aside { part, batch: number, index, since: clock.now() });
+            } else if batch.writer.begin(place) {
+                parts.push(&part, index, is_out);
+            } else {
                 batch.ended += 1;
-                continue;
-            }
-            let (device, host) = if is_out { (part.source, part.target) } else { (part.target, part.source) };
-            let place = u32::try_from(place).expect("a queue is shorter");
-            parts.list.push((number(host), number(device), place));
-            for (list, fence) in
-                [(&mut parts.source_fences, part.source_fence), (&mut parts.target_fences, part.target_fence)]
-            {
-                if fence != Fence::OVER && list.last() != Some(&fence) {
-                    list.push(fence);
-                }
             }
         }
-        if !parts.list.is_sorted() {
-            parts.list.sort_unstable();
-        }
-        parts.device_slots.clear();
-        parts.host_slots.clear();
-        parts.device_slots.extend(parts.list.iter().map(|part| part.1));
-        parts.host_slots.extend(parts.list.iter().map(|part| part.0));
+        parts.arrange();
         if batch.ended == batch.moves {
             batch.writer.publish(kv_pager::units::Nanos::ZERO, 0);
         }
@@ -257,7 +286,11 @@ impl Issuer {
         let group = books.waiting[0].group;
         let plan = &tier.ranks()[0].plans[group.index()];
         let has_kernels = tier.ranks().iter().all(|rank| rank.kernels.is_some());
-        let is_uniform = books.waiting.iter().take(batch.moves).all(|part| part.group == group);
+        let fences = tier.fences();
+        let is_ready = |part: &Move| {
+            part.group == group && fences.is_known(part.source_fence) && fences.is_known(part.target_fence)
+        };
+        let is_uniform = books.waiting.iter().take(batch.moves).all(is_ready);
         if plan.layer_fragments == 0 || !has_kernels || !is_uniform {
             return None;
         }
@@ -297,6 +330,41 @@ impl Issuer {
 }
 
 impl Parts {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.source_fences.clear();
+        self.target_fences.clear();
+    }
+
+    /// Whether both fences of `part` can be waited for. Those in hand were looked up before.
+    fn knows(&self, part: &Move, fences: &Fences) -> bool {
+        (self.source_fences.last() == Some(&part.source_fence) || fences.is_known(part.source_fence))
+            && (self.target_fences.last() == Some(&part.target_fence) || fences.is_known(part.target_fence))
+    }
+
+    fn push(&mut self, part: &Move, index: u32, is_out: bool) {
+        let (device, host) = if is_out { (part.source, part.target) } else { (part.target, part.source) };
+        self.list.push((number(host), number(device), index));
+        let fences =
+            [(&mut self.source_fences, part.source_fence), (&mut self.target_fences, part.target_fence)];
+        for (list, fence) in fences {
+            if fence != Fence::OVER && list.last() != Some(&fence) {
+                list.push(fence);
+            }
+        }
+    }
+
+    /// Puts parts in the order of their host slots, so that runs are as long as they can be.
+    fn arrange(&mut self) {
+        if !self.list.is_sorted() {
+            self.list.sort_unstable();
+        }
+        self.device_slots.clear();
+        self.host_slots.clear();
+        self.device_slots.extend(self.list.iter().map(|part| part.1));
+        self.host_slots.extend(self.list.iter().map(|part| part.0));
+    }
+
     fn chunk(&self, number: u64, group: GroupId, path: Path) -> Chunk<'_> {
         Chunk {
             number,

@@ -5,7 +5,8 @@
 //! - **N2** submitting makes the driver calls on the caller's thread and never waits for a device; the lane's own thread
 //!   only looks whether chunks are over, and issues what had to wait;
 //! - **N3** nothing waits without a limit: what has not ended in time counts as timed out, a lost device ends everything;
-//! - **N4** our calls are made in a [`Visit`](crate::driver), so a graph capture of the engine is not disturbed.
+//! - **N4** a move whose fence is not given out yet, or its work not queued, is set aside, and others pass it;
+//! - **N5** our calls are made in a [`Visit`](crate::driver), so a graph capture of the engine is not disturbed.
 //!
 //! How: kernels gather a chunk's scattered fragments into a staging ring on the card, and one large copy takes it across;
 //! the other way round coming in. A kernel that copies across the link itself would take multiprocessors from the engine.
@@ -28,7 +29,7 @@ use books::Books;
 use issue::Issuer;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
-use kv_pager::ids::{Fence, TierId};
+use kv_pager::ids::TierId;
 use kv_pager::sync::{Condvar, Mutex};
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault, Ticket, Tier};
 use rank::{EVENTS, RankLane};
@@ -42,6 +43,8 @@ pub enum Direction {
     Onboard,
     /// From the device to pinned memory.
     Offload,
+    /// From slot to slot of the device.
+    Within,
 }
 
 impl Direction {
@@ -50,6 +53,7 @@ impl Direction {
         match self {
             Self::Onboard => LaneEnds { source: TierId::Host, target: TierId::Device },
             Self::Offload => LaneEnds { source: TierId::Device, target: TierId::Host },
+            Self::Within => LaneEnds { source: TierId::Device, target: TierId::Device },
         }
     }
 }
@@ -168,6 +172,10 @@ impl CudaLane {
             let why = format!("there are no kernels for the path {path}");
             return Err(Error::Configuration { setting: "lane", why });
         }
+        if self.shared.direction == Direction::Within && matches!(path, Path::Batch | Path::ZeroCopy) {
+            let why = format!("the path {path} leads across the link, and this lane does not");
+            return Err(Error::Configuration { setting: "lane", why });
+        }
         self.shared.submit(batch, false, Some(path))
     }
 
@@ -246,15 +254,15 @@ impl Shared {
         Ok(ticket)
     }
 
-    /// X1, and that every fence is one of ours.
+    /// X1.
     fn check_moves(&self, batch: &[Move]) -> Result<(), Error> {
         let wrong = |why: String| Err(Error::Configuration { setting: "move", why });
         let (sources, targets): (&dyn Tier, &dyn Tier) = match self.direction {
             Direction::Offload => (self.device.as_ref(), self.host.as_ref()),
             Direction::Onboard => (self.host.as_ref(), self.device.as_ref()),
+            Direction::Within => (self.device.as_ref(), self.device.as_ref()),
         };
         let (sources, targets) = (sources.classes(), targets.classes());
-        let mut seen = [Fence::OVER; 2];
         for part in batch {
             let group = part.group.index();
             if group >= sources.len() {
@@ -264,12 +272,6 @@ impl Shared {
                 if slot.as_u32() >= class.slots {
                     return wrong(format!("slot {} of {} in group {group}", slot.as_u32(), class.slots));
                 }
-            }
-            for (seen, fence) in seen.iter_mut().zip([part.source_fence, part.target_fence]) {
-                if fence != *seen && !self.device.fences().is_known(fence) {
-                    return wrong(format!("fence {} was never given out here", fence.0));
-                }
-                *seen = fence;
             }
         }
         Ok(())
@@ -296,7 +298,8 @@ impl Shared {
 
     /// Rings, if the thread sleeps and there is something to look after.
     fn wake(&self, state: &mut State) {
-        if state.is_idle && (!state.books.flights.is_empty() || state.is_stopping) {
+        let has_work = !state.books.flights.is_empty() || !state.books.aside.is_empty();
+        if state.is_idle && (has_work || state.is_stopping) {
             state.is_idle = false;
             self.bell.notify_one();
         }

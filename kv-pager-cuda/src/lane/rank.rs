@@ -181,9 +181,12 @@ impl RankLane {
         visit.to(&self.device)?;
         let fences = tier.fences();
         let (first, last) = (self.first.raw(), self.last.raw());
-        if chunk.path != Path::Gather {
+        if chunk.path != Path::Gather || self.direction == Direction::Within {
             self.wait(fences, chunk.source_fences, last)?;
             self.wait(fences, chunk.target_fences, last)?;
+        }
+        if self.direction == Direction::Within {
+            return self.carry_within(chunk, tier, scratch);
         }
         match chunk.path {
             Path::Runs | Path::Batch => self.carry_pieces(chunk, (tier, host), scratch),
@@ -214,7 +217,7 @@ impl RankLane {
                         self.wait(fences, chunk.target_fences, last)?;
                         self.copy_runs(chunk, host, staged, last)?
                     }
-                    Direction::Onboard => {
+                    Direction::Onboard | Direction::Within => {
                         let copies = self.copy_runs(chunk, host, staged, first)?;
                         handed.record(first)?;
                         last.wait_for(handed)?;
@@ -272,11 +275,54 @@ impl RankLane {
         Ok(copies)
     }
 
+    /// From slot to slot of the device: into staging memory and out again, on one stream, or piece by piece. The chunk's host
+    /// slots are the device slots that it comes from.
+    fn carry_within(
+        &mut self,
+        chunk: &Chunk<'_>,
+        tier: &DeviceTier,
+        scratch: &mut Scratch,
+    ) -> Result<u32, DriverError> {
+        let last = self.last.raw();
+        let rank = &tier.ranks()[self.index];
+        let plan = &rank.plans[chunk.group.index()];
+        if chunk.path != Path::Gather {
+            let mut copies = 0;
+            for (target_slot, source_slot) in chunk.device_slots.iter().zip(chunk.host_slots) {
+                scratch.from.clear();
+                plan.pieces(*source_slot, |address, _, _| scratch.from.push(address));
+                let mut sources = scratch.from.iter();
+                let mut outcome = Ok(());
+                plan.pieces(*target_slot, |address, _, bytes| {
+                    let source = *sources.next().expect("slots of one plan have the same pieces");
+                    if outcome.is_ok() {
+                        // SAFETY: X1: pieces of slots in range, which P2 keeps apart; X2; X3.
+                        outcome = unsafe { copy_async(address, source, size(bytes), last) };
+                        copies += 1;
+                    }
+                });
+                outcome?;
+            }
+            return Ok(copies);
+        }
+        let part_bytes = plan.fragment_bytes * u64::from(plan.fragments());
+        let staged = self.stage(chunk, part_bytes * chunk.device_slots.len() as u64)?;
+        self.fill_job(chunk, tier, None, &mut scratch.job);
+        let job = &mut scratch.job;
+        job.part_base = staged;
+        job.part_stride = part_bytes;
+        job.device_slots[..chunk.host_slots.len()].copy_from_slice(chunk.host_slots);
+        self.launch_one(chunk.group, tier, job, (Direction::Offload, last))?;
+        job.device_slots[..chunk.device_slots.len()].copy_from_slice(chunk.device_slots);
+        self.launch_one(chunk.group, tier, job, (Direction::Onboard, last))?;
+        Ok(2)
+    }
+
     /// A place in the staging ring for `bytes`, whose address is returned; whoever fills it waits for who had it (G2).
     fn stage(&mut self, chunk: &Chunk<'_>, bytes: u64) -> Result<u64, DriverError> {
         let staging = self.staging.as_ref().expect("paths with staging are taken only where there is some");
         let place = self.ring.reserve(chunk.number, bytes);
-        if let Some(after) = place.after {
+        if let Some(after) = place.after.filter(|_| self.direction != Direction::Within) {
             self.first.raw().wait_for(&self.done[event_index(after)])?;
         }
         Ok(staging.address() + place.offset)
@@ -308,7 +354,7 @@ impl RankLane {
     fn ends(&self, device: u64, host: u64) -> (u64, u64) {
         match self.direction {
             Direction::Offload => (host, device),
-            Direction::Onboard => (device, host),
+            Direction::Onboard | Direction::Within => (device, host),
         }
     }
 
@@ -389,14 +435,24 @@ impl RankLane {
         job: &Job,
         stream: RawStream,
     ) -> Result<(), DriverError> {
+        self.launch_one(group, tier, job, (self.direction, stream))
+    }
+
+    fn launch_one(
+        &self,
+        group: GroupId,
+        tier: &DeviceTier,
+        job: &Job,
+        (direction, stream): (Direction, RawStream),
+    ) -> Result<(), DriverError> {
         let rank = &tier.ranks()[self.index];
         let kernels = rank.kernels.as_ref().expect("paths with kernels are taken only where there are some");
         let has_rows = rank.plans[group.index()].rows.is_some();
-        let kernel: &Kernel = match (self.direction, has_rows) {
+        let kernel: &Kernel = match (direction, has_rows) {
             (Direction::Offload, false) => &kernels.gather,
             (Direction::Offload, true) => &kernels.gather_rows,
-            (Direction::Onboard, false) => &kernels.scatter,
-            (Direction::Onboard, true) => &kernels.scatter_rows,
+            (_, false) => &kernels.scatter,
+            (_, true) => &kernels.scatter_rows,
         };
         let warps = job.moves * job.fragments * job.fragment_units.div_ceil(256);
         let blocks = self.blocks.min(warps.div_ceil(THREADS / 32)).max(1);

@@ -37,7 +37,9 @@ impl Shared {
                     return;
                 }
             }
-            if state.books.flights.is_empty() {
+            if state.books.flights.is_empty() && !state.books.aside.is_empty() {
+                self.bell.wait_for(&mut state, NAP);
+            } else if state.books.flights.is_empty() {
                 state.is_idle = true;
                 while state.is_idle {
                     self.bell.wait(&mut state);
@@ -91,6 +93,14 @@ impl Shared {
         }
         if state.books.flights.len() < was {
             self.issue(state);
+        }
+        if !state.books.aside.is_empty() && !state.is_quiet {
+            let ends = (self.device.as_ref(), self.host.as_ref());
+            let how = (self.direction, &self.options);
+            let State { books, issuer, .. } = &mut *state;
+            if let Err(error) = issuer.issue_aside(books, ends, how, self.clock.as_ref()) {
+                self.give_up(state, &error.to_string());
+            }
         }
     }
 

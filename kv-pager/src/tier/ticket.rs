@@ -235,6 +235,15 @@ impl TicketWriter {
         self.shared.fences.lock().layers.push((end, fence));
     }
 
+    /// Whether move `index` was called off before it began. `O(1)`.
+    ///
+    /// # Panics
+    /// If the batch has no such move.
+    pub fn is_called_off(&self, index: usize) -> bool {
+        self.shared.cancelled.load(Ordering::Acquire)
+            || self.shared.moves[index].load(Ordering::Acquire) == MoveFault::Cancelled as u8
+    }
+
     /// Begins move `index`. False if it was called off: then it has ended, and must not be touched (K2).
     ///
     /// # Panics
