@@ -111,7 +111,7 @@ fn batch(group: GroupId, parts: usize, direction: Direction) -> Vec<Move> {
         let (device, host) = (SlotId::from_index(device.min(parts - 1)), SlotId::from_index(index));
         let (source, target) = match direction {
             Direction::Offload => (device, host),
-            Direction::Onboard => (host, device),
+            Direction::Onboard | Direction::Within => (host, device),
         };
         let id = MoveId(index as u64);
         Move { id, group, source, target, source_fence: Fence::OVER, target_fence: Fence::OVER }
