@@ -61,6 +61,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
+        let _visit = Visit::begin();
         // SAFETY: D2; V1 through `_device`. The driver frees it once what it stands for is done.
         let code = unsafe { sys::cuEventDestroy_v2(self.raw) };
         if let Err(error) = DriverError::check("cuEventDestroy", code) {

@@ -88,6 +88,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        let _visit = Visit::begin();
         // SAFETY: D2; V1 through `device`. Work that is still queued goes on; whoever queued it keeps its memory.
         let code = unsafe { sys::cuStreamDestroy_v2(self.raw.0) };
         if let Err(error) = DriverError::check("cuStreamDestroy", code) {

@@ -29,6 +29,10 @@ use std::sync::Arc;
 /// Chunks whose events a rank keeps apart: more than can be in flight at once.
 pub(super) const EVENTS: usize = 256;
 
+/// Runs of host slots up to which a layer's piece is taken by a pitched copy each; with more of them one batch of single
+/// pieces costs the host less (6 µs a pitched copy, 0.6 µs a piece of a batch).
+const PITCHED_RUNS_MAX: u32 = 6;
+
 /// What is to be copied: the parts of one chunk.
 #[derive(Debug)]
 pub(super) struct Chunk<'a> {
@@ -250,19 +254,33 @@ impl RankLane {
         let place = host.place(chunk.group);
         let offset = place.offset + fragment_bytes * u64::from(piece.fragment_first);
         let source = host.ranks()[self.index].address() + offset;
-        let mut copies = 0;
-        for (start, parts) in runs(chunk.host_slots) {
-            let copy = Pitched {
-                to: staged + width * start as u64,
-                to_pitch: size(width),
-                from: source + place.stride * u64::from(chunk.host_slots[start]),
-                from_pitch: size(place.stride),
-                width: size(width),
-                pieces: parts,
-            };
-            // SAFETY: X1: a run of slots in range, the same layers of each; X2; X3; X4: the staging place is this piece's.
-            unsafe { copy_pitched_async(&copy, first) }?;
-            copies += 1;
+        let mut copies = u32::try_from(runs(chunk.host_slots).count()).expect("a chunk has few runs");
+        if let Some(batch) = self.batch.filter(|_| copies > PITCHED_RUNS_MAX) {
+            let Scratch { to, from, sizes, .. } = scratch;
+            to.clear();
+            from.clear();
+            sizes.clear();
+            for (index, slot) in chunk.host_slots.iter().enumerate() {
+                to.push(staged + width * index as u64);
+                from.push(source + place.stride * u64::from(*slot));
+                sizes.push(size(width));
+            }
+            copies = chunk_count(chunk);
+            // SAFETY: X1: the same layers of slots in range, apart in the staging place; X2; X3; X4.
+            unsafe { batch.queue(to, from, sizes, first) }?;
+        } else {
+            for (start, parts) in runs(chunk.host_slots) {
+                let copy = Pitched {
+                    to: staged + width * start as u64,
+                    to_pitch: size(width),
+                    from: source + place.stride * u64::from(chunk.host_slots[start]),
+                    from_pitch: size(place.stride),
+                    width: size(width),
+                    pieces: parts,
+                };
+                // SAFETY: X1: a run of slots in range, the same layers of each; X2; X3; X4: the place is this piece's.
+                unsafe { copy_pitched_async(&copy, first) }?;
+            }
         }
         let handed = &self.handed[event_index(chunk.number)];
         handed.record(first)?;
@@ -421,7 +439,7 @@ impl RankLane {
             job.token_stride = rows.token_stride;
             job.head_stride = rows.head_stride;
         }
-        job.moves = u32::try_from(count).expect("a chunk has at most MOVES_MAX parts");
+        job.moves = chunk_count(chunk);
         job.device_slots[..count].copy_from_slice(chunk.device_slots);
         for (index, slot) in job.part_slots[..count].iter_mut().enumerate() {
             *slot = u32::try_from(index).expect("a chunk has at most MOVES_MAX parts");
@@ -459,6 +477,11 @@ impl RankLane {
         // SAFETY: J1 for the layout; X1: slots in range of the table's regions and of the parts; X2; X3; X4.
         unsafe { kernel.launch((blocks, THREADS), job, stream) }
     }
+}
+
+/// How many parts a chunk has.
+fn chunk_count(chunk: &Chunk<'_>) -> u32 {
+    u32::try_from(chunk.device_slots.len()).expect("a chunk has at most MOVES_MAX parts")
 }
 
 /// Where a chunk's events are.

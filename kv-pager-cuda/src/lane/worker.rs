@@ -6,10 +6,12 @@
 //!   looks again and again for a short while, because a sleep costs more than the end of a transfer should.
 
 use super::{Shared, State};
+use crate::driver::Visit;
 use kv_pager::clock::Time;
 use kv_pager::sync::MutexGuard;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// How long before the expected end the thread stops sleeping: the length of a sleep's own delay.
@@ -18,12 +20,32 @@ const WAKE_AHEAD: Nanos = Nanos::new(120_000);
 const WATCH: Nanos = Nanos::new(400_000);
 /// The longest sleep while something is under way.
 const NAP: Duration = Duration::from_millis(1);
+/// The least bytes of a chunk that a rate is taken from.
+const RATE_BYTES_MIN: u64 = 4 << 20;
 /// The sleep when an end is overdue.
 const OVERDUE_NAP: Duration = Duration::from_micros(50);
+
+impl State {
+    /// Takes in what a chunk took. A higher rate counts at once and is forgotten slowly: to look too early costs little, and
+    /// most chunks wait for something besides the link.
+    fn learn_rate(&mut self, bytes: u64, took: Nanos) {
+        if bytes < RATE_BYTES_MIN || took == Nanos::ZERO {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
+        let rate = (bytes as f64 / took.as_secs_f64()).clamp(1e9, 1e12);
+        self.bytes_per_s = rate.max(self.bytes_per_s.mul_add(0.98, rate * 0.02));
+    }
+}
 
 impl Shared {
     /// The thread's whole life.
     pub(super) fn work(&self) {
+        // N5: looking at an event, too, would invalidate a capture that another thread began in the global mode.
+        let _visit = Visit::begin();
+        if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1_000)) {
+            tracing::debug!(%error, "a lane's sleeps are longer than they need to be");
+        }
         let mut state = self.state.lock();
         loop {
             self.look(&mut state);
@@ -62,12 +84,7 @@ impl Shared {
             match over {
                 Ok(true) => {
                     let now = self.clock.now();
-                    let took = now.since(state.books.progress.max(oldest.issued)).as_secs_f64();
-                    if oldest.bytes > 1 << 20 && took > 0.0 {
-                        #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
-                        let rate = (oldest.bytes as f64 / took).clamp(1e9, 1e12);
-                        state.bytes_per_s = state.bytes_per_s.mul_add(0.75, rate * 0.25);
-                    }
+                    state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
                     state.issuer.ranks.iter_mut().for_each(|rank| rank.release(oldest.chunk));
                     state.books.end_oldest(now);
                 }
