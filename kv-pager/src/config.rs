@@ -47,7 +47,7 @@ pub enum DeviceOwner {
 /// The most there may be of everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Sequences that are open, or closed with a fence that is not over.
+    /// Sequences that are open.
     pub sequences: u32,
     /// Tokens in one sequence; 4 bytes of memory each, and 16 to 24 a block, for each sequence that is open.
     pub sequence_tokens: u32,

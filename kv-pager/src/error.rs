@@ -39,12 +39,14 @@ pub enum Error {
     #[error("tier {tier} has no free slot yet; retry when a transfer has ended")]
     TierBusy { tier: TierId },
 
-    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open, or closed with a fence that is not over.
+    /// As many sequences as [`Limits::sequences`](crate::config::Limits) are open.
     #[error("{limit} sequences are open, as many as the limit; close one, then retry")]
     TooManySequences { limit: u32 },
 
     /// The request has `tokens` tokens, and no more than `limit` fit: in a sequence, or in the device tier.
-    #[error("a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes")]
+    #[error(
+        "a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes"
+    )]
     SequenceTooLong { tokens: usize, limit: usize },
 
     /// The sequence was closed, or never opened here.
@@ -61,7 +63,12 @@ pub enum Error {
 
     /// A tier's memory could not be had or used.
     #[error("tier {tier}: {action}")]
-    Io { tier: TierId, action: String, #[source] source: std::io::Error },
+    Io {
+        tier: TierId,
+        action: String,
+        #[source]
+        source: std::io::Error,
+    },
 
     /// `wanted` bytes were asked for, and no more than `available` can be given.
     #[error("tier {tier}: {wanted} wanted, but only {available} can be given here; choose a smaller size")]

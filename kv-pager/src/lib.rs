@@ -38,7 +38,6 @@ pub mod tier;
 pub mod transfer;
 pub mod units;
 
-
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 

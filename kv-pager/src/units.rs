@@ -88,7 +88,8 @@ impl fmt::Display for Bytes {
     /// The largest binary unit of which there is at least one: `1.5 GiB`.
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        const UNITS: [(&str, u64); 4] =
+            [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
         for (name, size) in UNITS {
             if self.0 >= size {
                 let whole = self.0 / size;

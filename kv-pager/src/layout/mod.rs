@@ -147,10 +147,16 @@ impl ModelLayout {
     pub fn new(tokens_per_block: u32, groups: Vec<KvGroup>) -> Result<Self, Error> {
         let wrong = |why: String| Error::Configuration { setting: "model layout", why };
         if tokens_per_block == 0 || tokens_per_block > 4096 {
-            return Err(wrong(format!("{tokens_per_block} tokens in a block; choose 1 to 4096, 16 is usual")));
+            return Err(wrong(format!(
+                "{tokens_per_block} tokens in a block; choose 1 to 4096, 16 is usual"
+            )));
         }
         if groups.is_empty() || groups.len() > Self::GROUPS_MAX {
-            return Err(wrong(format!("{} groups of layers; a model has 1 to {}", groups.len(), Self::GROUPS_MAX)));
+            return Err(wrong(format!(
+                "{} groups of layers; a model has 1 to {}",
+                groups.len(),
+                Self::GROUPS_MAX
+            )));
         }
         let mut part_bytes = Vec::with_capacity(groups.len());
         for (index, group) in groups.iter().enumerate() {
@@ -253,7 +259,11 @@ impl DeviceLayout {
     ///
     /// # Panics
     /// If the model has no such group.
-    pub fn fragments(self, model: &ModelLayout, group: GroupId) -> impl ExactSizeIterator<Item = Fragment> + use<> {
+    pub fn fragments(
+        self,
+        model: &ModelLayout,
+        group: GroupId,
+    ) -> impl ExactSizeIterator<Item = Fragment> + use<> {
         let (count, bytes) = match self {
             Self::LayerMajor => (model.group(group).fragments(), model.fragment_bytes(group)),
             Self::BlockMajor => (1, model.part_bytes(group)),

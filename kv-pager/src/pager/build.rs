@@ -44,10 +44,16 @@ pub(super) fn tier_set(model: &ModelLayout, backend: &Backend) -> Result<TierSet
         *place = Some(Arc::clone(tier));
     }
     if tiers[TierId::Device.index()].is_none() {
-        return Err(wrong("Backend::tiers", "no device tier; a host tier of limited size can play it".to_owned()));
+        return Err(wrong(
+            "Backend::tiers",
+            "no device tier; a host tier of limited size can play it".to_owned(),
+        ));
     }
     if tiers[TierId::File.index()].is_some() && tiers[TierId::Host.index()].is_none() {
-        return Err(wrong("Backend::tiers", "a file tier needs a host tier, through which its blocks pass".to_owned()));
+        return Err(wrong(
+            "Backend::tiers",
+            "a file tier needs a host tier, through which its blocks pass".to_owned(),
+        ));
     }
     for (near, far) in [(TierId::Device, TierId::Host), (TierId::Host, TierId::File)] {
         if tiers[far.index()].is_some() {
@@ -70,7 +76,12 @@ fn require_lane(backend: &Backend, source: TierId, target: TierId) -> Result<(),
 fn check_classes(model: &ModelLayout, tier: &dyn Tier) -> Result<(), Error> {
     let classes = tier.classes();
     if classes.len() != model.groups().len() {
-        let why = format!("tier {} has {} slot classes for {} groups", tier.id(), classes.len(), model.groups().len());
+        let why = format!(
+            "tier {} has {} slot classes for {} groups",
+            tier.id(),
+            classes.len(),
+            model.groups().len()
+        );
         return Err(wrong("Backend::tiers", why));
     }
     for (class, group) in classes.iter().zip(model.group_ids()) {

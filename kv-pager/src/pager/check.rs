@@ -2,7 +2,7 @@
 //! Layer 9. Known by: `pager`.
 
 use super::core::{Core, FIRST};
-use crate::ids::{BlockId, TierId};
+use crate::ids::{BlockId, SlotId, TierId};
 use crate::pool::SlotState;
 use std::collections::HashMap;
 
@@ -15,7 +15,11 @@ impl Core {
         self.index.check();
         for (tier, group, pool) in self.pools.iter() {
             pool.check();
-            assert!(pool.counts().total() == pool.capacity(), "I1: tier {tier}, {group:?}: {:?}", pool.counts());
+            assert!(
+                pool.counts().total() == pool.capacity(),
+                "I1: tier {tier}, {group:?}: {:?}",
+                pool.counts()
+            );
         }
         self.check_locations();
         self.check_movers();
@@ -33,7 +37,11 @@ impl Core {
                 let slot = self.index.location(block, FIRST, tier);
                 if slot.is_some() {
                     let pool = self.pools.pool(tier, FIRST);
-                    assert!(pool.block(slot) == block, "I3: {block:?} at {tier} {slot:?}, which holds {:?}", pool.block(slot));
+                    assert!(
+                        pool.block(slot) == block,
+                        "I3: {block:?} at {tier} {slot:?}, which holds {:?}",
+                        pool.block(slot)
+                    );
                     let state = pool.state(slot);
                     assert!(
                         matches!(state, SlotState::Filling | SlotState::Resident | SlotState::Leaving),
@@ -47,7 +55,10 @@ impl Core {
                 let block = pool.block(slot);
                 if block.is_some() {
                     let location = self.index.location(block, group, tier);
-                    assert!(location == slot, "I1: {tier} {slot:?} holds {block:?}, which is at {location:?}");
+                    assert!(
+                        location == slot,
+                        "I1: {tier} {slot:?} holds {block:?}, which is at {location:?}"
+                    );
                 }
             }
         }
@@ -75,7 +86,11 @@ impl Core {
             for slot in pool.slots() {
                 let counted = expected.get(&(tier, slot)).copied().unwrap_or(0);
                 let kept = pool.movers(slot);
-                assert!(counted == kept, "I2: {tier} {slot:?} ({:?}): {counted} moves, {kept} kept", pool.state(slot));
+                assert!(
+                    counted == kept,
+                    "I2: {tier} {slot:?} ({:?}): {counted} moves, {kept} kept",
+                    pool.state(slot)
+                );
             }
         }
     }
@@ -86,11 +101,20 @@ impl Core {
         if !parent.is_some() {
             return;
         }
-        let nearest = |block| TierId::ALL.into_iter().find(|tier| self.index.location(block, FIRST, *tier).is_some());
         let is_planned = self.index.view(parent).references > 0;
+        // What is moving goes when the move has ended.
+        let is_settled = |slot: &SlotId, tier| !self.pools.pool(tier, FIRST).is_moving(*slot);
+        let nearest = |block| {
+            let settled =
+                |tier: &TierId| self.whole(block, *tier).is_some_and(|slot| is_settled(&slot, *tier));
+            TierId::ALL.into_iter().find(settled)
+        };
         if let (Some(child), false) = (nearest(block), is_planned) {
-            let above = nearest(parent);
-            assert!(above.is_some_and(|above| above <= child), "I6: {block:?} in {child}, its parent {parent:?} in {above:?}");
+            let above = self.index.nearest(parent);
+            assert!(
+                above.is_some_and(|above| above <= child),
+                "I6: {block:?} in {child}, its parent {parent:?} in {above:?}"
+            );
         }
         if self.whole(block, TierId::File).is_some() {
             let in_file = self.index.location(parent, FIRST, TierId::File).is_some();

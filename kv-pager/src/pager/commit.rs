@@ -22,7 +22,9 @@ impl Core {
         now: Time,
     ) -> Result<(), Error> {
         let asked = state.computing.clone();
-        if asked.is_none_or(|asked| asked.start != computed.start || computed.end > asked.end || computed.is_empty()) {
+        if asked.is_none_or(|asked| {
+            asked.start != computed.start || computed.end > asked.end || computed.is_empty()
+        }) {
             let why = "the range committed is not the front of the range that next_step gave";
             return Err(Error::Misuse { sequence: state.id, why });
         }
@@ -33,6 +35,7 @@ impl Core {
         for at in computed.start / size..computed.end.div_ceil(size) {
             let done = (computed.end - at * size).min(size);
             state.entries[at].done = u16::try_from(done).expect("at most 4096");
+            self.pools.pool_mut(TierId::Device, FIRST).note_write(state.slot(FIRST, at), fence);
             if done == size {
                 self.name(state, at, fence, now);
             }
@@ -50,17 +53,38 @@ impl Core {
                 return;
             }
         };
-        let slot = state.slot(FIRST, at);
-        let entry = &mut state.entries[at];
-        entry.block = block;
+        state.entries[at].block = block;
         if self.index.location(block, FIRST, TierId::Device).is_some() {
-            entry.kind = EntryKind::Unnamed;
+            state.entries[at].kind = EntryKind::Unnamed;
             return;
         }
-        entry.kind = EntryKind::Named;
+        self.adopt_parents(state, at, fence);
+        self.adopt(state, at, fence);
+    }
+
+    /// Makes the sequence's own slot the device location of its block.
+    fn adopt(&mut self, state: &mut SequenceState, at: usize, fence: Fence) {
+        let block = state.entries[at].block;
+        let slot = state.slot(FIRST, at);
+        state.entries[at].kind = EntryKind::Named;
         self.index.set_location(block, FIRST, TierId::Device, slot);
         self.pools.pool_mut(TierId::Device, FIRST).settle(slot, block, fence);
         self.announce_stored(block, TierId::Device);
+    }
+
+    /// Where another slot had the name of a block before `at` and has been evicted since, this sequence's own takes it: a parent
+    /// is never farther than its child (I6).
+    fn adopt_parents(&mut self, state: &mut SequenceState, at: usize, fence: Fence) {
+        let is_missing = |entry: &Entry| {
+            entry.kind == EntryKind::Unnamed
+                && entry.block.is_some()
+                && !self.index.is_detached(entry.block)
+                && !self.index.location(entry.block, FIRST, TierId::Device).is_some()
+        };
+        let missing = state.entries[..at].iter().rev().take_while(|entry| is_missing(entry)).count();
+        for parent in at - missing..at {
+            self.adopt(state, parent, fence);
+        }
     }
 
     /// The record of block `at`, referred to by its entry: the one it has, one that another sequence made, or a new one.
@@ -74,7 +98,8 @@ impl Core {
             return None;
         }
         let extra_keys: Vec<u64> = state.keys_of_block(at).collect();
-        let keys = BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(at), extra_keys: &extra_keys };
+        let keys =
+            BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(at), extra_keys: &extra_keys };
         let hash = state.hashes[at];
         let block = self.index.find(hash, &keys).or_else(|| self.index.insert(hash, &keys, now))?;
         self.index.add_reference(block);
@@ -96,7 +121,8 @@ impl Core {
         self.ensure_free(TierId::Device, count, now)?;
         let table = &mut state.tables[FIRST.index()];
         let first = table.len();
-        let is_taken = self.pools.pool_mut(TierId::Device, FIRST).take(count, |slot: SlotId| table.push(slot));
+        let is_taken =
+            self.pools.pool_mut(TierId::Device, FIRST).take(count, |slot: SlotId| table.push(slot));
         assert!(is_taken, "{count} device slots were free, and could not be taken");
         for slot in &table[first..] {
             self.pools.pool_mut(TierId::Device, FIRST).hold(*slot);

@@ -2,6 +2,7 @@
 //! Layer 9. Uses all modules before it. Known by: `pager`.
 
 use super::build::{self, Backend, TierSet};
+use super::close::Parked;
 use super::loads::PendingLoad;
 use super::stats::Counters;
 use crate::clock::Time;
@@ -35,8 +36,8 @@ pub(super) struct Core {
     pub(super) signal: Arc<Signal>,
     /// Loads that have their device slot and wait for a queue or a host slot.
     pub(super) pending: VecDeque<PendingLoad>,
-    /// Closed, with a fence that was not over.
-    pub(super) closing: Vec<Box<SequenceState>>,
+    /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
+    pub(super) parked: Vec<Parked>,
     /// Closed: their memory is used again.
     spare: Vec<Box<SequenceState>>,
     open_sequences: u32,
@@ -70,7 +71,9 @@ impl Core {
             .filter(|blocks| *blocks < u32::MAX as usize)
             .ok_or_else(|| Error::Configuration {
                 setting: "Backend::tiers",
-                why: format!("{slots} slots in all tiers are more than there are names for; use larger blocks"),
+                why: format!(
+                    "{slots} slots in all tiers are more than there are names for; use larger blocks"
+                ),
             })?;
         let move_bytes = build::move_bytes(&model);
         let mut core = Self {
@@ -82,7 +85,7 @@ impl Core {
             policy,
             signal,
             pending: VecDeque::new(),
-            closing: Vec::new(),
+            parked: Vec::new(),
             spare: Vec::new(),
             open_sequences: 0,
             next_generation: 0,
@@ -101,7 +104,7 @@ impl Core {
     /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
     pub(super) fn housekeep(&mut self, now: Time) {
         self.take_in(now);
-        self.finish_closing();
+        self.release_parked();
         self.balance(now);
         self.issue_loads(now);
         self.engine.pump(now);
@@ -109,7 +112,7 @@ impl Core {
 
     /// Whether anything is under way that may free a slot or end a wait.
     pub(super) fn is_busy(&self) -> bool {
-        self.engine.is_busy() || !self.pending.is_empty() || !self.closing.is_empty()
+        self.engine.is_busy() || !self.pending.is_empty() || !self.parked.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Time {

@@ -98,6 +98,11 @@ impl Sequence {
         &self.state().tokens
     }
 
+    /// How many leading tokens were found cached when it was opened, wherever; what fails to load is computed all the same.
+    pub fn matched_tokens(&self) -> usize {
+        self.state().matched_blocks * self.state().tokens_per_block()
+    }
+
     /// What to do next for the tokens given so far. A range to compute has at most `tokens_max` tokens (at least one), comes
     /// after everything that is there, and ends where loaded blocks begin. Read the table after this call: it may have changed.
     ///
@@ -142,12 +147,13 @@ impl Sequence {
         core.extend(state, shared.clock.now()).inspect_err(|_| state.tokens.truncate(before))
     }
 
-    /// Gives up all tokens from `tokens` on, as after rejected speculation. Does nothing if there are not so many.
-    pub fn truncate(&mut self, tokens: usize) {
+    /// Gives up all tokens from `tokens` on, as after rejected speculation; their slots may be reused once `fence`, the last
+    /// compute that uses them, is over. Does nothing if there are not so many.
+    pub fn truncate(&mut self, tokens: usize, fence: Fence) {
         if tokens < self.len() {
             let shared = &self.pager.shared;
             let state = self.state.as_mut().expect("taken only by close and drop");
-            shared.core.lock().truncate(state, tokens);
+            shared.core.lock().truncate(state, tokens, fence);
             shared.signal.ring();
         }
     }
@@ -182,7 +188,10 @@ impl Sequence {
 
     /// What became of it so far.
     pub fn report(&self) -> SequenceReport {
-        SequenceReport { hit_tokens: self.state().hit_tokens(), computed_tokens: self.state().computed_tokens }
+        SequenceReport {
+            hit_tokens: self.state().hit_tokens(),
+            computed_tokens: self.state().computed_tokens,
+        }
     }
 
     /// Closes it: its blocks stay cached, its slots may be reused once `fence`, the last compute that uses them, is over.
@@ -204,9 +213,8 @@ impl Drop for Sequence {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
             let shared = &self.pager.shared;
-            let fence = state.fence;
             let mut core = shared.core.lock();
-            core.close(state, fence);
+            core.close(state);
             core.housekeep(shared.clock.now());
         }
     }

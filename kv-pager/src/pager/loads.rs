@@ -150,7 +150,8 @@ impl Core {
     ) {
         let source = self.index.location(block, FIRST, from);
         let source_fence = self.pools.pool(from, FIRST).fence(source);
-        let part = Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
+        let part =
+            Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
         self.engine.enqueue(from, to, Flight { part, block, purpose, priority });
     }
 }

@@ -19,8 +19,12 @@ impl Core {
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
         self.housekeep(now);
+        if self.parked_is_full() {
+            return Err(Error::TierBusy { tier: TierId::Device });
+        }
         let mut matched = std::mem::take(&mut self.matched);
         self.match_prefix(state, &mut matched);
+        state.matched_blocks = matched.len();
         let request = Matched { blocks: &matched, prompt_tokens: state.tokens.len() };
         let view = View::new(&self.pools, &self.index, self.demotable(), now);
         let plan = self.policy.plan(&view, &request);
@@ -42,7 +46,8 @@ impl Core {
     /// Refuses what can never fit.
     pub(super) fn check_length(&self, tokens: usize) -> Result<(), Error> {
         let slots = self.pools.pool(TierId::Device, FIRST).capacity() as usize;
-        let limit = (slots * self.model.tokens_per_block() as usize).min(self.config.limits.sequence_tokens as usize);
+        let limit =
+            (slots * self.model.tokens_per_block() as usize).min(self.config.limits.sequence_tokens as usize);
         if tokens > limit {
             return Err(Error::SequenceTooLong { tokens, limit });
         }
@@ -56,8 +61,12 @@ impl Core {
         for index in 0..self.model.matchable_blocks(state.tokens.len()) {
             extra_keys.clear();
             extra_keys.extend(state.keys_of_block(index));
-            let keys =
-                BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(index), extra_keys: &extra_keys };
+            let keys = BlockKeys {
+                parent,
+                salt: state.salt,
+                tokens: state.block_tokens(index),
+                extra_keys: &extra_keys,
+            };
             let Some(block) = self.index.find(state.hashes[index], &keys) else { return };
             let Some(nearest) = self.nearest(block) else { return };
             matched.push(MatchedBlock { block, nearest });
@@ -89,8 +98,9 @@ impl Core {
             state.entries.push(if pool.state(slot) == SlotState::Resident {
                 Entry { block, done: full, kind: EntryKind::Named, source: Some(TierId::Device) }
             } else {
-                let source = [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, *tier).is_some());
-                Entry { block, done: 0, kind: EntryKind::Loading, source }
+                let source =
+                    [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, *tier).is_some());
+                Entry { block, done: full, kind: EntryKind::Loading, source }
             });
             return;
         }
@@ -98,7 +108,7 @@ impl Core {
         if is_load {
             let slot = self.index.location(block, FIRST, nearest);
             self.pools.pool_mut(nearest, FIRST).begin_move(slot);
-            state.entries.push(Entry { block, done: 0, kind: EntryKind::Loading, source: Some(nearest) });
+            state.entries.push(Entry { block, done: full, kind: EntryKind::Loading, source: Some(nearest) });
         } else {
             state.entries.push(Entry { block, ..Entry::EMPTY });
         }
@@ -155,10 +165,7 @@ impl Core {
                 let source = self.index.location(entry.block, FIRST, from);
                 self.pools.pool_mut(from, FIRST).end_move(source);
             }
-            if entry.block.is_some() {
-                self.index.drop_reference(entry.block);
-                self.prune(entry.block);
-            }
+            self.unrefer(entry.block);
         }
         state.tables[FIRST.index()] = table;
     }

@@ -103,7 +103,8 @@ impl Core {
     fn idle_slot(&self, block: BlockId, tier: TierId) -> Option<SlotId> {
         let slot = self.whole(block, tier)?;
         let pool = self.pools.pool(tier, FIRST);
-        (pool.state(slot) == SlotState::Resident && pool.holds(slot) == 0 && !pool.is_moving(slot)).then_some(slot)
+        (pool.state(slot) == SlotState::Resident && pool.holds(slot) == 0 && !pool.is_moving(slot))
+            .then_some(slot)
     }
 
     /// Frees the slot of a block that has a copy farther away. If a child is about to leave, it follows the child; if a child
@@ -118,11 +119,7 @@ impl Core {
             self.free_copy(block, tier, slot);
             return;
         }
-        let child = self.index.children(block).find(|child| self.index.location(*child, FIRST, tier).is_some());
-        let follows = child.is_some_and(|child| {
-            let slot = self.index.location(child, FIRST, tier);
-            self.pools.pool(tier, FIRST).state(slot) == SlotState::Leaving
-        });
+        let follows = self.has_leaving_child(block, tier);
         let pool = self.pools.pool_mut(tier, FIRST);
         if follows {
             pool.leave(slot);
@@ -154,13 +151,21 @@ impl Core {
 
     /// Frees a copy, for whatever reason.
     pub(super) fn remove_copy(&mut self, block: BlockId, tier: TierId, slot: SlotId) {
+        self.forget_copy(block, tier, slot);
+        self.pools.pool_mut(tier, FIRST).free(slot);
+    }
+
+    /// Sees to it that a copy is not found again, here or after a restart.
+    pub(super) fn forget_copy(&mut self, block: BlockId, tier: TierId, slot: SlotId) {
         if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
             persistence.void(FIRST, slot);
         }
         self.index.clear_location(block, FIRST, tier);
-        self.pools.pool_mut(tier, FIRST).free(slot);
-        let hash = self.index.view(block).hash;
-        self.events.push(BlockEvent::Removed { hash, tier });
+        // Of a detached block it was told when it was detached.
+        if !self.index.is_detached(block) {
+            let hash = self.index.view(block).hash;
+            self.events.push(BlockEvent::Removed { hash, tier });
+        }
     }
 
     /// Copies `victims`, coldest first, to the next tier, as many as it has room for.
@@ -178,7 +183,8 @@ impl Core {
         victims.truncate(free as usize);
         let mut batch = self.with_ancestors(from, to, victims);
         // Ancestors come first, so a shorter batch is still whole.
-        let available = self.free_slots(to).min(u32::try_from(self.engine.room(from, to)).unwrap_or(u32::MAX));
+        let available =
+            self.free_slots(to).min(u32::try_from(self.engine.room(from, to)).unwrap_or(u32::MAX));
         batch.truncate(available as usize);
         let mut slots = Vec::with_capacity(batch.len());
         let count = u32::try_from(batch.len()).expect("no more than free slots");
@@ -249,7 +255,11 @@ impl Core {
             }
             ancestor = self.index.parent(ancestor);
         }
-        if missing.len() + batch.len() > victims.len() + SLOTS_A_CALL as usize { Reach::Later } else { Reach::Whole }
+        if missing.len() + batch.len() > victims.len() + SLOTS_A_CALL as usize {
+            Reach::Later
+        } else {
+            Reach::Whole
+        }
     }
 
     /// Tells a tier that outlives the process what comes into `slot`.

@@ -14,6 +14,12 @@ impl Core {
         for tier in TierId::ALL {
             let Some(device) = self.tiers[tier.index()].as_ref().map(Arc::clone) else { continue };
             let Some(persistence) = device.persistence() else { continue };
+            for (group, slot) in persistence.retired() {
+                let pool = self.pools.pool_mut(tier, group);
+                if pool.take_this(slot) {
+                    pool.retire(slot);
+                }
+            }
             let blocks = persistence.recover();
             let mut entered = Vec::with_capacity(blocks.len());
             for found in &blocks {
@@ -35,7 +41,8 @@ impl Core {
         if found.tokens.len() != self.model.tokens_per_block() as usize || found.group != FIRST {
             return None;
         }
-        let keys = BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
+        let keys =
+            BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
         let block = match self.index.find(found.hash, &keys) {
             Some(block) if self.index.location(block, FIRST, tier.id()).is_some() => return None,
             Some(block) => block,

@@ -7,6 +7,7 @@
 
 use super::core::{Core, FIRST};
 use crate::clock::Time;
+use crate::event::BlockEvent;
 use crate::ids::{BlockId, Fence, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::tier::MoveFault;
@@ -58,11 +59,17 @@ impl Core {
         }
     }
 
-    /// Whether what arrives in `tier` must not stay: the block was detached, or a file would hold it without its parent (I6).
+    /// Whether a copy of `block` in `tier` must not stay (I6): the block was detached, a file would hold it without its parent, or
+    /// its parent is farther and nobody is about to compute it.
     fn is_orphan(&self, block: BlockId, tier: TierId) -> bool {
         let parent = self.index.parent(block);
-        self.index.is_detached(block)
-            || tier == TierId::File && parent.is_some() && !self.index.location(parent, FIRST, tier).is_some()
+        if self.index.is_detached(block) || !parent.is_some() {
+            return self.index.is_detached(block);
+        }
+        let is_planned = self.index.view(parent).references > 0;
+        let is_farther = self.index.nearest(parent).is_none_or(|nearest| nearest > tier);
+        is_farther && !is_planned
+            || tier == TierId::File && !self.index.location(parent, FIRST, tier).is_some()
     }
 
     fn arrive(&mut self, block: BlockId, tier: TierId, slot: SlotId, purpose: Purpose) {
@@ -71,7 +78,9 @@ impl Core {
         pool.settle(slot, block, Fence::OVER);
         self.announce_stored(block, tier);
         if let Purpose::Land { device } = purpose {
-            if self.pools.pool(TierId::Device, FIRST).holds(device) > 0 && self.engine.room(tier, TierId::Device) > 0 {
+            if self.pools.pool(TierId::Device, FIRST).holds(device) > 0
+                && self.engine.room(tier, TierId::Device) > 0
+            {
                 self.pools.pool_mut(tier, FIRST).begin_move(slot);
                 self.enqueue(block, tier, TierId::Device, device, Purpose::Onboard, Priority::Demand);
             } else {
@@ -118,11 +127,25 @@ impl Core {
     fn give_up_source(&mut self, end: &Ended) {
         let Ended { source: from, target: to, flight, .. } = *end;
         let Flight { part, block, purpose, .. } = flight;
-        if purpose == Purpose::CopyOnWrite || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source) {
+        if purpose != Purpose::CopyOnWrite && self.sweep_detached(block) {
+            return;
+        }
+        if purpose == Purpose::CopyOnWrite
+            || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source)
+        {
             return;
         }
         if self.is_at(block, to, part.target) {
             self.pools.pool_mut(to, FIRST).settle_idle(part.target);
+        }
+        // What could not go while it was moving.
+        if self.is_at(block, from, part.source)
+            && self.is_orphan(block, from)
+            && self.is_unused(from, part.source)
+        {
+            self.remove_copy(block, from, part.source);
+            self.prune(block);
+            return;
         }
         let pool = self.pools.pool(from, FIRST);
         if self.is_at(block, from, part.source)
@@ -144,23 +167,39 @@ impl Core {
             && self.index.location(block, FIRST, tier) == slot
     }
 
-    /// Frees a leaving slot whose copy has arrived, and then those of its ancestors that waited for it. One whose child is
-    /// still there waits in its turn.
+    /// Frees a leaving slot whose copy has arrived, and then those of its ancestors that waited for it. One with a child that is
+    /// about to leave waits for that; one with a child that stays, stays.
     fn finish_leaving(&mut self, mut block: BlockId, tier: TierId) {
-        while block.is_some() && self.index.may_evict(block, tier) {
+        while block.is_some() {
             let slot = self.index.location(block, FIRST, tier);
             let is_ready = slot.is_some() && {
                 let pool = self.pools.pool(tier, FIRST);
                 pool.state(slot) == SlotState::Leaving && !pool.is_moving(slot)
             };
-            let has_copy = TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
-            if !is_ready || !has_copy {
+            if !is_ready {
+                return;
+            }
+            let has_copy =
+                TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
+            if !has_copy || !self.index.may_evict(block, tier) {
+                if !self.has_leaving_child(block, tier) {
+                    self.call_back(block, tier);
+                }
                 return;
             }
             let parent = self.index.parent(block);
             self.free_copy(block, tier, slot);
             block = parent;
         }
+    }
+
+    /// Whether a child of `block` is about to leave `tier`. `O(children)`.
+    pub(super) fn has_leaving_child(&self, block: BlockId, tier: TierId) -> bool {
+        let pool = self.pools.pool(tier, FIRST);
+        self.index.children(block).any(|child| {
+            let slot = self.index.location(child, FIRST, tier);
+            slot.is_some() && pool.state(slot) == SlotState::Leaving
+        })
     }
 
     /// A leaving part stays, for its copy failed; so do the ancestors that waited for it to go.
@@ -189,19 +228,19 @@ impl Core {
         if pool.is_moving(slot) || pool.holds(slot) > 0 {
             return;
         }
-        if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
-            persistence.void(FIRST, slot);
-        }
-        self.index.clear_location(block, FIRST, tier);
+        self.forget_copy(block, tier, slot);
         self.pools.pool_mut(tier, FIRST).retire(slot);
         if tier == TierId::File {
             self.drop_children(block, tier);
         }
+        self.finish_leaving(self.index.parent(block), tier);
         self.prune(block);
     }
 
-    /// Removes the copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends.
+    /// Removes the copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends. The record
+    /// of `block` stays: pruning it is the caller's.
     pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
+        self.index.add_reference(block);
         let mut stack: Vec<BlockId> = self.index.children(block).collect();
         let mut doomed = Vec::new();
         while let Some(child) = stack.pop() {
@@ -212,12 +251,17 @@ impl Core {
         }
         for child in doomed.into_iter().rev() {
             let Some(slot) = self.whole(child, tier) else { continue };
-            let pool = self.pools.pool(tier, FIRST);
-            if pool.holds(slot) == 0 && !pool.is_moving(slot) {
+            if self.is_unused(tier, slot) {
                 self.remove_copy(child, tier, slot);
                 self.prune(child);
             }
         }
+        self.index.drop_reference(block);
+    }
+
+    fn is_unused(&self, tier: TierId, slot: SlotId) -> bool {
+        let pool = self.pools.pool(tier, FIRST);
+        pool.holds(slot) == 0 && !pool.is_moving(slot)
     }
 
     /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went by a fault, its descendants are
@@ -248,18 +292,38 @@ impl Core {
             stack.extend(self.index.children(child));
         }
         for child in descendants.into_iter().rev() {
-            self.index.detach(child);
+            let hash = self.index.view(child).hash;
             for tier in TierId::ALL {
-                let Some(slot) = self.whole(child, tier) else { continue };
-                let pool = self.pools.pool(tier, FIRST);
-                if pool.holds(slot) == 0 && !pool.is_moving(slot) {
-                    self.remove_copy(child, tier, slot);
+                if self.whole(child, tier).is_some() && !self.index.is_detached(child) {
+                    self.events.push(BlockEvent::Removed { hash, tier });
                 }
             }
-            if !self.index.has_location(child) {
-                self.counters.drops += 1;
-                self.index.remove_unused(child);
+            self.index.detach(child);
+            self.free_detached(child);
+        }
+    }
+
+    /// Forgets a block that was detached, as far as nobody uses it. Returns whether it was.
+    pub(super) fn sweep_detached(&mut self, block: BlockId) -> bool {
+        if !self.index.is_detached(block) {
+            return false;
+        }
+        if let Some(parent) = self.free_detached(block) {
+            self.prune(parent);
+        }
+        true
+    }
+
+    /// Frees the slots of a detached block that nobody uses, and its record when all are free. Returns its parent if it went.
+    fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
+        for tier in TierId::ALL {
+            let Some(slot) = self.whole(block, tier) else { continue };
+            if self.is_unused(tier, slot) {
+                self.remove_copy(block, tier, slot);
             }
         }
+        let parent = self.index.remove_unused(block)?;
+        self.counters.drops += 1;
+        Some(parent)
     }
 }

@@ -35,7 +35,12 @@ impl Core {
     ///
     /// # Errors
     /// [`Error::TierBusy`] or [`Error::TierFull`] if a shared block must be copied and there is no slot for it.
-    pub(super) fn next_step(&mut self, state: &mut SequenceState, tokens_max: usize, now: Time) -> Result<Step, Error> {
+    pub(super) fn next_step(
+        &mut self,
+        state: &mut SequenceState,
+        tokens_max: usize,
+        now: Time,
+    ) -> Result<Step, Error> {
         self.housekeep(now);
         state.computing = None;
         let size = state.tokens_per_block();
@@ -54,19 +59,23 @@ impl Core {
     /// Looks how entry `at` stands, and notes what its moves have brought.
     fn stand(&mut self, state: &mut SequenceState, at: usize) -> Stand {
         let slot = state.slot(FIRST, at);
-        let full = u16::try_from(state.tokens_per_block()).expect("at most 4096");
         let wanted = state.tokens_wanted(at);
+        let size = state.tokens_per_block();
         let entry = &mut state.entries[at];
         let pool = self.pools.pool(TierId::Device, FIRST);
         match entry.kind {
             EntryKind::Loading if pool.block(slot) != entry.block => {
-                *entry = Entry { block: entry.block, ..Entry::EMPTY };
+                // Its tokens were cut since: what will be computed is another block.
+                let is_other = usize::from(entry.done) < size;
+                let block = entry.block;
+                *entry = Entry { block: if is_other { BlockId::NONE } else { block }, ..Entry::EMPTY };
+                if is_other {
+                    self.unrefer(block);
+                }
+                return Stand::Compute;
             }
             EntryKind::Loading if pool.state(slot) == SlotState::Filling => return Stand::Wait,
-            EntryKind::Loading => {
-                entry.kind = EntryKind::Named;
-                entry.done = full;
-            }
+            EntryKind::Loading => entry.kind = EntryKind::Named,
             EntryKind::Copying if pool.state(slot) == SlotState::Quarantined => {
                 entry.kind = EntryKind::Own;
                 entry.done = 0;
@@ -85,12 +94,19 @@ impl Core {
     }
 
     /// Makes the entries from the cursor on writable, as far as they are to be computed, and says which tokens those are.
-    fn step_compute(&mut self, state: &mut SequenceState, tokens_max: usize, now: Time) -> Result<Step, Error> {
+    fn step_compute(
+        &mut self,
+        state: &mut SequenceState,
+        tokens_max: usize,
+        now: Time,
+    ) -> Result<Step, Error> {
         let size = state.tokens_per_block();
         let start = state.cursor * size + usize::from(state.entries[state.cursor].done);
         let mut end = start;
         for at in state.cursor..state.entries.len() {
-            if end - start >= tokens_max || at > state.cursor && !matches!(self.stand(state, at), Stand::Compute) {
+            if end - start >= tokens_max
+                || at > state.cursor && !matches!(self.stand(state, at), Stand::Compute)
+            {
                 break;
             }
             match self.make_writable(state, at, now) {
@@ -110,7 +126,8 @@ impl Core {
         let slot = state.slot(FIRST, at);
         let entry = state.entries[at];
         let pool = self.pools.pool(TierId::Device, FIRST);
-        let is_mine = entry.kind == EntryKind::Own && pool.holds(slot) == 1 && pool.state(slot) == SlotState::Filling;
+        let is_mine =
+            entry.kind == EntryKind::Own && pool.holds(slot) == 1 && pool.state(slot) == SlotState::Filling;
         if is_mine && !pool.is_moving(slot) {
             return Ok(true);
         }
@@ -131,11 +148,7 @@ impl Core {
             kind: if needs_bytes { EntryKind::Copying } else { EntryKind::Own },
             source: None,
         };
-        self.pools.pool_mut(TierId::Device, FIRST).release(slot);
-        if is_renamed {
-            self.index.drop_reference(entry.block);
-            self.prune(entry.block);
-        }
+        self.let_go(slot, if is_renamed { entry.block } else { BlockId::NONE }, state.fence);
         Ok(!needs_bytes)
     }
 
@@ -144,7 +157,8 @@ impl Core {
         pool.begin_move(source);
         pool.begin_move(target);
         let source_fence = pool.fence(source);
-        let part = Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
+        let part =
+            Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
         let flight =
             Flight { part, block: BlockId::NONE, purpose: Purpose::CopyOnWrite, priority: Priority::Demand };
         self.engine.enqueue(TierId::Device, TierId::Device, flight);

@@ -28,7 +28,9 @@ impl Policy for Lru {
                 Some(below) if view.is_in(block, group, below) => {
                     Decision::Evict { block, tier, reason: Reason::CleanCopy }
                 }
-                Some(_) if view.can_demote_from(tier) => Decision::Demote { block, tier, reason: Reason::Coldest },
+                Some(_) if view.can_demote_from(tier) => {
+                    Decision::Demote { block, tier, reason: Reason::Coldest }
+                }
                 _ if tier != TierId::File && view.is_in(block, group, TierId::File) => {
                     Decision::Evict { block, tier, reason: Reason::CleanCopy }
                 }

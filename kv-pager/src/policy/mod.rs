@@ -28,6 +28,7 @@
 
 mod decision;
 mod lru;
+pub mod plan;
 mod view;
 
 pub use decision::{Decision, LoadPlan, Matched, MatchedBlock, Need, Reason};

@@ -17,7 +17,12 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// A view of these parts; `demotable` tells from which tiers blocks can be copied farther.
-    pub fn new(pools: &'a TierPools, index: &'a PrefixIndex, demotable: [bool; TierId::COUNT], now: Time) -> Self {
+    pub fn new(
+        pools: &'a TierPools,
+        index: &'a PrefixIndex,
+        demotable: [bool; TierId::COUNT],
+        now: Time,
+    ) -> Self {
         Self { pools, index, demotable, now }
     }
 
@@ -55,6 +60,7 @@ impl<'a> View<'a> {
 
     /// Whether the part of `block` is whole in `tier`.
     pub fn is_in(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
-        self.pools.has(tier) && self.pools.is_whole(tier, group, self.index.location(block, group, tier), block)
+        self.pools.has(tier)
+            && self.pools.is_whole(tier, group, self.index.location(block, group, tier), block)
     }
 }

@@ -66,7 +66,8 @@ impl FreeMap {
         let mut left = count;
         while left > 0 {
             let run = if left >= RUN_MIN { self.longest_run(left) } else { 0..0 };
-            let range = if run.end - run.start >= RUN_MIN.max(left / 8) { run } else { self.lowest_run(left) };
+            let range =
+                if run.end - run.start >= RUN_MIN.max(left / 8) { run } else { self.lowest_run(left) };
             assert!(!range.is_empty(), "{left} of {count} slots are wanted, and none is free");
             self.clear(range.clone());
             left -= range.end - range.start;

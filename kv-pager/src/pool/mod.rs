@@ -137,12 +137,14 @@ impl SlotPool {
 
     /// A sequence begins to use `slot`. One that was leaving is resident again: the hit came first.
     ///
+    /// A quarantined one is held by who shares a table that it still stands in.
+    ///
     /// # Panics
-    /// If the slot is free, quarantined or retired.
+    /// If the slot is free or retired.
     pub fn hold(&mut self, slot: SlotId) {
         let record = &mut self.slots[slot.index()];
         match record.state {
-            SlotState::Filling | SlotState::Resident => {}
+            SlotState::Filling | SlotState::Resident | SlotState::Quarantined => {}
             SlotState::Leaving => {
                 record.state = SlotState::Resident;
                 self.counts.shift(SlotState::Leaving, SlotState::Resident, 1);
@@ -199,7 +201,8 @@ impl SlotPool {
     /// Frees `slot` if its bytes have no name and nobody uses it.
     fn free_unused(&mut self, slot: SlotId) {
         let record = &self.slots[slot.index()];
-        let is_nameless = matches!(record.state, SlotState::Filling | SlotState::Quarantined) && !record.block.is_some();
+        let is_nameless =
+            matches!(record.state, SlotState::Filling | SlotState::Quarantined) && !record.block.is_some();
         if is_nameless && record.holds == 0 && record.movers == 0 {
             self.free(slot);
         }
@@ -244,6 +247,16 @@ impl SlotPool {
         if record.state == SlotState::Resident && record.holds == 0 && !record.links.is_linked() {
             self.order.link_last(&mut self.slots, slot);
         }
+    }
+
+    /// Says that the compute behind `fence` writes `slot`, which is filling.
+    ///
+    /// # Panics
+    /// If the slot is not filling.
+    pub fn note_write(&mut self, slot: SlotId, fence: Fence) {
+        let record = &mut self.slots[slot.index()];
+        assert!(record.state == SlotState::Filling, "slot {slot:?} is {:?}, not filling", record.state);
+        record.fence = fence;
     }
 
     /// Makes `slot` the most recently used of the order, if it is in it.
@@ -320,8 +333,16 @@ impl SlotPool {
     fn vacate(&mut self, slot: SlotId, into: SlotState) {
         let record = &self.slots[slot.index()];
         let from = record.state;
-        assert!(record.holds == 0, "slot {slot:?} ({from:?}) has {} holds and can't be vacated", record.holds);
-        assert!(record.movers == 0, "slot {slot:?} ({from:?}) has {} moves at it and can't be vacated", record.movers);
+        assert!(
+            record.holds == 0,
+            "slot {slot:?} ({from:?}) has {} holds and can't be vacated",
+            record.holds
+        );
+        assert!(
+            record.movers == 0,
+            "slot {slot:?} ({from:?}) has {} moves at it and can't be vacated",
+            record.movers
+        );
         assert!(from != SlotState::Free, "slot {slot:?} is freed twice");
         if record.links.is_linked() {
             self.order.unlink(&mut self.slots, slot);

@@ -93,7 +93,13 @@ impl Record {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of 128 bits")]
-    pub(super) fn new(hash: PrefixHash, keys: &BlockKeys<'_>, depth: u32, chain_next: BlockId, now: Time) -> Self {
+    pub(super) fn new(
+        hash: PrefixHash,
+        keys: &BlockKeys<'_>,
+        depth: u32,
+        chain_next: BlockId,
+        now: Time,
+    ) -> Self {
         Self {
             hash_halves: [hash.0 as u64, (hash.0 >> 64) as u64],
             salt: keys.salt,

@@ -26,18 +26,16 @@ impl std::fmt::Debug for PrefixHasher {
 }
 
 impl PrefixHasher {
-    /// A hasher whose secret is drawn from `key` by `SplitMix64` (Steele, Lea and Flood 2014) over both its halves.
+    /// A hasher whose secret is drawn from `key`: word `i` is `SplitMix64` (Steele, Lea and Flood 2014) of the low half's
+    /// stream at `i`, keyed once more with the high half. No two words are alike, for XXH3 is symmetric where they are.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of 128 bits")]
     pub fn new(key: HashKey) -> Self {
+        let (low, high) = (key.0 as u64, (key.0 >> 64) as u64);
         let mut secret = [0; SECRET_BYTES];
-        let mut states = [key.0 as u64, (key.0 >> 64) as u64];
-        for (index, word) in secret.chunks_exact_mut(8).enumerate() {
-            let state = &mut states[index % 2];
-            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = *state;
-            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word.copy_from_slice(&(mixed ^ mixed >> 31).to_le_bytes());
+        let mut state = low;
+        for word in secret.chunks_exact_mut(8) {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            word.copy_from_slice(&mix(mix(state) ^ high).to_le_bytes());
         }
         Self { secret }
     }
@@ -66,7 +64,12 @@ impl PrefixHasher {
     }
 
     #[cold]
-    pub(super) fn long_block(&self, parent: PrefixHash, tokens: &[TokenId], extra_keys: &[u64]) -> PrefixHash {
+    pub(super) fn long_block(
+        &self,
+        parent: PrefixHash,
+        tokens: &[TokenId],
+        extra_keys: &[u64],
+    ) -> PrefixHash {
         let mut state = Xxh3::with_secret(self.secret);
         state.update(&parent.0.to_le_bytes());
         for token in tokens {
@@ -77,4 +80,11 @@ impl PrefixHasher {
         }
         PrefixHash(state.digest128())
     }
+}
+
+/// The finaliser of `SplitMix64`.
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
 }

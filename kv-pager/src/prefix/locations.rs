@@ -46,8 +46,13 @@ impl PrefixIndex {
         self.locations[start..start + self.groups * TierId::COUNT].iter().any(|slot| slot.is_some())
     }
 
+    /// The nearest tier where the first group's part of `block` has a slot.
+    pub fn nearest(&self, block: BlockId) -> Option<TierId> {
+        TierId::ALL.into_iter().find(|tier| self.location(block, GroupId::FIRST, *tier).is_some())
+    }
+
     /// The nearest tier, other than `except`, where the first group's part of `block` has a slot.
-    pub fn nearest_except(&self, block: BlockId, except: TierId) -> Option<TierId> {
+    fn nearest_except(&self, block: BlockId, except: TierId) -> Option<TierId> {
         TierId::ALL
             .into_iter()
             .find(|tier| *tier != except && self.location(block, GroupId::FIRST, *tier).is_some())

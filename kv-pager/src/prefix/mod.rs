@@ -49,7 +49,13 @@ impl PrefixIndex {
     pub fn new(capacity: usize, tokens_per_block: usize, groups: usize) -> Self {
         assert!(capacity < u32::MAX as usize, "{capacity} blocks are more than there are names");
         let records = (0..capacity)
-            .map(|index| Record::vacant(if index + 1 < capacity { BlockId::from_index(index + 1) } else { BlockId::NONE }))
+            .map(|index| {
+                Record::vacant(if index + 1 < capacity {
+                    BlockId::from_index(index + 1)
+                } else {
+                    BlockId::NONE
+                })
+            })
             .collect();
         Self {
             records,
@@ -266,7 +272,10 @@ impl PrefixIndex {
             let mut at = self.chains[chain];
             while at.is_some() {
                 assert!(!chained[at.index()], "X1: block {at:?} is chained twice");
-                assert!(self.chain(self.record(at).hash()) == chain, "X1: block {at:?} is in a foreign chain");
+                assert!(
+                    self.chain(self.record(at).hash()) == chain,
+                    "X1: block {at:?} is in a foreign chain"
+                );
                 chained[at.index()] = true;
                 at = self.record(at).chain_next;
             }

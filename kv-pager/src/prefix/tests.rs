@@ -16,7 +16,8 @@ fn tokens(seed: u32) -> [TokenId; 4] {
 fn chain(index: &mut PrefixIndex) -> [BlockId; 3] {
     let mut parent = BlockId::NONE;
     [0_u32, 1, 2].map(|at| {
-        let block = index.insert(PrefixHash(u128::from(at)), &keys(parent, &tokens(at)), Time::START).expect("room");
+        let block =
+            index.insert(PrefixHash(u128::from(at)), &keys(parent, &tokens(at)), Time::START).expect("room");
         index.set_location(block, FIRST, TierId::Device, SlotId::from_index(at as usize));
         parent = block;
         block
@@ -103,4 +104,12 @@ fn long_blocks_are_named_as_short_ones_are() {
     let long: Vec<TokenId> = (0..60).map(TokenId).collect();
     let parent = PrefixHash(5);
     assert_eq!(hasher.block(parent, &long, &[]), hasher.long_block(parent, &long, &[]));
+}
+
+#[test]
+fn words_that_change_places_make_another_name() {
+    let hasher = PrefixHasher::new(HashKey::default());
+    let parent = hasher.root(Salt(1));
+    let name = |tokens: [u32; 4]| hasher.block(parent, &tokens.map(TokenId), &[]);
+    assert_ne!(name([0, 0, 1, 1]), name([1, 1, 0, 0]));
 }

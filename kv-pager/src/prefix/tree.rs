@@ -45,7 +45,11 @@ impl PrefixIndex {
         for child in self.children(block) {
             let record = self.record(child);
             assert!(record.is_known(), "X2: block {block:?} has the forgotten child {child:?}");
-            assert!(record.parent == block, "X2: {child:?} is a child of {block:?}, but its parent is {:?}", record.parent);
+            assert!(
+                record.parent == block,
+                "X2: {child:?} is a child of {block:?}, but its parent is {:?}",
+                record.parent
+            );
             assert!(record.depth == self.record(block).depth + 1, "X2: depth of {child:?}");
             for tier in TierId::ALL {
                 counted[tier.index()] += u32::from(self.location(child, GroupId::FIRST, tier).is_some());

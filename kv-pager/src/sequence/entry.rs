@@ -23,7 +23,7 @@ pub enum EntryKind {
 pub struct Entry {
     /// The block, once it is known, and referred to (Q3).
     pub block: BlockId,
-    /// How many of its first tokens are in the slot.
+    /// How many of its first tokens are in the slot, or will be once the moves into it have ended.
     pub done: u16,
     /// What the slot is.
     pub kind: EntryKind,

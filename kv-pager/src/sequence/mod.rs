@@ -46,6 +46,8 @@ pub struct SequenceState {
     pub tables: Vec<Vec<SlotId>>,
     /// All entries before it are done.
     pub cursor: usize,
+    /// How many leading blocks were found cached when it was opened.
+    pub matched_blocks: usize,
     /// The tokens that the engine was told to compute, until it commits.
     pub computing: Option<Range<usize>>,
     /// Tokens that this sequence has computed.
@@ -70,6 +72,7 @@ impl SequenceState {
             entries: Vec::with_capacity(blocks_max),
             tables: (0..groups).map(|_| Vec::with_capacity(blocks_max)).collect(),
             cursor: 0,
+            matched_blocks: 0,
             computing: None,
             computed_tokens: 0,
             fence: Fence::OVER,
@@ -87,6 +90,7 @@ impl SequenceState {
         self.entries.clear();
         self.tables.iter_mut().for_each(Vec::clear);
         self.cursor = 0;
+        self.matched_blocks = 0;
         self.computing = None;
         self.computed_tokens = 0;
         self.fence = Fence::OVER;
@@ -171,11 +175,18 @@ impl SequenceState {
         for table in &self.tables {
             assert!(table.len() == self.entries.len(), "Q1: a table of {} slots", table.len());
         }
-        assert!(self.hashes.len() <= self.tokens.len() / self.tokens_per_block, "Q4: {} names", self.hashes.len());
+        assert!(
+            self.hashes.len() <= self.tokens.len() / self.tokens_per_block,
+            "Q4: {} names",
+            self.hashes.len()
+        );
         for (index, entry) in self.entries.iter().enumerate() {
             let done = usize::from(entry.done);
             assert!(done <= self.tokens_per_block, "Q2: block {index} has {done} tokens done");
-            assert!(index >= self.cursor || done >= self.tokens_wanted(index), "Q2: block {index} is before the cursor");
+            assert!(
+                index >= self.cursor || done >= self.tokens_wanted(index),
+                "Q2: block {index} is before the cursor"
+            );
         }
     }
 }

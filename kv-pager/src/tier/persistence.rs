@@ -62,6 +62,10 @@ pub trait Persistence: Debug + Send + Sync {
     /// Hands over what was found when the tier was opened, parents before children; empty from the second call on.
     fn recover(&self) -> Vec<RecoveredBlock>;
 
+    /// Slots that hold nothing and must not be used, for their drive has failed them before. Constant while a tier is open,
+    /// but for slots whose reads ended as damaged.
+    fn retired(&self) -> Vec<(GroupId, SlotId)>;
+
     /// Makes all finished writes durable. Blocks on I/O.
     ///
     /// # Errors

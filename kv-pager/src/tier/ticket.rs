@@ -278,6 +278,27 @@ impl TicketWriter {
         self.shared.end(index, outcome.map_or_else(|fault| fault as u8, |()| DONE));
     }
 
+    /// Gives up: ends what has begun as `fault`, and what has not as cancelled. For a lane one of whose threads hangs.
+    pub fn abandon(self, fault: MoveFault) {
+        self.end_rest(fault);
+    }
+
+    fn end_rest(&self, fault: MoveFault) {
+        for state in &self.shared.moves[..self.shared.len] {
+            let ended = state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |byte| match byte {
+                    WAITING => Some(MoveFault::Cancelled as u8),
+                    BEGUN => Some(fault as u8),
+                    _ => None,
+                })
+                .is_ok();
+            if ended {
+                self.shared.ended.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.shared.ring();
+    }
+
     /// Rings, so that waiters look; adds `busy` and `copies` to the batch's effort. Once for every few ends is enough.
     pub fn publish(&self, busy: Nanos, copies: u32) {
         self.shared.busy_ns.fetch_add(busy.as_u64(), Ordering::Relaxed);
@@ -288,20 +309,7 @@ impl TicketWriter {
 
 impl Drop for TicketWriter {
     fn drop(&mut self) {
-        for index in 0..self.shared.len {
-            let state = &self.shared.moves[index];
-            let lost = state
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |byte| match byte {
-                    WAITING => Some(MoveFault::Cancelled as u8),
-                    BEGUN => Some(MoveFault::Lost as u8),
-                    _ => None,
-                })
-                .is_ok();
-            if lost {
-                self.shared.ended.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-        self.shared.ring();
+        self.end_rest(MoveFault::Lost);
     }
 }
 
@@ -365,6 +373,15 @@ mod tests {
             [0, 1, 2, 3].map(|layer| ticket.layer_fence(layer)),
             [7, 8, 8, 9].map(|id| Some(Fence(id)))
         );
+    }
+
+    #[test]
+    fn an_abandoned_batch_tells_what_may_still_be_writing() {
+        let (writer, ticket) = TicketWriter::new(2);
+        assert!(writer.begin(0));
+        writer.abandon(MoveFault::TimedOut);
+        assert_eq!(ticket.outcome(0), Some(Err(MoveFault::TimedOut)));
+        assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Cancelled)));
     }
 
     #[test]

@@ -36,7 +36,12 @@ pub struct TransferEngine {
 impl TransferEngine {
     /// An engine over `lanes`; of two with the same ends the later one serves. `slot_bytes` are, by group, what a move
     /// carries. Every end rings `signal`.
-    pub fn new(lanes: Vec<Arc<dyn Lane>>, slot_bytes: &[Bytes], limits: &Limits, signal: Arc<Signal>) -> Self {
+    pub fn new(
+        lanes: Vec<Arc<dyn Lane>>,
+        slot_bytes: &[Bytes],
+        limits: &Limits,
+        signal: Arc<Signal>,
+    ) -> Self {
         let mut by_ends = [[None; TierId::COUNT]; TierId::COUNT];
         for (index, lane) in lanes.iter().enumerate() {
             let LaneEnds { source, target } = lane.ends();

@@ -1,0 +1,248 @@
+//! Drives: one file each, read and written at offsets.
+//! Uses nothing. Known by: `file`.
+//!
+//! - **F1** bytes enter and leave by system calls that return an error, never by a load from a mapping: a truncated file or a
+//!   failing drive is a value, and no signal reaches the process;
+//! - **F2** a payload file is read and written either around the page cache or through it, never both.
+//!
+//! The trait is the seam where tests record, delay and fail what reaches the drive.
+
+use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::io::Errno;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a file of a tier is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FileKind {
+    /// Slot headers of a group.
+    Headers,
+    /// Payloads of a group.
+    Payloads,
+}
+
+/// Which file of a tier it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FileRole {
+    /// The directory, by its number in the set.
+    pub directory: usize,
+    /// The group of layers, by its number in the model.
+    pub group: usize,
+    /// What the file is for.
+    pub kind: FileKind,
+}
+
+/// One file, as the tier uses it.
+pub trait Drive: Debug + Send + Sync {
+    /// Reads at `offset` into the slices, as far as one call goes. Blocks on I/O.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Writes at `offset` from the slices, as far as one call goes. Blocks on I/O.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Says that the range will be read soon. May begin to read it.
+    fn announce(&self, offset: u64, bytes: u64);
+
+    /// Says that the range, which was just read, won't be read again soon.
+    fn forget(&self, offset: u64, bytes: u64);
+
+    /// Makes what was written durable. Blocks on I/O.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Puts something between a tier and its files; for tests.
+pub trait Interpose: Debug + Send + Sync {
+    /// What the tier uses instead of `drive`.
+    fn wrap(&self, role: FileRole, drive: Box<dyn Drive>) -> Box<dyn Drive>;
+}
+
+/// How payloads are read and written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Access {
+    /// Around the page cache where the file system can, through it elsewhere.
+    #[default]
+    Auto,
+    /// Around the page cache (`O_DIRECT`), or not at all.
+    Direct,
+    /// Through the page cache, announced before and forgotten after.
+    Buffered,
+}
+
+/// Through the page cache, what was written is made durable and forgotten each time there is so much of it.
+const CACHED_BYTES_MAX: u64 = 64 << 20;
+
+/// A file of the operating system's.
+#[derive(Debug)]
+pub(crate) struct FileDrive {
+    file: File,
+    /// Through the page cache, and to be kept out of it as far as possible.
+    is_passing: bool,
+    /// Bytes written since they were last made durable.
+    written: AtomicU64,
+}
+
+impl FileDrive {
+    /// A file of headers: small, and kept in the page cache.
+    pub(super) fn headers(file: File) -> Self {
+        Self { file, is_passing: false, written: AtomicU64::new(0) }
+    }
+
+    /// A file of payloads; the second value says how it is accessed.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::Unsupported`] if direct access was asked for and there is none.
+    pub(super) fn payloads(path: &Path, access: Access) -> io::Result<(Self, Access)> {
+        if access != Access::Buffered {
+            match open(path, OFlags::DIRECT) {
+                Ok(file) => {
+                    return Ok((
+                        Self { file, is_passing: false, written: AtomicU64::new(0) },
+                        Access::Direct,
+                    ));
+                }
+                Err(Errno::INVAL | Errno::OPNOTSUPP) if access == Access::Auto => {}
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let file = open(path, OFlags::empty())?;
+        rustix::fs::fadvise(&file, 0, None, Advice::Random)?;
+        Ok((Self { file, is_passing: true, written: AtomicU64::new(0) }, Access::Buffered))
+    }
+
+    fn advise(&self, offset: u64, bytes: u64, advice: Advice) {
+        // Advice only: a file system that can't take it works without.
+        if let Err(refusal) = rustix::fs::fadvise(&self.file, offset, NonZero::new(bytes), advice) {
+            tracing::debug!(%refusal, ?advice, "advice refused");
+        }
+    }
+}
+
+fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | more;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map(File::from)
+}
+
+impl Drive for FileDrive {
+    fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::preadv(&self.file, into, offset)?)
+    }
+
+    fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let bytes = rustix::io::pwritev(&self.file, from, offset)?;
+        if self.is_passing {
+            let before = self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+            if before + bytes as u64 >= CACHED_BYTES_MAX {
+                self.written.store(0, Ordering::Relaxed);
+                self.sync()?;
+                self.advise(0, 0, Advice::DontNeed);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn announce(&self, offset: u64, bytes: u64) {
+        if self.is_passing {
+            self.advise(offset, bytes, Advice::WillNeed);
+        }
+    }
+
+    fn forget(&self, offset: u64, bytes: u64) {
+        if self.is_passing {
+            self.advise(offset, bytes, Advice::DontNeed);
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+}
+
+/// Reads until every slice is full. Returns the number of calls.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::UnexpectedEof`] where the file ends before.
+pub(super) fn read_all(
+    drive: &dyn Drive,
+    mut into: &mut [IoSliceMut<'_>],
+    mut offset: u64,
+) -> io::Result<u32> {
+    let mut calls = 0;
+    IoSliceMut::advance_slices(&mut into, 0);
+    while !into.is_empty() {
+        match drive.read(into, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => {
+                calls += 1;
+                offset += bytes as u64;
+                IoSliceMut::advance_slices(&mut into, bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(calls)
+}
+
+/// Writes every slice whole. Returns the number of calls.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::WriteZero`] where nothing more can be written.
+pub(super) fn write_all(drive: &dyn Drive, mut from: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<u32> {
+    let mut calls = 0;
+    IoSlice::advance_slices(&mut from, 0);
+    while !from.is_empty() {
+        match drive.write(from, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                calls += 1;
+                offset += bytes as u64;
+                IoSlice::advance_slices(&mut from, bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(calls)
+}
+
+/// Gives `file` `bytes` bytes that are really there, or frees what lies behind them.
+///
+/// # Errors
+/// `ENOSPC` if the drive is full; what else the system says.
+pub(super) fn resize(file: &File, bytes: u64) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    if before > bytes {
+        file.set_len(bytes)?;
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        // No preallocation here: zeros are written instead, which allocates all the same.
+        Err(Errno::OPNOTSUPP) => fill_with_zeros(file, before, bytes),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fill_with_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut offset = from;
+    while offset < to {
+        let bytes = usize::try_from((to - offset).min(zeros.len() as u64)).expect("at most 1 MiB");
+        offset += rustix::io::pwrite(file, &zeros[..bytes], offset)? as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Files: a tier of slots that outlive the process.
+//! Uses `borrow`, `memory`, `lane`. Known by: `backend`.
+//!
+//! - **Q1** the tier takes the bytes it was given, all of them when it is opened, and no more;
+//! - **Q2** what a read hands out is what was written, or the move fails;
+//! - **Q3** after any crash a slot holds what it said, or is free;
+//! - **Q4** no fault of a drive becomes a signal, and none but a hung call blocks a thread.
+//!
+//! The format, what a crash may leave and how it is told from damage stand in `docs/file-format.md`.
+
+mod drive;
+mod group;
+mod header;
+mod labels;
+mod open;
+mod persistence;
+mod placement;
+mod read;
+mod records;
+mod recovery;
+mod superblock;
+mod volume;
+mod write;
+
+pub use drive::{Access, Drive, FileKind, FileRole, Interpose};
+pub(crate) use read::FileReader;
+pub(crate) use write::FileWriter;
+
+use crate::lane::Queue;
+use group::{Group, RunFault};
+use kv_pager::Error;
+use kv_pager::ids::{Fence, GroupId, ModelFingerprint, SlotId, TierId};
+use kv_pager::layout::{Format, ModelLayout};
+use kv_pager::tier::{Health, Persistence, RecoveredBlock, SlotClass, Tier};
+use kv_pager::units::Bytes;
+use parking_lot::Mutex;
+use recovery::Census;
+use rustix::io::Errno;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use volume::Volume;
+
+/// Whose bytes a tier keeps. Files of another identity are refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The model's layout.
+    pub model: ModelLayout,
+    /// How parts are kept.
+    pub format: Format,
+    /// What makes bytes of another model useless.
+    pub fingerprint: ModelFingerprint,
+    /// The key that block names are hashed with.
+    pub hash_key: u128,
+}
+
+/// Where a file tier lies, and how large it is.
+#[derive(Clone, Debug)]
+pub struct FileSpec {
+    /// One directory for each drive; made if they are not there.
+    pub directories: Vec<PathBuf>,
+    /// Slots by group, over all directories. May differ from last time: the tier is grown or shrunk.
+    pub slots: Vec<u32>,
+    /// How payloads are read and written.
+    pub access: Access,
+    /// The most extra keys of a block that are kept; one with more is not found again after a restart.
+    pub extra_keys_max: u32,
+    /// What stands between the tier and its files; for tests.
+    pub interpose: Option<Arc<dyn Interpose>>,
+}
+
+impl FileSpec {
+    /// A tier of `slots` in one directory.
+    pub fn new(directory: impl Into<PathBuf>, slots: Vec<u32>) -> Self {
+        Self {
+            directories: vec![directory.into()],
+            slots,
+            access: Access::Auto,
+            extra_keys_max: 8,
+            interpose: None,
+        }
+    }
+}
+
+/// Bytes that a tier has written since it was opened, by cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BytesWritten {
+    /// Payloads, padding included.
+    pub payloads: Bytes,
+    /// Headers of slots that were filled.
+    pub headers: Bytes,
+    /// Headers of slots that were given up or retired.
+    pub voids: Bytes,
+}
+
+/// Slots in files.
+#[derive(Debug)]
+pub struct FileTier {
+    classes: Box<[SlotClass]>,
+    format: Format,
+    groups: Box<[Group]>,
+    access: Access,
+    health: Mutex<Health>,
+    census: Census,
+    recovered: Mutex<Vec<RecoveredBlock>>,
+    /// Whoever carries out what `void` asks for.
+    housekeeper: OnceLock<Weak<Queue>>,
+    payload_bytes_written: AtomicU64,
+    header_bytes_written: AtomicU64,
+    void_bytes_written: AtomicU64,
+    /// The process that opened it; a forked child has no threads, and writes nothing.
+    owner: u32,
+    /// Last, so that the locks go after everything else.
+    volumes: Vec<Volume>,
+}
+
+impl FileTier {
+    /// Opens the directories of `spec`, or makes them. Reads all headers and no payload. Blocks on I/O.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if the directories are in use, or hold something else; [`Error::OutOfMemory`] if the drive
+    /// is too full; [`Error::Io`] for what else the system refuses. What was made on the way is removed.
+    pub fn open(identity: &Identity, spec: &FileSpec) -> Result<Self, Error> {
+        let opened = open::open(identity, spec)?;
+        let mut census = Census::default();
+        let mut blocks = Vec::new();
+        for (group, payload_bytes) in opened.groups.iter().zip(&opened.payload_bytes) {
+            blocks.append(&mut recovery::read_headers(group, payload_bytes, &mut census, |_, _| {}));
+        }
+        let blocks = recovery::reachable(&opened.groups, blocks, &mut census);
+        let classes = opened
+            .groups
+            .iter()
+            .zip(&spec.slots)
+            .map(|(group, &slots)| SlotClass { slots, slot_bytes: Bytes::new(group.slot_bytes as u64) });
+        Ok(Self {
+            classes: classes.collect(),
+            format: identity.format,
+            groups: opened.groups,
+            access: opened.access,
+            health: Mutex::new(Health::Well),
+            census,
+            recovered: Mutex::new(blocks),
+            housekeeper: OnceLock::new(),
+            payload_bytes_written: AtomicU64::new(0),
+            header_bytes_written: AtomicU64::new(0),
+            void_bytes_written: AtomicU64::new(0),
+            owner: std::process::id(),
+            volumes: opened.volumes,
+        })
+    }
+
+    /// How payloads are read and written.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Headers and payloads that were found damaged when the tier was opened. Their slots are free.
+    pub fn damaged_at_open(&self) -> u64 {
+        self.census.damaged
+    }
+
+    /// What it has written since it was opened.
+    pub fn bytes_written(&self) -> BytesWritten {
+        let bytes = |counter: &AtomicU64| Bytes::new(counter.load(Ordering::Relaxed));
+        BytesWritten {
+            payloads: bytes(&self.payload_bytes_written),
+            headers: bytes(&self.header_bytes_written),
+            voids: bytes(&self.void_bytes_written),
+        }
+    }
+
+    /// Where it lies.
+    pub fn directories(&self) -> impl ExactSizeIterator<Item = &std::path::Path> {
+        self.volumes.iter().map(Volume::path)
+    }
+
+    fn group(&self, group: GroupId) -> &Group {
+        &self.groups[group.index()]
+    }
+
+    /// Panics if there is no such slot.
+    fn check(&self, group: GroupId, slot: SlotId) {
+        let slots = self.classes[group.index()].slots;
+        assert!(slot.index() < slots as usize, "slot {slot:?} of {slots} in the file tier's group {group:?}");
+    }
+
+    fn is_own_process(&self) -> bool {
+        self.owner == std::process::id()
+    }
+
+    /// Has `queue` carry out what `void` asks for.
+    pub(crate) fn set_housekeeper(&self, queue: &Arc<Queue>) {
+        // The first lane does it; a second one need not.
+        drop(self.housekeeper.set(Arc::downgrade(queue)));
+    }
+
+    fn call_housekeeper(&self) {
+        if let Some(queue) = self.housekeeper.get().and_then(Weak::upgrade) {
+            queue.nudge();
+        }
+    }
+
+    /// Tells the files what they must be told.
+    fn housekeep(&self) -> std::io::Result<()> {
+        if !self.is_own_process() {
+            return Ok(());
+        }
+        for group in &self.groups {
+            let told = group.housekeep(now_s()).inspect_err(|error| self.note(error))?;
+            self.void_bytes_written.fetch_add(told * group.shape.bytes() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the system said to a write.
+    fn note(&self, error: &std::io::Error) {
+        let why = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::ROFS) => "its file system has become read-only",
+            Some(Errno::NOSPC | Errno::DQUOT) => {
+                "its file system is full, which preallocation did not prevent"
+            }
+            _ => {
+                tracing::warn!(%error, "a request to the file tier failed");
+                return;
+            }
+        };
+        let mut health = self.health.lock();
+        if *health == Health::Well {
+            tracing::error!(%error, why, "the file tier takes nothing in any more");
+            *health = Health::ReadOnly { why: why.to_owned() };
+        }
+    }
+
+    fn note_fault(&self, fault: &RunFault) {
+        if let RunFault::Drive(error) = fault {
+            self.note(error);
+        }
+    }
+}
+
+/// Seconds since 1970, for people who look at a tier's age.
+#[expect(clippy::disallowed_methods, reason = "a date that outlives the process; nothing is decided by it")]
+fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |span| span.as_secs())
+}
+
+impl Drop for FileTier {
+    fn drop(&mut self) {
+        if let Err(error) = self.housekeep() {
+            tracing::warn!(%error, "what was given up last may be found again");
+        }
+    }
+}
+
+impl Tier for FileTier {
+    fn id(&self) -> TierId {
+        TierId::File
+    }
+
+    fn classes(&self) -> &[SlotClass] {
+        &self.classes
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    /// No compute reads or writes a file.
+    fn is_fence_over(&self, fence: Fence) -> bool {
+        fence == Fence::OVER
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    fn persistence(&self) -> Option<&dyn Persistence> {
+        Some(self)
+    }
+}

@@ -1,0 +1,300 @@
+//! Opening a file tier: making, checking and resizing the files of its directories.
+//! Uses `file::{volume, superblock, placement, group, recovery}`. Known by: `file`.
+//!
+//! - **G1** what belongs to another model, layout, version or byte order is refused, and left as it is;
+//! - **G2** a set of directories counts as made once the first of them says so; before, it is made again from the start;
+//! - **G3** all files have their full size on the drive before the first slot is used: a full drive is an error here.
+
+use super::drive::{Access, Drive, FileDrive, FileKind, FileRole, Interpose};
+use super::group::{Files, Group};
+use super::header::HeaderShape;
+use super::labels::Labels;
+use super::placement::Placement;
+use super::records::Record;
+use super::superblock::{Stage, Superblock};
+use super::volume::{Volume, fault, refusal};
+use super::{FileSpec, Identity};
+use crate::borrow::Borrows;
+use kv_pager::Error;
+use kv_pager::units::Bytes;
+use parking_lot::Mutex;
+use std::hash::{BuildHasher, RandomState};
+
+/// The most directories of one tier.
+const DIRECTORIES_MAX: usize = 64;
+
+/// A tier's files, ready.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Their locks are held as long as they are.
+    pub(super) volumes: Vec<Volume>,
+    pub(super) groups: Box<[Group]>,
+    /// Sizes of the payload files as they were found, by group and directory.
+    pub(super) payload_bytes: Vec<Vec<u64>>,
+    pub(super) access: Access,
+}
+
+/// Opens the directories of `spec`, or makes them.
+pub(super) fn open(identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
+    check(identity, spec)?;
+    let mut volumes = Vec::with_capacity(spec.directories.len());
+    for directory in &spec.directories {
+        match Volume::claim(directory) {
+            Ok(volume) => volumes.push(volume),
+            Err(error) => {
+                abandon(volumes, identity);
+                return Err(error);
+            }
+        }
+    }
+    let is_made = |volume: &Volume| volume.superblock().is_some_and(|block| block.stage == Stage::Complete);
+    if volumes.iter().any(is_made) {
+        reopen(volumes, identity, spec)
+    } else {
+        create(volumes, identity, spec)
+    }
+}
+
+fn check(identity: &Identity, spec: &FileSpec) -> Result<(), Error> {
+    let wrong = |why: String| Err(Error::Configuration { setting: "file tier", why });
+    let count = spec.directories.len();
+    if count == 0 || count > DIRECTORIES_MAX {
+        return wrong(format!("{count} directories; give 1 to {DIRECTORIES_MAX}"));
+    }
+    let groups = identity.model.groups().len();
+    if spec.slots.len() != groups {
+        return wrong(format!(
+            "{} slot counts for a model of {groups} groups; give one each",
+            spec.slots.len()
+        ));
+    }
+    if let Some(zero) = spec.slots.iter().position(|&slots| slots == 0 || slots == u32::MAX) {
+        return wrong(format!("group {zero} gets {} slots; give it 1 or more", spec.slots[zero]));
+    }
+    if spec.extra_keys_max > 256 {
+        return wrong(format!("{} extra keys a block; 256 are the most", spec.extra_keys_max));
+    }
+    Ok(())
+}
+
+/// Removes what was made in directories that hold nothing.
+fn abandon(volumes: Vec<Volume>, identity: &Identity) {
+    for volume in volumes {
+        if volume.superblock().is_none_or(|block| block.stage == Stage::Creating) {
+            volume.discard(identity.model.groups().len());
+        }
+    }
+}
+
+fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
+    let count = u32::try_from(volumes.len()).expect("checked");
+    let random = RandomState::new();
+    let name = std::process::id();
+    let mut superblock = Superblock {
+        stage: Stage::Creating,
+        set: (u128::from(random.hash_one(name)) << 64) | u128::from(random.hash_one((name, 1))),
+        stripe_index: 0,
+        stripe_count: count,
+        model: identity.model.clone(),
+        format: identity.format,
+        fingerprint: identity.fingerprint,
+        hash_key: identity.hash_key,
+        extra_keys_max: spec.extra_keys_max,
+        slots: spec.slots.clone(),
+        stripe_slots: Vec::new(),
+    };
+    superblock.stripe_slots = (0..spec.slots.len())
+        .map(|group| Placement::new(count, superblock.slot_bytes(group).as_u64()).stripe_slots)
+        .collect();
+    let mut make = || {
+        write_superblocks(&mut volumes, &superblock)?;
+        // Whatever an earlier try left behind is not worn by this set.
+        for volume in &volumes {
+            clear(volume, &superblock)?;
+        }
+        let payload_bytes = allocate(&volumes, &superblock)?;
+        let opened = connect(&volumes, &superblock, spec)?;
+        superblock.stage = Stage::Complete;
+        write_superblocks(&mut volumes, &superblock)?;
+        Ok((opened, payload_bytes))
+    };
+    match make() {
+        Ok(((groups, access), payload_bytes)) => Ok(Opened { volumes, groups, payload_bytes, access }),
+        Err(error) => {
+            for volume in volumes {
+                volume.discard(identity.model.groups().len());
+            }
+            Err(error)
+        }
+    }
+}
+
+fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
+    if let Some(stranger) = volumes.iter().find(|volume| volume.superblock().is_none()) {
+        let why = "it is empty, but the other directories hold parts of a tier; give the same directories as before";
+        let error = refusal(stranger.path(), why);
+        abandon(volumes, identity);
+        return Err(error);
+    }
+    let order = |volume: &Volume| volume.superblock().map_or(0, |block| block.stripe_index);
+    volumes.sort_by_key(order);
+    for (index, volume) in volumes.iter().enumerate() {
+        let found = volume.superblock().expect("looked at above");
+        if let Some(why) = differs(found, identity, volumes.len(), index, volumes[0].superblock()) {
+            return Err(refusal(volume.path(), &why));
+        }
+    }
+    let mut superblock = volumes[0].superblock().expect("looked at above").clone();
+    let is_shrinking = superblock.slots.iter().zip(&spec.slots).any(|(had, wanted)| wanted < had);
+    let is_growing = superblock.slots.iter().zip(&spec.slots).any(|(had, wanted)| wanted > had);
+    superblock.slots.clone_from(&spec.slots);
+    // Slots that go are forgotten before their bytes go; slots that come are there before they are promised.
+    if is_shrinking {
+        write_superblocks(&mut volumes, &superblock)?;
+    }
+    let payload_bytes = allocate(&volumes, &superblock)?;
+    if is_growing {
+        write_superblocks(&mut volumes, &superblock)?;
+    }
+    let (groups, access) = connect(&volumes, &superblock, spec)?;
+    Ok(Opened { volumes, groups, payload_bytes, access })
+}
+
+/// Why `found` can't be used as directory `index` of `count` (G1).
+fn differs(
+    found: &Superblock,
+    identity: &Identity,
+    count: usize,
+    index: usize,
+    first: Option<&Superblock>,
+) -> Option<String> {
+    let place = || format!("directory {} of {}", found.stripe_index + 1, found.stripe_count);
+    if first.is_none_or(|first| first.set != found.set) {
+        return Some(
+            "it belongs to another tier than the other directories; give the same ones as before".to_owned(),
+        );
+    }
+    if found.stripe_count as usize != count || found.stripe_index as usize != index {
+        return Some(format!("it is {} of a tier; give the same directories as before", place()));
+    }
+    let what = if found.fingerprint != identity.fingerprint {
+        "for another model (its fingerprint differs)"
+    } else if found.model != identity.model {
+        "for another layout of the model's cache"
+    } else if found.format != identity.format {
+        "in another format"
+    } else if found.hash_key != identity.hash_key {
+        "with another hash key"
+    } else {
+        return None;
+    };
+    Some(format!("it was written {what}; it was left alone, choose another directory"))
+}
+
+/// Writes all superblocks, the first directory's first: what it says counts (G2).
+fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<(), Error> {
+    for (index, volume) in (0..).zip(volumes) {
+        volume.write_superblock(&Superblock { stripe_index: index, ..superblock.clone() })?;
+    }
+    Ok(())
+}
+
+fn header_shape(superblock: &Superblock) -> HeaderShape {
+    HeaderShape {
+        tokens_per_block: superblock.model.tokens_per_block(),
+        extra_keys_max: superblock.extra_keys_max,
+        seed: superblock.seed(),
+    }
+}
+
+fn placement(superblock: &Superblock, group: usize) -> Placement {
+    Placement { directories: superblock.stripe_count, stripe_slots: superblock.stripe_slots[group] }
+}
+
+/// Empties what an earlier try may have left.
+fn clear(volume: &Volume, superblock: &Superblock) -> Result<(), Error> {
+    for group in 0..superblock.slots.len() {
+        for kind in [FileKind::Headers, FileKind::Payloads] {
+            let path = volume.file(group, kind);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(fault(&path, "remove what an earlier try left", error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives all files their size (G3). Returns the sizes of the payload files as they were.
+fn allocate(volumes: &[Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
+    let header_bytes = Bytes::new(header_shape(superblock).bytes() as u64);
+    let mut payload_bytes = vec![Vec::new(); superblock.slots.len()];
+    for (directory, volume) in volumes.iter().enumerate() {
+        for (group, sizes) in payload_bytes.iter_mut().enumerate() {
+            let slots = placement(superblock, group).slots_in(directory, superblock.slots[group]);
+            let size = |each: Bytes| each.checked_mul(slots).unwrap_or(Bytes::new(u64::MAX >> 1));
+            volume.allocate(&volume.file(group, FileKind::Headers), size(header_bytes))?;
+            let payloads = volume.file(group, FileKind::Payloads);
+            sizes.push(volume.allocate(&payloads, size(superblock.slot_bytes(group)))?.as_u64());
+        }
+    }
+    Ok(payload_bytes)
+}
+
+/// Opens the files.
+fn connect(
+    volumes: &[Volume],
+    superblock: &Superblock,
+    spec: &FileSpec,
+) -> Result<(Box<[Group]>, Access), Error> {
+    let mut access = Access::Direct;
+    let mut groups = Vec::with_capacity(superblock.slots.len());
+    for (id, &slots) in superblock.model.group_ids().zip(&superblock.slots) {
+        let mut files = Vec::with_capacity(volumes.len());
+        for (directory, volume) in volumes.iter().enumerate() {
+            let role = |kind| FileRole { directory, group: id.index(), kind };
+            let path = volume.file(id.index(), FileKind::Headers);
+            let headers = std::fs::File::options().read(true).write(true).open(&path);
+            let headers = headers.map_err(|source| fault(&path, "open the headers", source))?;
+            let path = volume.file(id.index(), FileKind::Payloads);
+            let (payloads, way) = FileDrive::payloads(&path, spec.access)
+                .map_err(|source| fault(&path, "open the payloads; try another access", source))?;
+            if way == Access::Buffered {
+                access = way;
+            }
+            files.push(Files {
+                headers: wrap(
+                    spec.interpose.as_deref(),
+                    role(FileKind::Headers),
+                    FileDrive::headers(headers),
+                ),
+                payloads: wrap(spec.interpose.as_deref(), role(FileKind::Payloads), payloads),
+            });
+        }
+        let shape = header_shape(superblock);
+        let (model, format) = (&superblock.model, superblock.format);
+        let kept = format.encoded_bytes(model.part_bytes(id), model.group(id).dtype);
+        groups.push(Group {
+            id,
+            placement: placement(superblock, id.index()),
+            shape,
+            slot_bytes: superblock.slot_bytes(id.index()).as_usize(),
+            kept_bytes: kept.as_usize(),
+            files: files.into_boxed_slice(),
+            borrows: Borrows::new(slots as usize),
+            records: Mutex::new(vec![Record::BLANK; slots as usize].into_boxed_slice()),
+            labels: Mutex::new(Labels::new(slots as usize, shape.bytes())),
+            untold: Mutex::default(),
+        });
+    }
+    Ok((groups.into_boxed_slice(), access))
+}
+
+fn wrap(interpose: Option<&dyn Interpose>, role: FileRole, drive: FileDrive) -> Box<dyn Drive> {
+    match interpose {
+        Some(interpose) => interpose.wrap(role, Box::new(drive)),
+        None => Box::new(drive),
+    }
+}

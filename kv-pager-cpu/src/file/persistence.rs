@@ -1,0 +1,48 @@
+//! What the file tier promises about the next process (S1 to S3).
+//! Uses `file::group`. Known by: the pager, through `kv_pager::tier`.
+
+use super::FileTier;
+use super::records::SlotUse;
+use kv_pager::Error;
+use kv_pager::ids::{GroupId, SlotId, TierId};
+use kv_pager::tier::{BlockLabel, Persistence, RecoveredBlock};
+
+impl Persistence for FileTier {
+    fn label(&self, group: GroupId, slot: SlotId, label: &BlockLabel<'_>) {
+        self.check(group, slot);
+        self.group(group).label(slot, label);
+    }
+
+    fn void(&self, group: GroupId, slot: SlotId) {
+        self.check(group, slot);
+        if self.group(group).give_up(slot) {
+            self.call_housekeeper();
+        }
+    }
+
+    fn recover(&self) -> Vec<RecoveredBlock> {
+        std::mem::take(&mut self.recovered.lock())
+    }
+
+    fn retired(&self) -> Vec<(GroupId, SlotId)> {
+        let mut retired = Vec::new();
+        for group in &self.groups {
+            let records = group.records.lock();
+            let slots = records.iter().enumerate().filter(|(_, record)| record.usage == SlotUse::Retired);
+            retired.extend(slots.map(|(index, _)| (group.id, SlotId::from_index(index))));
+        }
+        retired
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        let flushed = || {
+            let files = || self.groups.iter().flat_map(|group| &group.files);
+            files().try_for_each(|files| files.payloads.sync())?;
+            self.housekeep()?;
+            files().try_for_each(|files| files.headers.sync())
+        };
+        let fault =
+            |source| Error::Io { tier: TierId::File, action: "make writes durable".to_owned(), source };
+        flushed().map_err(fault)
+    }
+}

@@ -1,0 +1,212 @@
+//! Volumes: one directory of a file tier, claimed for this process.
+//! Uses `file::superblock`, `file::drive`. Known by: `file::open`.
+//!
+//! - **V1** whoever holds the lock on `kv-pager.lock` is the only process that writes the directory's files;
+//! - **V2** what was made in a directory that never got its superblock is removed when making it fails;
+//! - **V3** a superblock is replaced whole, by renaming a durable copy over it.
+//!
+//! Only files named `kv-pager.*` are ever touched. The lock goes with the process that took it, and is never given back by
+//! name: a forked child that ends must not free its parent's.
+
+use super::drive::{self, FileKind};
+use super::superblock::{COPY_BYTES, Superblock, SuperblockFault};
+use kv_pager::Error;
+use kv_pager::ids::TierId;
+use kv_pager::units::Bytes;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "kv-pager.lock";
+const SUPERBLOCK: &str = "kv-pager.superblock";
+const SUPERBLOCK_NEW: &str = "kv-pager.superblock.new";
+
+/// A directory whose lock this process holds.
+#[derive(Debug)]
+pub(super) struct Volume {
+    path: PathBuf,
+    /// V1.
+    _lock: File,
+    superblock: Option<Superblock>,
+    is_own_directory: bool,
+}
+
+impl Volume {
+    /// Makes the directory if there is none, locks it and reads its superblock.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be made or written; [`Error::Configuration`] if another process has it, or it holds files
+    /// that this version can't use.
+    pub(super) fn claim(path: &Path) -> Result<Self, Error> {
+        let is_own_directory = !path.exists();
+        let refused = |source| {
+            fault(path, "make or write the directory; choose one that this process may write", source)
+        };
+        fs::create_dir_all(path).map_err(refused)?;
+        let lock = match lock(path) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(in_use(path)),
+            Err(source) => {
+                if is_own_directory {
+                    remove(fs::remove_dir(path));
+                }
+                return Err(refused(source));
+            }
+        };
+        let superblock = read_superblock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_own_directory })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the directory is, if it is anything yet.
+    pub(super) fn superblock(&self) -> Option<&Superblock> {
+        self.superblock.as_ref()
+    }
+
+    /// The path of a file of the directory's.
+    pub(super) fn file(&self, group: usize, kind: FileKind) -> PathBuf {
+        let kind = match kind {
+            FileKind::Headers => "headers",
+            FileKind::Payloads => "payloads",
+        };
+        self.path.join(format!("kv-pager.{group}.{kind}"))
+    }
+
+    /// Makes the file if there is none, and gives it `bytes` bytes that are really there. Returns how many it had.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if the drive hasn't got them; [`Error::Io`] for the rest.
+    pub(super) fn allocate(&self, path: &Path, bytes: Bytes) -> Result<Bytes, Error> {
+        let available = rustix::fs::statvfs(&self.path)
+            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let full = |had: u64| Error::OutOfMemory {
+            tier: TierId::File,
+            wanted: bytes,
+            available: Bytes::new(available.saturating_add(had)),
+        };
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|source| fault(path, "make or write the file", source))?;
+        let before = file.metadata().map_err(|source| fault(path, "read the file's size", source))?;
+        let had = before.blocks().saturating_mul(512);
+        if bytes.as_u64().saturating_sub(had) > available {
+            return Err(full(had));
+        }
+        match drive::resize(&file, bytes.as_u64()) {
+            Ok(()) => Ok(Bytes::new(before.len())),
+            Err(error) => {
+                // What was there before stays as it was.
+                if let Err(error) = file.set_len(before.len().min(bytes.as_u64())) {
+                    tracing::warn!(%error, path = %path.display(), "a file that could not be grown keeps what it got");
+                }
+                let is_full =
+                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+                Err(if is_full { full(had) } else { fault(path, "preallocate the file", error) })
+            }
+        }
+    }
+
+    /// Replaces the superblock (V3). Blocks on I/O.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn write_superblock(&mut self, superblock: &Superblock) -> Result<(), Error> {
+        let write = || {
+            let new = self.path.join(SUPERBLOCK_NEW);
+            let mut file = File::create(&new)?;
+            file.write_all(&superblock.encode())?;
+            file.sync_all()?;
+            fs::rename(&new, self.path.join(SUPERBLOCK))?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|source| fault(&self.path, "write the superblock", source))?;
+        self.superblock = Some(superblock.clone());
+        Ok(())
+    }
+
+    /// Removes everything of ours (V2).
+    pub(super) fn discard(self, groups: usize) {
+        for group in 0..groups {
+            for kind in [FileKind::Headers, FileKind::Payloads] {
+                remove(fs::remove_file(self.file(group, kind)));
+            }
+        }
+        for name in [SUPERBLOCK_NEW, SUPERBLOCK, LOCK] {
+            remove(fs::remove_file(self.path.join(name)));
+        }
+        if self.is_own_directory {
+            remove(fs::remove_dir(&self.path));
+        }
+    }
+}
+
+fn remove(result: io::Result<()>) {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "something is left behind");
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn fault(path: &Path, action: &str, source: io::Error) -> Error {
+    Error::Io { tier: TierId::File, action: format!("{}: cannot {action}", path.display()), source }
+}
+
+pub(super) fn refusal(path: &Path, why: &str) -> Error {
+    Error::Configuration { setting: "file directory", why: format!("{}: {why}", path.display()) }
+}
+
+fn in_use(path: &Path) -> Error {
+    let owner = fs::read_to_string(path.join(LOCK)).unwrap_or_default();
+    let owner = if owner.is_empty() { "another process" } else { owner.trim() };
+    refusal(path, &format!("{owner} is using it; end that one, or choose another directory"))
+}
+
+/// Takes the lock, if nobody has it.
+fn lock(directory: &Path) -> io::Result<Option<File>> {
+    let path = directory.join(LOCK);
+    loop {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644))?);
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // Whoever had it before may have removed the name since it was opened: then this lock excludes nobody.
+        let named = rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::empty());
+        if named.is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.st_ino)) {
+            file.set_len(0)?;
+            file.write_all(format!("process {}\n", std::process::id()).as_bytes())?;
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Reads a directory's superblock; `None` if it has none, which is also so when it was being made for the first time.
+pub(super) fn read_superblock(directory: &Path) -> Result<Option<Superblock>, Error> {
+    let path = directory.join(SUPERBLOCK);
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|file| file.take(2 * COPY_BYTES as u64).read_to_end(&mut bytes)) {
+        Ok(0) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(fault(&path, "read the superblock", source)),
+        Ok(_) => {}
+    }
+    match Superblock::decode(&bytes) {
+        Ok(superblock) => Ok(Some(superblock)),
+        Err(why @ (SuperblockFault::Foreign | SuperblockFault::Damaged)) => Err(refusal(
+            &path,
+            &format!(
+                "{why}, so nothing here can be used; remove the kv-pager.* files, or choose another directory"
+            ),
+        )),
+        Err(why) => Err(refusal(&path, &format!("{why}; it was left alone, choose another directory"))),
+    }
+}

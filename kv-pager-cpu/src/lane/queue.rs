@@ -1,0 +1,143 @@
+//! The queue of a lane: moves that wait, batch after batch, in order.
+//! Uses `lane::job`. Known by: `lane`, `file` (nudges it).
+//!
+//! - **N1** never more than `limit` moves; its memory is taken when the queue is made.
+//! - **Q1** a batch waits in one piece, so that what is adjacent in it can be copied in one piece;
+//! - **Q2** once closed, nothing is taken any more, and what waited is dropped: it ends as cancelled.
+
+use super::job::Job;
+use super::{CHUNK_MOVES_MAX, Copier};
+use kv_pager::Error;
+use kv_pager::tier::{Move, Ticket};
+use kv_pager::units::Bytes;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A move that waits.
+#[derive(Debug)]
+struct Waiting {
+    job: Arc<Job>,
+    /// Its place in the batch.
+    index: u32,
+    order: Move,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    is_closed: bool,
+    is_nudged: bool,
+}
+
+/// The moves of a lane that have not been taken.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    limit: usize,
+}
+
+/// What a thread took: moves of one batch, or nothing but a nudge.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) job: Option<Arc<Job>>,
+    /// Each with its place in the batch.
+    pub(super) moves: Vec<(u32, Move)>,
+    /// What waits behind them, if that has yet to be announced.
+    pub(super) upcoming: Vec<Move>,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        let state = State { waiting: VecDeque::with_capacity(limit), is_closed: false, is_nudged: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), limit }
+    }
+
+    /// Appends the batch, or nothing of it.
+    pub(super) fn submit(&self, batch: &[Move]) -> Result<Ticket, Error> {
+        let (job, ticket) = Job::new(batch.len());
+        let job = Arc::new(job);
+        let mut state = self.state.lock();
+        if batch.len() > self.limit - state.waiting.len() {
+            return Err(Error::QueueFull { limit: self.limit });
+        }
+        state.waiting.extend((0..).zip(batch).map(|(index, order)| Waiting {
+            job: Arc::clone(&job),
+            index,
+            order: *order,
+        }));
+        drop(state);
+        self.changed.notify_all();
+        Ok(ticket)
+    }
+
+    /// Waits for moves or a nudge, and takes the next chunk; false once the queue is closed.
+    pub(super) fn take(&self, copier: &dyn Copier, bytes_max: Bytes, chunk: &mut Chunk) -> bool {
+        chunk.job = None;
+        chunk.moves.clear();
+        chunk.upcoming.clear();
+        let mut state = self.state.lock();
+        loop {
+            if state.is_closed {
+                return false;
+            }
+            if std::mem::take(&mut state.is_nudged) {
+                return true;
+            }
+            if let Some(first) = state.waiting.pop_front() {
+                fill(chunk, first, &mut state.waiting, copier, bytes_max);
+                return true;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Has a thread look after the tier before it takes the next move.
+    pub(crate) fn nudge(&self) {
+        self.state.lock().is_nudged = true;
+        self.changed.notify_one();
+    }
+
+    /// Ends every wait (Q2).
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        let dropped = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.changed.notify_all();
+        drop(dropped);
+    }
+}
+
+/// Takes with `first` what joins it.
+fn fill(
+    chunk: &mut Chunk,
+    first: Waiting,
+    waiting: &mut VecDeque<Waiting>,
+    copier: &dyn Copier,
+    bytes_max: Bytes,
+) {
+    let mut bytes = copier.bytes(&first.order);
+    let mut last = first.order;
+    chunk.moves.push((first.index, last));
+    while chunk.moves.len() < CHUNK_MOVES_MAX {
+        let Some(next) = waiting.front() else { break };
+        bytes += copier.bytes(&next.order);
+        let joins = Arc::ptr_eq(&next.job, &first.job)
+            && next.order.group == last.group
+            && bytes <= bytes_max
+            && copier.joins(&last, &next.order);
+        if !joins {
+            break;
+        }
+        last = next.order;
+        chunk.moves.push((next.index, last));
+        waiting.pop_front();
+    }
+    if copier.announces() && first.job.is_to_be_announced() {
+        let same = waiting.iter().take_while(|next| Arc::ptr_eq(&next.job, &first.job));
+        chunk.upcoming.extend(same.map(|next| next.order));
+    }
+    chunk.job = Some(first.job);
+}

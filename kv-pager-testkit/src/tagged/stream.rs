@@ -1,0 +1,71 @@
+//! A device stream: compute that happens in order, later.
+
+use super::{Tag, TaggedTier};
+use kv_pager::ids::{Fence, GroupId, SlotId};
+use kv_pager::sync::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Debug)]
+enum Work {
+    Write { slot: SlotId, first: usize, tags: Vec<Tag> },
+    Read { slot: SlotId, expected: Vec<Tag>, what: String },
+}
+
+/// Writes and reads of device slots, queued under fences and carried out in order.
+#[derive(Debug)]
+pub struct Stream {
+    device: Arc<TaggedTier>,
+    queue: VecDeque<(Fence, Work)>,
+    last: u64,
+    reached: Arc<AtomicU64>,
+}
+
+impl Stream {
+    /// A stream over `device`; `reached` is where it tells which fences are over.
+    pub fn new(device: Arc<TaggedTier>, reached: Arc<AtomicU64>) -> Self {
+        Self { device, queue: VecDeque::new(), last: 0, reached }
+    }
+
+    /// A new fence: what is queued from now on is over when it is.
+    pub fn fence(&mut self) -> Fence {
+        self.last += 1;
+        Fence(self.last)
+    }
+
+    /// Queues the writing of tags, from token `first` of the slot on, under the last fence.
+    pub fn write(&mut self, slot: SlotId, first: usize, tags: Vec<Tag>) {
+        self.queue.push_back((Fence(self.last), Work::Write { slot, first, tags }));
+    }
+
+    /// Queues the reading of a slot's first tags, which must then be `expected`.
+    pub fn read(&mut self, slot: SlotId, expected: Vec<Tag>, what: String) {
+        self.queue.push_back((Fence(self.last), Work::Read { slot, expected, what }));
+    }
+
+    /// Carries out what is queued under the next `count` fences.
+    ///
+    /// # Panics
+    /// If a slot does not hold what it must: a byte is wrong.
+    pub fn advance(&mut self, count: u64) {
+        let until = (self.reached.load(Ordering::Acquire) + count).min(self.last);
+        while let Some((_, work)) = self.queue.pop_front_if(|(fence, _)| fence.0 <= until) {
+            match work {
+                Work::Write { slot, first, tags } => self.device.write(GroupId::FIRST, slot, first, &tags),
+                Work::Read { slot, expected, what } => {
+                    let found = self.device.read(GroupId::FIRST, slot);
+                    assert!(
+                        found[..expected.len()] == expected,
+                        "I4: {what} in {slot:?} is {found:x?}, not {expected:x?}"
+                    );
+                }
+            }
+        }
+        self.reached.store(until, Ordering::Release);
+    }
+
+    /// Whether everything queued has been carried out.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.reached.load(Ordering::Acquire) == self.last
+    }
+}

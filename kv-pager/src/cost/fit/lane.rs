@@ -1,0 +1,146 @@
+//! A lane's cost from timed batches.
+//! Layer 6. Uses `units`, `cost::{lane, real}`. Known by: `cost::fit`.
+
+use super::regression::{COLUMNS_MAX, Row, regress};
+use crate::cost::{Knot, LaneCost, Load, real};
+use crate::units::{Bytes, Nanos};
+
+/// One timed batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LaneSample {
+    /// What was moved.
+    pub load: Load,
+    /// How long the lane worked on it, waiting excluded.
+    pub took: Nanos,
+}
+
+/// Sizes at which a lane may change its ways: 0, 16 KiB, then by four up to 64 MiB.
+const KNOT_BYTES: [u64; LaneCost::KNOTS_MAX] =
+    [0, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20];
+
+/// Of the rate that the lane can reach, the share that a chunk must reach to saturate it.
+const SATURATED: f64 = 0.97;
+
+/// The cost that explains `samples` best; `None` if they are too few or all of one size. Samples of nothing are ignored.
+///
+/// Alpha and gamma are told apart by batches of the same bytes in more or fewer copies. Knots are set only where samples lie
+/// around them.
+pub fn fit_lane(samples: &[LaneSample]) -> Option<LaneCost> {
+    let real_moves = |sample: &&LaneSample| sample.load.copies > 0 && sample.took > Nanos::ZERO;
+    let mut mean_bytes: Vec<f64> =
+        samples.iter().filter(real_moves).map(|sample| copy_bytes(sample.load)).collect();
+    mean_bytes.sort_by(f64::total_cmp);
+    let knots = choose_knots(&mean_bytes)?;
+    let rows: Vec<Row> = samples.iter().filter(real_moves).map(|sample| row(sample, &knots)).collect();
+    let found = regress(&rows, knots.len() + 1)?;
+    let curve: Vec<Knot> = knots
+        .iter()
+        .zip(&found[1..])
+        .map(|(&bytes, &copy_ns)| Knot { copy_bytes: real::to_bytes(bytes), copy_ns })
+        .collect();
+    let cost = LaneCost::new(found[0], Bytes::mib(1), &curve);
+    Some(LaneCost::new(cost.alpha_ns(), saturating_chunk(&cost), cost.knots()))
+}
+
+fn copy_bytes(load: Load) -> f64 {
+    real::from_bytes(load.bytes) / f64::from(load.copies)
+}
+
+/// Knots from zero to the size that ends the samples, each piece with at least three samples in it.
+fn choose_knots(sorted_bytes: &[f64]) -> Option<Vec<f64>> {
+    let largest = *sorted_bytes.last()?;
+    let within =
+        |from: f64, to: f64| sorted_bytes.iter().filter(|&&bytes| from < bytes && bytes <= to).count();
+    let mut knots = vec![0.0];
+    for bytes in KNOT_BYTES.iter().skip(1).map(|&bytes| real::from_bytes(Bytes::new(bytes))) {
+        let from = knots[knots.len() - 1];
+        if bytes < largest && within(from, bytes) >= 3 && within(bytes, f64::INFINITY) >= 3 {
+            knots.push(bytes);
+        }
+    }
+    if knots.len() == LaneCost::KNOTS_MAX {
+        knots.pop();
+    }
+    (largest > 0.0 && sorted_bytes[0] < largest).then(|| {
+        knots.push(largest.floor());
+        knots
+    })
+}
+
+/// `alpha + copies * curve`, the curve being straight between its knots.
+fn row(sample: &LaneSample, knots: &[f64]) -> Row {
+    let mut row = Row { features: [0.0; COLUMNS_MAX], observed: real::from_nanos(sample.took) };
+    row.features[0] = 1.0;
+    let bytes = copy_bytes(sample.load);
+    let right = (1..knots.len() - 1).find(|&right| bytes <= knots[right]).unwrap_or(knots.len() - 1);
+    let share = (bytes - knots[right - 1]) / (knots[right] - knots[right - 1]);
+    let copies = f64::from(sample.load.copies);
+    row.features[right] = copies * (1.0 - share);
+    row.features[right + 1] = copies * share;
+    row
+}
+
+/// The smallest power of two from 64 KiB to 64 MiB whose copies reach [`SATURATED`] of the best rate.
+fn saturating_chunk(cost: &LaneCost) -> Bytes {
+    let sizes = (16..=26).map(|power| Bytes::new(1 << power));
+    let rate = |bytes: Bytes| real::from_bytes(bytes) / cost.stream_ns(Load { bytes, copies: 1 });
+    let best = rate(Bytes::mib(64));
+    sizes.into_iter().find(|&bytes| rate(bytes) >= SATURATED * best).unwrap_or(Bytes::mib(64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LaneCost, LaneSample, Load, fit_lane};
+    use crate::cost::{Knot, real};
+    use crate::units::Bytes;
+
+    fn samples_of(truth: &LaneCost, outlier_every: u32) -> Vec<LaneSample> {
+        let mut samples = Vec::new();
+        for power in 12..28 {
+            for copies in [1, 2, 8, 32] {
+                let count = u32::try_from(samples.len()).expect("few");
+                let noise = 0.95 + 0.1 * f64::from(count * 61 % 97) / 97.0;
+                let stall = if count % outlier_every == 0 { 12.0 } else { 1.0 };
+                let load = Load { bytes: Bytes::new((1 << power) * u64::from(copies)), copies };
+                samples.push(LaneSample { load, took: real::to_nanos(truth.busy_ns(load) * noise * stall) });
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn known_costs_are_found_under_noise_and_outliers() {
+        let knots = [(0, 2_500.0), (64 << 10, 6_000.0), (1 << 20, 30_000.0), (64 << 20, 1_220_000.0)];
+        let knots = knots.map(|(bytes, copy_ns)| Knot { copy_bytes: Bytes::new(bytes), copy_ns });
+        let bent = LaneCost::new(6_500.0, Bytes::mib(16), &knots);
+        let disk = LaneCost::uniform(120_000.0, 25_000.0, 1.3e9, Bytes::mib(4));
+        for truth in [bent, disk] {
+            for outlier_every in [1_000, 7] {
+                let found = fit_lane(&samples_of(&truth, outlier_every)).expect("enough samples");
+                for power in 13..30 {
+                    for copies in [1_u32, 5, 20] {
+                        let load = Load { bytes: Bytes::new((1 << power) * u64::from(copies)), copies };
+                        let error = found.busy_ns(load) / truth.busy_ns(load) - 1.0;
+                        assert!(error.abs() < 0.05, "1 in {outlier_every}: {load:?}: {error}\n{found:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_chunk_is_where_the_curve_is_flat() {
+        let found = fit_lane(&samples_of(&LaneCost::uniform(5_000.0, 10_000.0, 10e9, Bytes::mib(1)), 1_000));
+        let chunk = found.expect("enough samples").chunk_bytes();
+        assert!((Bytes::mib(2)..=Bytes::mib(8)).contains(&chunk), "{chunk}");
+    }
+
+    #[test]
+    fn one_size_is_no_curve() {
+        let truth = LaneCost::uniform(1_000.0, 100.0, 1e9, Bytes::mib(1));
+        let load = Load { bytes: Bytes::mib(1), copies: 1 };
+        let sample = LaneSample { load, took: truth.busy(load) };
+        assert!(fit_lane(&[sample; 20]).is_none());
+        assert!(fit_lane(&[]).is_none());
+    }
+}

@@ -1,0 +1,87 @@
+use super::Profile;
+use crate::cost::{CostModel, Load, TokenSpan};
+use crate::ids::TierId;
+use crate::layout::shape;
+use crate::tier::LaneEnds;
+use crate::units::Bytes;
+
+const UP: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::Device };
+
+#[test]
+fn a_profile_reads_back_as_it_was_written() {
+    let profile = Profile::h200_llama3_8b();
+    let read = Profile::from_json(&profile.to_json()).expect("just written");
+    assert_eq!(read, profile);
+}
+
+#[test]
+fn the_shipped_profile_gives_the_measured_rates() {
+    let costs = CostModel::new(&Profile::h200_llama3_8b()).expect("shipped");
+    let rate = |bytes: u64, copies: u32| {
+        let load = Load { bytes: Bytes::new(bytes), copies };
+        let lane = costs.lane(UP).expect("measured");
+        super::super::real::from_bytes(load.bytes) / lane.busy_ns(load)
+    };
+    for (bytes, copies, measured) in [
+        (512 << 20, 8, 55.2),
+        (512 << 20, 32, 54.9),
+        (512 << 20, 64, 54.4),
+        (4 << 20, 1, 50.0),
+        (64 << 10, 1, 7.0),
+    ] {
+        let share = rate(bytes, copies) / measured;
+        assert!((0.95..1.05).contains(&share), "{bytes} bytes in {copies}: {} GB/s", rate(bytes, copies));
+    }
+    let step = TokenSpan { start: 0, tokens: 2048 };
+    let tokens_per_s = 2048.0 / costs.prefill().step(step).as_secs_f64();
+    assert!((40e3..49e3).contains(&tokens_per_s), "{tokens_per_s}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_to_do() {
+    type Edit = fn(&mut Profile);
+    let good = Profile::h200_llama3_8b();
+    let edits: [(&str, Edit); 8] = [
+        ("version", |profile| profile.version = 9),
+        ("no lanes", |profile| profile.lanes.clear()),
+        ("twice", |profile| profile.lanes.push(profile.lanes[0].clone())),
+        ("bytes/s", |profile| profile.lanes[0].knots.iter_mut().for_each(|knot| knot.copy_ns *= 1e6)),
+        ("sizes fall", |profile| profile.lanes[0].knots[1].copy_bytes = Bytes::ZERO),
+        ("for a call", |profile| profile.lanes[0].alpha_ns = f64::NAN),
+        ("nodes", |profile| profile.prefill.nodes.truncate(1)),
+        ("tokens of nodes fall", |profile| profile.prefill.nodes.reverse()),
+    ];
+    for (named, edit) in edits {
+        let mut profile = good.clone();
+        edit(&mut profile);
+        let told = profile.check().expect_err(named).to_string();
+        assert!(told.contains(named), "{named}: {told}");
+        assert!(told.contains("measure again") || told.contains("remove one"), "{told}");
+    }
+    assert!(
+        Profile::from_json("{\"version\": 1}").expect_err("torn").to_string().contains("kv-pager measure")
+    );
+}
+
+#[test]
+fn a_profile_of_another_model_is_told_apart() {
+    let profile = Profile::h200_llama3_8b();
+    profile.check_model(&shape("llama3-8b").expect("known")).expect("its own model");
+    profile.check_model(&shape("tiny").expect("known")).expect_err("another model");
+}
+
+#[test]
+fn what_was_learnt_is_saved_and_loaded() {
+    let profile = Profile::h200_llama3_8b();
+    let mut costs = CostModel::new(&profile).expect("shipped");
+    let load = Load { bytes: Bytes::mib(64), copies: 4 };
+    for _ in 0..20 {
+        costs.observe_move(UP, load, crate::units::Nanos::from_millis(5));
+    }
+    let learnt = costs.update(&profile);
+    let again =
+        CostModel::new(&Profile::from_json(&learnt.to_json()).expect("plausible")).expect("plausible");
+    let lanes = [&costs, &again].map(|costs| costs.lane(UP).expect("measured").busy(load));
+    assert_eq!(lanes[0], lanes[1]);
+    assert!((4_000_000..6_000_000).contains(&lanes[0].as_u64()), "{lanes:?}");
+}

@@ -1,0 +1,320 @@
+//! A pager on a machine under the test's control, with the model beside it.
+
+use kv_pager::clock::ManualClock;
+use kv_pager::config::{Limits, Watermarks};
+use kv_pager::event::BlockEvent;
+use kv_pager::ids::{GroupId, HashKey, PrefixHash, Salt, TierId, TokenId};
+use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::pager::{Request, Sequence, Step};
+use kv_pager::policy::Lru;
+use kv_pager::pool::SlotState;
+use kv_pager::prefix::PrefixHasher;
+use kv_pager::tier::MoveFault;
+use kv_pager::units::Nanos;
+use kv_pager::{Config, ErrorKind, Pager};
+use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+const TOKENS_PER_BLOCK: usize = 4;
+const DEADLINE: Nanos = Nanos::new(1_000);
+
+/// One thing that happens. Numbers choose among what is there, modulo how much there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Open { letters: Vec<u32>, tail: usize, salt: u64 },
+    Step { sequence: usize, tokens_max: usize, part: usize },
+    Append { sequence: usize, letter: u32, count: usize },
+    Fork { sequence: usize },
+    Truncate { sequence: usize, tokens: usize },
+    Close { sequence: usize },
+    Lane { lane: usize, count: usize },
+    Fault { lane: usize, fault: MoveFault },
+    Stall { lane: usize },
+    Release { lane: usize },
+    Compute { fences: u64 },
+    Deadline,
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    let sequence = 0..8_usize;
+    let lane = 0..5_usize;
+    let fault = prop_oneof![Just(MoveFault::Io), Just(MoveFault::Damaged), Just(MoveFault::Lost)];
+    prop_oneof![
+        4 => (prop::collection::vec(0..2_u32, 0..8), 0..4_usize, 0..2_u64)
+            .prop_map(|(letters, tail, salt)| Operation::Open { letters, tail, salt }),
+        8 => (sequence.clone(), 1..20_usize, 1..20_usize)
+            .prop_map(|(sequence, tokens_max, part)| Operation::Step { sequence, tokens_max, part }),
+        3 => (sequence.clone(), 0..2_u32, 1..6_usize)
+            .prop_map(|(sequence, letter, count)| Operation::Append { sequence, letter, count }),
+        1 => sequence.clone().prop_map(|sequence| Operation::Fork { sequence }),
+        1 => (sequence.clone(), 0..32_usize).prop_map(|(sequence, tokens)| Operation::Truncate { sequence, tokens }),
+        3 => sequence.prop_map(|sequence| Operation::Close { sequence }),
+        8 => (lane.clone(), 1..10_usize).prop_map(|(lane, count)| Operation::Lane { lane, count }),
+        1 => (lane.clone(), fault).prop_map(|(lane, fault)| Operation::Fault { lane, fault }),
+        1 => lane.clone().prop_map(|lane| Operation::Stall { lane }),
+        1 => lane.prop_map(|lane| Operation::Release { lane }),
+        6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
+        1 => Just(Operation::Deadline),
+    ]
+}
+
+/// The system and its model.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    machine: Machine,
+    stream: Stream,
+    clock: Arc<ManualClock>,
+    pager: Pager,
+    hasher: PrefixHasher,
+    sequences: Vec<(Sequence, Salt)>,
+    /// The model's set: names of blocks that some sequence has committed.
+    committed: HashSet<PrefixHash>,
+    /// The model's list: where the event stream says that each block is.
+    copies: HashMap<PrefixHash, HashSet<TierId>>,
+    events_seen: u64,
+}
+
+fn model() -> ModelLayout {
+    let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
+    let group = KvGroup { attention: Attention::Full, layers: 1, entry, dtype: DType::F32 };
+    ModelLayout::new(u32::try_from(TOKENS_PER_BLOCK).expect("small"), vec![group]).expect("valid")
+}
+
+/// What stands for K and V of token `at`: it depends on all tokens up to it.
+fn tag(salt: Salt, tokens: &[TokenId], at: usize) -> Tag {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0;
+    for token in &tokens[..=at] {
+        hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    }
+    Tag(hash)
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        let model = model();
+        let machine = Machine::new(&model, MachineSpec { device: 14, host: 12, file: 16, lane_limit: 64 });
+        let clock = Arc::new(ManualClock::new());
+        let limits = Limits {
+            sequences: 6,
+            sequence_tokens: 48,
+            move_deadline: DEADLINE,
+            batch_moves: 4,
+            ..Limits::default()
+        };
+        let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
+        let pager = Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
+            .expect("fits");
+        Self {
+            stream: machine.stream(),
+            machine,
+            clock,
+            pager,
+            hasher: PrefixHasher::new(HashKey::default()),
+            sequences: Vec::new(),
+            committed: HashSet::new(),
+            copies: HashMap::new(),
+            events_seen: 0,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, operation: &Operation) {
+        let place = |sequence: usize| sequence % self.sequences.len().max(1);
+        match operation {
+            Operation::Open { letters, tail, salt } => self.open(letters, *tail, Salt(*salt)),
+            Operation::Step { sequence, tokens_max, part } if !self.sequences.is_empty() => {
+                self.step(place(*sequence), *tokens_max, *part);
+            }
+            Operation::Append { sequence, letter, count } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                let before = self.sequences[at].0.len();
+                let tokens = vec![TokenId(*letter); *count];
+                if let Err(error) = self.sequences[at].0.append(&tokens) {
+                    assert!(matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration), "{error}");
+                    assert_eq!(self.sequences[at].0.len(), before, "a failed append adds nothing");
+                }
+            }
+            Operation::Fork { sequence } if !self.sequences.is_empty() => {
+                let (parent, salt) = &self.sequences[place(*sequence)];
+                if let Ok(child) = parent.fork() {
+                    let salt = *salt;
+                    self.sequences.push((child, salt));
+                }
+            }
+            Operation::Truncate { sequence, tokens } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                let fence = self.stream.fence();
+                self.sequences[at].0.truncate(*tokens, fence);
+            }
+            Operation::Close { sequence } if !self.sequences.is_empty() => {
+                let at = place(*sequence);
+                self.read_back(at);
+                let fence = self.stream.fence();
+                self.sequences.swap_remove(at).0.close(fence);
+            }
+            Operation::Lane { lane, count } => {
+                self.lane(*lane).advance(*count, |_| Fate::Done);
+            }
+            Operation::Fault { lane, fault } => {
+                self.lane(*lane).advance(1, |_| Fate::Failed(*fault));
+            }
+            Operation::Stall { lane } => {
+                self.lane(*lane).advance(1, |_| Fate::Stalled);
+            }
+            Operation::Release { lane } => self.lane(*lane).release_stalled(),
+            Operation::Compute { fences } => self.stream.advance(*fences),
+            Operation::Deadline => self.clock.advance(DEADLINE),
+            _ => {}
+        }
+        self.pager.poll();
+        self.follow_events();
+    }
+
+    fn lane(&self, lane: usize) -> &kv_pager_testkit::tagged::TaggedLane {
+        let lanes = self.machine.lanes();
+        &lanes[lane % lanes.len()]
+    }
+
+    fn follow_events(&mut self) {
+        let mut events = Vec::new();
+        let first = self.pager.drain_events(&mut events);
+        assert_eq!(first, self.events_seen, "V1: an event was lost");
+        self.events_seen += events.len() as u64;
+        for event in events {
+            match event {
+                BlockEvent::Stored { hash, tier, .. } => {
+                    assert!(
+                        self.committed.contains(&hash),
+                        "I3: {hash:x?} was stored in {tier} before it was committed"
+                    );
+                    assert!(
+                        self.copies.entry(hash).or_default().insert(tier),
+                        "{hash:x?} was stored in {tier} twice"
+                    );
+                }
+                BlockEvent::Removed { hash, tier } => {
+                    let tiers = self.copies.get_mut(&hash);
+                    assert!(
+                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
+                        "{hash:x?} left {tier}, where it was not"
+                    );
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn names(&self, salt: Salt, tokens: &[TokenId]) -> Vec<PrefixHash> {
+        let mut parent = self.hasher.root(salt);
+        let name = |block: &[TokenId]| {
+            parent = self.hasher.block(parent, block, &[]);
+            parent
+        };
+        tokens.chunks_exact(TOKENS_PER_BLOCK).map(name).collect()
+    }
+
+    fn open(&mut self, letters: &[u32], tail: usize, salt: Salt) {
+        let mut tokens: Vec<TokenId> =
+            letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
+        tokens.extend(std::iter::repeat_n(TokenId(9), tail));
+        let names = self.names(salt, &tokens);
+        let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
+        let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
+        let expected = names[..matchable].iter().take_while(is_cached).count();
+        match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
+            Ok(sequence) => {
+                assert_eq!(
+                    sequence.matched_tokens(),
+                    expected * TOKENS_PER_BLOCK,
+                    "what is stored is matched, and no more"
+                );
+                self.sequences.push((sequence, salt));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+        }
+    }
+
+    /// Takes one step; computes all of it, or its first `part` tokens.
+    fn step(&mut self, at: usize, tokens_max: usize, part: usize) {
+        let (sequence, salt) = &mut self.sequences[at];
+        let salt = *salt;
+        let step = match sequence.next_step(tokens_max) {
+            Ok(step) => step,
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+        };
+        let Step::Compute(range) = step else { return };
+        assert!(!range.is_empty() && range.len() <= tokens_max, "a step of {range:?}");
+        let range = range.start..range.end.min(range.start + part);
+        self.read_front(at, range.start);
+        let (sequence, _) = &mut self.sequences[at];
+        let table = sequence.table(GroupId::FIRST).to_vec();
+        let tokens = sequence.tokens().to_vec();
+        let fence = self.stream.fence();
+        for position in range.clone() {
+            let tags = vec![tag(salt, &tokens, position)];
+            self.stream.write(table[position / TOKENS_PER_BLOCK], position % TOKENS_PER_BLOCK, tags);
+        }
+        // The set first: the block may be seen stored as soon as it is committed.
+        let committed = self.names(salt, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
+        self.committed.extend(committed);
+        self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
+    }
+
+    /// Compute reads the K and V of all tokens before `end`.
+    fn read_front(&mut self, at: usize, end: usize) {
+        let (sequence, salt) = &self.sequences[at];
+        let table = sequence.table(GroupId::FIRST);
+        for (block, slot) in table.iter().enumerate().take(end.div_ceil(TOKENS_PER_BLOCK)) {
+            let positions = block * TOKENS_PER_BLOCK..end.min((block + 1) * TOKENS_PER_BLOCK);
+            let expected = positions.map(|position| tag(*salt, sequence.tokens(), position)).collect();
+            self.stream.read(*slot, expected, format!("block {block} of {:?}", sequence.id()));
+        }
+    }
+
+    /// If all tokens are there, compute reads them once more.
+    fn read_back(&mut self, at: usize) {
+        if let Ok(Step::Ready) = self.sequences[at].0.next_step(1) {
+            self.stream.fence();
+            self.read_front(at, self.sequences[at].0.len());
+        }
+    }
+
+    pub(crate) fn check(&self) {
+        self.pager.check();
+        for (sequence, _) in &self.sequences {
+            sequence.check();
+        }
+    }
+
+    /// Closes everything and lets everything end: nothing may be left (I7).
+    pub(crate) fn finish(mut self) {
+        while !self.sequences.is_empty() {
+            self.read_back(0);
+            let fence = self.stream.fence();
+            self.sequences.swap_remove(0).0.close(fence);
+        }
+        for _ in 0..1000 {
+            self.stream.advance(u64::MAX / 2);
+            let moved = self.machine.advance_all();
+            self.machine.lanes().iter().for_each(|lane| lane.release_stalled());
+            self.pager.poll();
+            if moved == 0 && self.stream.is_idle() && !self.pager.is_busy() {
+                break;
+            }
+        }
+        self.follow_events();
+        self.pager.check();
+        assert!(!self.pager.is_busy(), "I7: something is under way still");
+        for tier in TierId::ALL {
+            let counts = self.pager.occupancy(tier, GroupId::FIRST).expect("all tiers are there");
+            for state in [SlotState::Filling, SlotState::Leaving, SlotState::Quarantined] {
+                assert_eq!(counts.of(state), 0, "I7: {state:?} slots in {tier}: {counts:?}");
+            }
+        }
+        let stored = self.copies.values().map(HashSet::len).sum::<usize>();
+        let resident = TierId::ALL.map(|tier| self.pager.occupancy(tier, GroupId::FIRST).expect("there"));
+        let resident: u32 = resident.iter().map(|counts| counts.of(SlotState::Resident)).sum();
+        assert_eq!(stored, resident as usize, "the event stream tells of every copy");
+    }
+}
