@@ -30,7 +30,7 @@ mod ranks;
 mod staging;
 mod tensors;
 
-pub use backend::{CudaBackend, CudaBackendBuilder};
+pub use backend::{CudaBackend, CudaBackendBuilder, CudaFileSpec};
 pub use calibration::{Calibration, Measured};
 pub use device::{DeviceOptions, DeviceTier, OwnedSlots};
 pub use driver::{Device, DeviceMemory, DriverError, RawStream, Stream};
@@ -38,5 +38,5 @@ pub use lane::{CudaLane, Direction, LaneOptions, Path};
 pub use numa::NodeId;
 pub use pinned::PinnedTier;
 pub use probe::{Absent, Machine, open_device, probe};
-pub use ranks::rank_slice;
+pub use ranks::{rank_slice, stacked_layout};
 pub use tensors::{GroupTensors, Inner, Plane, Strides};

@@ -1,141 +1,87 @@
-//! A mapping: anonymous host memory in huge pages, touched in parallel on one node.
+//! A mapping: anonymous host memory in huge pages, touched in parallel, near the devices that copy from and to it.
 //! Uses `numa`. Known by: `pinned`.
 //!
-//! - **A1** `start..start + bytes` is mapped, readable, writable and this value's own from construction to drop;
-//! - **A2** no reference into it is ever made: its bytes are copied in and out, for devices and drives write them too;
-//! - **A3** memory that a device may still be writing is never unmapped: it is given up instead.
+//! - **A1** every page is there when the mapping is handed over, on the node that was asked for where the machine has several.
 //!
-//! Why not the driver's own allocator: it touches pages one by one, on whatever node, which takes 14 times as long.
-#![expect(unsafe_code, reason = "memory is mapped, touched and copied by address")]
+//! Why not the driver's own allocator: it touches pages one by one, on whatever node, which takes several times as long.
+#![expect(unsafe_code, reason = "pages are touched by address, each by one thread")]
 
 use crate::numa::{NodeId, processors_of};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::{io, ptr, thread};
+use std::ops::Range;
+use std::{io, thread};
 
 /// The size of a huge page on x86-64 and the usual one elsewhere.
 const HUGE: usize = 2 << 20;
-/// The most threads that touch memory; more do not help.
+const PAGE: usize = 4096;
+/// The most threads that touch memory for one node; more do not help.
 const TOUCHERS_MAX: usize = 16;
 
-/// Owned host memory.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    /// A1; a multiple of [`HUGE`].
-    start: *mut u8,
-    bytes: usize,
-    /// What was mapped, `start..` lies inside.
-    whole: (*mut c_void, usize),
-    given_up: AtomicBool,
+/// Bytes that belong to a node: `(offset, bytes, node)`.
+pub(crate) type Placed = (usize, usize, Option<NodeId>);
+
+/// `bytes` zeroed bytes with every page there (A1). `places` covers them, ascending, by whom they should be near; where all
+/// say the same, pages are huge.
+pub(crate) fn touched(bytes: usize, places: &mut dyn Iterator<Item = Placed>) -> io::Result<MmapRaw> {
+    let map = MmapRaw::from(MmapOptions::new().len(bytes).map_anon()?);
+    let mut by_node: Vec<(Option<NodeId>, Vec<Range<usize>>)> = Vec::new();
+    for (offset, length, node) in places {
+        if by_node.iter().all(|(other, _)| *other != node) {
+            by_node.push((node, Vec::new()));
+        }
+        for (_, ranges) in by_node.iter_mut().filter(|(other, _)| *other == node) {
+            match ranges.last_mut() {
+                Some(last) if last.end == offset => last.end += length,
+                _ => ranges.push(offset..offset + length),
+            }
+        }
+    }
+    if by_node.len() == 1
+        && let Err(error) = map.advise(Advice::HugePage)
+    {
+        tracing::debug!(%error, "no huge pages for pinned memory");
+    }
+    thread::scope(|scope| {
+        for (node, ranges) in &by_node {
+            touch(scope, &map, *node, ranges);
+        }
+    });
+    Ok(map)
 }
 
-// SAFETY: the pointers are names of memory that the value owns; access goes through methods that say who may.
-unsafe impl Send for Mapping {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    /// `bytes` zeroed bytes, rounded up to huge pages, touched on `node` (anywhere, where `None`).
-    pub(crate) fn new(bytes: usize, node: Option<NodeId>) -> io::Result<Self> {
-        let bytes = bytes.checked_next_multiple_of(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
-        let length = bytes.checked_add(HUGE).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: a fresh private mapping, at an address of the system's choice, aliases nothing.
-        let whole = unsafe {
-            mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-        }?;
-        let start = whole.cast::<u8>().map_addr(|address| address.next_multiple_of(HUGE));
-        let mapping = Self { start, bytes, whole: (whole, length), given_up: AtomicBool::new(false) };
-        // SAFETY: A1; the advice changes page sizes, not contents. Where it is unknown, pages stay small.
-        let advised = unsafe { madvise(mapping.start.cast(), bytes, Advice::LinuxHugepage) };
-        if let Err(error) = advised {
-            tracing::debug!(%error, "no huge pages for pinned memory");
-        }
-        mapping.touch(node);
-        Ok(mapping)
-    }
-
-    /// Makes every page present. Threads that run on a node's processors get that node's memory.
-    fn touch(&self, node: Option<NodeId>) {
-        let processors = node.map(processors_of).unwrap_or_default();
-        let available = thread::available_parallelism().map_or(1, usize::from);
-        let threads = if processors.is_empty() { available } else { processors.len().min(available) };
-        let huge_pages = self.bytes / HUGE;
-        let threads = threads.clamp(1, TOUCHERS_MAX).min(huge_pages.max(1));
-        let share = huge_pages.div_ceil(threads) * HUGE;
-        thread::scope(|scope| {
-            for index in 0..threads {
-                let processors = &processors;
-                scope.spawn(move || {
-                    bind_to(processors);
-                    let from = (index * share).min(self.bytes);
-                    self.touch_range(from, (from + share).min(self.bytes));
-                });
+/// Starts threads, on the node's processors, that touch `ranges`: so they get that node's memory.
+fn touch<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    map: &'scope MmapRaw,
+    node: Option<NodeId>,
+    ranges: &'scope [Range<usize>],
+) {
+    let processors = node.map(processors_of).unwrap_or_default();
+    let available = thread::available_parallelism().map_or(1, usize::from);
+    let most = if processors.is_empty() { available } else { processors.len().min(available) };
+    let threads = most.clamp(1, TOUCHERS_MAX);
+    for index in 0..threads {
+        let processors = processors.clone();
+        scope.spawn(move || {
+            bind_to(&processors);
+            for range in ranges {
+                let share = range.len().div_ceil(threads).next_multiple_of(HUGE);
+                let from = (range.start + index * share).min(range.end);
+                touch_range(map, from, (from + share).min(range.end));
             }
         });
     }
+}
 
-    fn touch_range(&self, from: usize, to: usize) {
-        if from == to {
-            return;
-        }
-        // SAFETY: A1: `from..to` lies inside.
-        let start = unsafe { self.start.add(from) };
-        // SAFETY: A1; pages are made present, their contents stay.
-        if unsafe { madvise(start.cast(), to - from, Advice::LinuxPopulateWrite) }.is_ok() {
-            return;
-        }
-        for offset in (from..to).step_by(4096) {
-            // SAFETY: A1: `offset` lies inside.
-            let byte = unsafe { self.start.add(offset) };
-            // SAFETY: A1; nobody else has the memory yet.
-            unsafe { byte.write_volatile(0) };
-        }
-    }
-
-    /// Where it begins.
-    pub(crate) fn start(&self) -> *mut u8 {
-        self.start
-    }
-
-    /// How long it is.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Copies what lies at `offset` into `into`.
-    ///
-    /// # Panics
-    /// If it does not lie inside.
-    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
-        assert!(offset + into.len() <= self.bytes, "{} bytes at {offset} of {}", into.len(), self.bytes);
-        // SAFETY: A1 and the assertion: the range lies inside.
-        let from = unsafe { self.start.add(offset) };
-        // SAFETY: A1, A2: the source is mapped, and `into`, a Rust reference, is not in it.
-        unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
-    }
-
-    /// Copies `from` to `offset`.
-    ///
-    /// # Panics
-    /// If it does not fit inside.
-    pub(crate) fn write(&self, offset: usize, from: &[u8]) {
-        assert!(offset + from.len() <= self.bytes, "{} bytes at {offset} of {}", from.len(), self.bytes);
-        // SAFETY: A1 and the assertion: the range lies inside.
-        let to = unsafe { self.start.add(offset) };
-        // SAFETY: A1, A2: the target is mapped, and `from`, a Rust reference, is not in it.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
-    }
-
-    /// Leaves it mapped for good: something may still be writing there (A3).
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it stays mapped for good.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed)
+/// Writes a zero into every page of a range.
+fn touch_range(map: &MmapRaw, from: usize, to: usize) {
+    assert!(to <= map.len(), "{from}..{to} of {}", map.len());
+    for offset in (from..to).step_by(PAGE) {
+        // SAFETY: the assertion: `offset` lies inside the mapping.
+        let byte = unsafe { map.as_mut_ptr().add(offset) };
+        // SAFETY: as above; the mapping is new, and each page of it is written by one thread.
+        unsafe { byte.write_volatile(0) };
     }
 }
 
@@ -153,42 +99,28 @@ fn bind_to(processors: &[usize]) {
     }
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.is_given_up() {
-            tracing::warn!(bytes = self.bytes, "host memory is left mapped: a copy into it never ended");
-            return;
-        }
-        let (whole, length) = self.whole;
-        // SAFETY: A1, A2, A3: it is ours, nothing refers into it, and no device writes it.
-        if let Err(error) = unsafe { munmap(whole, length) } {
-            tracing::warn!(%error, "host memory was not unmapped");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{HUGE, Mapping};
+    use super::{HUGE, PAGE, touched};
     use crate::numa::NodeId;
 
     #[test]
-    fn it_is_zero_aligned_and_holds_what_is_written() {
+    fn any_node_will_do() {
         for node in [None, Some(NodeId(0)), Some(NodeId(999))] {
-            let mapping = Mapping::new(3 * HUGE + 1, node).expect("8 MiB can be had");
-            assert_eq!((mapping.bytes(), mapping.start().addr() % HUGE), (4 * HUGE, 0));
-            let mut bytes = [1; 100];
-            mapping.read(mapping.bytes() - 100, &mut bytes);
-            assert_eq!(bytes, [0; 100]);
-            mapping.write(HUGE - 50, &[7; 100]);
-            mapping.read(HUGE - 50, &mut bytes);
-            assert_eq!(bytes, [7; 100]);
+            let map = touched(3 * HUGE + PAGE, &mut [(0, 3 * HUGE + PAGE, node)].into_iter()).expect("small");
+            assert_eq!(map.len(), 3 * HUGE + PAGE);
         }
+    }
+
+    #[test]
+    fn slices_of_slots_may_lie_on_different_nodes() {
+        let places =
+            (0..64).map(|piece| (piece * PAGE, PAGE, Some(NodeId(u16::try_from(piece % 2).expect("small")))));
+        assert_eq!(touched(64 * PAGE, &mut { places }).expect("small").len(), 64 * PAGE);
     }
 
     #[test]
     fn what_cannot_be_had_is_an_error() {
-        assert!(Mapping::new(usize::MAX - 1, None).is_err());
-        assert!(Mapping::new(1 << 60, None).is_err());
+        assert!(touched(1 << 60, &mut std::iter::empty()).is_err());
     }
 }

@@ -1,167 +1,169 @@
 //! The pinned tier: slots in host memory that devices read and write at the link's full speed.
-//! Uses `mapping`, `driver::Registration`, `device`. Known by: `lane`, `backend`.
+//! Uses the CPU backend's [`HostTier`], `mapping`, `driver::Registration`, `device`. Known by: `lane`, `backend`.
 //!
-//! - **H1** a rank's slices lie in one mapping on its device's node, page-locked from construction to drop;
-//! - **H2** slot `s` of a group is at `offset + s * stride` of each rank's mapping, in whole pages;
-//! - **H3** registration ends before the mapping does (fields drop in order).
+//! - **H1** the memory is page-locked from construction to drop, and stays mapped for longer: the host tier outlives it;
+//! - **H2** slot `s` of a group is at `offset + s * stride`, and rank `r`'s slice `r * slice_bytes` further in;
+//! - **H3** memory that a device may still be writing is neither unlocked nor unmapped: it is given up instead.
+//!
+//! It stands on a [`HostTier`], so that lanes to and from files read and write the same memory directly.
 #![expect(unsafe_code, reason = "a mapping is registered with the driver")]
 
 use crate::device::DeviceTier;
 use crate::driver::Registration;
 use crate::fences::Fences;
-use crate::mapping::Mapping;
+use crate::mapping::{Placed, touched};
+use crate::ranks::stacked_layout;
 use kv_pager::Error;
 use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
-use kv_pager::layout::Format;
+use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::tier::{Health, Persistence, SlotClass, Tier};
 use kv_pager::units::Bytes;
+use kv_pager_cpu::HostTier;
 use std::sync::Arc;
 
-/// Where the slots of one group lie in each rank's mapping.
+/// Where the slots of one group lie (H2).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassPlace {
     pub(crate) offset: u64,
     pub(crate) stride: u64,
-    pub(crate) slots: u32,
-    part_bytes: u64,
-}
-
-/// One rank's slices.
-#[derive(Debug)]
-pub(crate) struct RankMemory {
-    /// H3: before the mapping.
-    registration: Registration,
-    mapping: Mapping,
-}
-
-impl RankMemory {
-    /// Where copies find the mapping.
-    pub(crate) fn address(&self) -> u64 {
-        self.mapping.start().addr() as u64
-    }
-
-    /// Where kernels find it.
-    pub(crate) fn device_address(&self) -> u64 {
-        self.registration.device_address()
-    }
+    pub(crate) slice_bytes: u64,
 }
 
 /// Slots in page-locked host memory.
 #[derive(Debug)]
 pub struct PinnedTier {
-    ranks: Vec<RankMemory>,
+    /// H1: before the memory.
+    registration: Registration,
+    memory: Arc<HostTier>,
+    layout: ModelLayout,
     places: Vec<ClassPlace>,
-    classes: Vec<SlotClass>,
     fences: Arc<Fences>,
 }
 
 impl PinnedTier {
-    /// A tier for `device`'s parts with `slots` slots of each group. Blocks while memory is touched: 20 GiB/s or so.
+    /// A tier for `device`'s parts with `slots` slots of each group. Blocks while memory is touched and locked: at 6 GB/s.
     ///
     /// # Errors
     /// [`Error::Configuration`] if the numbers do not fit the model; [`Error::OutOfMemory`] if the machine, or what it lets
     /// a process lock, is too small.
     pub fn new(device: &DeviceTier, slots: &[u32]) -> Result<Self, Error> {
-        let slice = device.slice();
-        let wrong = |why: String| Error::Configuration { setting: "host slots", why };
-        if slots.len() != slice.groups().len() || slots.contains(&0) {
-            return Err(wrong(format!("{slots:?} slots for {} groups", slice.groups().len())));
-        }
-        let ranks = device.ranks().len() as u64;
-        let mut places = Vec::with_capacity(slots.len());
-        let mut bytes = Bytes::ZERO;
-        for (group, count) in slice.group_ids().zip(slots) {
-            let stride = slice.slot_bytes(group, Format::Raw);
-            let part_bytes = slice.part_bytes(group).as_u64();
-            places.push(ClassPlace {
-                offset: bytes.as_u64(),
-                stride: stride.as_u64(),
-                slots: *count,
-                part_bytes,
-            });
-            let class = stride.checked_mul(u64::from(*count)).and_then(|class| bytes.checked_add(class));
-            bytes = class.ok_or_else(|| wrong("more bytes than there are".to_owned()))?;
-        }
-        let memory = |device: &Arc<crate::driver::Device>| {
-            let mapping = Mapping::new(bytes.as_usize(), device.node());
-            let mapping = mapping.map_err(|source| Error::Io {
-                tier: TierId::Host,
-                action: format!("mapping {bytes} of host memory"),
-                source,
+        let ranks = device.ranks().len();
+        let layout = stacked_layout(device.slice(), ranks)?;
+        let bytes = HostTier::host_bytes(&layout, Format::Raw, slots)?;
+        let map =
+            touched(bytes.as_usize(), &mut places(device, &layout, slots, bytes)).map_err(|source| {
+                let action = format!("mapping {bytes} of host memory");
+                Error::Io { tier: TierId::Host, action, source }
             })?;
-            // SAFETY: A1: the mapping is private and, by H3, outlives the registration.
-            let registration = unsafe { Registration::new(device, mapping.start(), mapping.bytes()) };
-            let registration = registration.map_err(|error| {
-                if error.is_out_of_memory() {
-                    Error::OutOfMemory { tier: TierId::Host, wanted: bytes, available: Bytes::ZERO }
-                } else {
-                    error.tell(TierId::Host, "page-locking host memory")
-                }
-            })?;
-            Ok(RankMemory { registration, mapping })
+        let memory = Arc::new(HostTier::host_over(&layout, Format::Raw, slots, map)?);
+        let (start, length) = memory.memory();
+        // SAFETY: the mapping is private; by H1 and H3 it outlives the registration.
+        let registration = unsafe { Registration::new(&device.devices()[0], start, length) };
+        let registration = registration.map_err(|error| {
+            if error.is_out_of_memory() {
+                Error::OutOfMemory { tier: TierId::Host, wanted: bytes, available: Bytes::ZERO }
+            } else {
+                error.tell(TierId::Host, "page-locking host memory")
+            }
+        })?;
+        let place = |group: GroupId| {
+            let at = memory.slots_at(group);
+            let slice_bytes = device.slice().part_bytes(group).as_u64();
+            ClassPlace { offset: at.offset as u64, stride: at.stride as u64, slice_bytes }
         };
-        let memories = device.devices().iter().map(memory).collect::<Result<_, Error>>()?;
-        let class = |place: &ClassPlace| SlotClass {
-            slots: place.slots,
-            slot_bytes: Bytes::new(place.stride * ranks),
-        };
-        let classes = places.iter().map(class).collect();
-        Ok(Self { ranks: memories, places, classes, fences: Arc::clone(device.fences()) })
+        let places = layout.group_ids().map(place).collect();
+        Ok(Self { registration, memory, layout, places, fences: Arc::clone(device.fences()) })
     }
 
-    pub(crate) fn ranks(&self) -> &[RankMemory] {
-        &self.ranks
+    /// The host tier that the memory belongs to: what lanes to and from files work with.
+    pub fn memory(&self) -> &Arc<HostTier> {
+        &self.memory
+    }
+
+    /// The layout of what a slot holds: all ranks' slices together.
+    pub fn layout(&self) -> &ModelLayout {
+        &self.layout
+    }
+
+    /// The fences of the device tier that this one was made for.
+    pub(crate) fn fences(&self) -> &Fences {
+        &self.fences
     }
 
     pub(crate) fn place(&self, group: GroupId) -> ClassPlace {
         self.places[group.index()]
     }
 
+    /// Where copies find `rank`'s slice of slot 0.
+    pub(crate) fn address(&self, group: GroupId, rank: usize) -> u64 {
+        self.memory.memory().0.addr() as u64 + self.slice_offset(group, rank)
+    }
+
+    /// Where kernels find it.
+    pub(crate) fn device_address(&self, group: GroupId, rank: usize) -> u64 {
+        self.registration.device_address() + self.slice_offset(group, rank)
+    }
+
+    fn slice_offset(&self, group: GroupId, rank: usize) -> u64 {
+        let place = self.place(group);
+        place.offset + place.slice_bytes * rank as u64
+    }
+
     /// Copies the part in `slot` into `into`, all ranks' slices one after the other. Whoever calls has the slot: no move
     /// into it is under way.
     ///
     /// # Panics
-    /// If there is no such slot, or `into` is no part long.
+    /// If there is no such slot, a lane to or from a file is using it, or `into` is no part long.
     pub fn read_slot(&self, group: GroupId, slot: SlotId, into: &mut [u8]) {
-        let (offset, slice) = self.range(group, slot, into.len());
-        for (rank, into) in self.ranks.iter().zip(into.chunks_exact_mut(slice)) {
-            rank.mapping.read(offset, into);
-        }
+        let lent = self.memory.read(group, slot).expect("whoever calls has the slot");
+        into.copy_from_slice(lent.fragment(0));
     }
 
     /// Copies `from` into `slot`, all ranks' slices one after the other. Whoever calls has the slot: no move from or into it
     /// is under way.
     ///
     /// # Panics
-    /// If there is no such slot, or `from` is no part long.
+    /// If there is no such slot, a lane to or from a file is using it, or `from` is no part long.
     pub fn write_slot(&self, group: GroupId, slot: SlotId, from: &[u8]) {
-        let (offset, slice) = self.range(group, slot, from.len());
-        for (rank, from) in self.ranks.iter().zip(from.chunks_exact(slice)) {
-            rank.mapping.write(offset, from);
-        }
+        let mut lent = self.memory.write(group, slot).expect("whoever calls has the slot");
+        lent.fragment_mut(0).copy_from_slice(from);
     }
 
-    /// Where a slot begins in each mapping (H2), and the bytes of a slice.
-    fn range(&self, group: GroupId, slot: SlotId, bytes: usize) -> (usize, usize) {
-        let place = self.place(group);
-        assert!(slot.as_u32() < place.slots, "slot {slot:?} of {}", place.slots);
-        let slice = usize::try_from(place.part_bytes).expect("a part has at most 1 GiB");
-        assert!(
-            bytes == slice * self.ranks.len(),
-            "{bytes} bytes for {} slices of {slice}",
-            self.ranks.len()
-        );
-        let offset = place.offset + place.stride * u64::from(slot.as_u32());
-        (usize::try_from(offset).expect("it lies in a mapping"), slice)
-    }
-
-    /// Leaves the memory mapped and locked for good: a copy into it never ended.
+    /// H3.
     pub(crate) fn give_up(&self) {
-        self.ranks.iter().for_each(|rank| {
-            rank.registration.give_up();
-            rank.mapping.give_up();
-        });
+        tracing::warn!("pinned memory stays locked and mapped: a copy into it never ended");
+        self.registration.give_up();
+        Box::leak(Box::new(Arc::clone(&self.memory)));
     }
+}
+
+/// Which bytes of the mapping should be near which card: each rank's slice of each slot near its own, or all of it anywhere
+/// where that makes no difference.
+fn places<'a>(
+    device: &'a DeviceTier,
+    layout: &'a ModelLayout,
+    slots: &'a [u32],
+    bytes: Bytes,
+) -> Box<dyn Iterator<Item = Placed> + 'a> {
+    let nodes: Vec<_> = device.devices().iter().map(|device| device.node()).collect();
+    if nodes.iter().all(|node| *node == nodes[0]) {
+        return Box::new(std::iter::once((0, bytes.as_usize(), nodes[0])));
+    }
+    let mut start = 0;
+    Box::new(layout.group_ids().zip(slots).flat_map(move |(group, slots)| {
+        let stride = layout.slot_bytes(group, Format::Raw).as_usize();
+        let slice = device.slice().part_bytes(group).as_usize();
+        let (first, nodes) = (start, nodes.clone());
+        start += stride * *slots as usize;
+        (0..*slots as usize).flat_map(move |slot| {
+            let nodes = nodes.clone();
+            (0..nodes.len()).map(move |rank| {
+                let offset = slice * rank;
+                let end = if rank + 1 == nodes.len() { stride } else { offset + slice };
+                (first + slot * stride + offset, end - offset, nodes[rank])
+            })
+        })
+    }))
 }
 
 impl Tier for PinnedTier {
@@ -170,7 +172,7 @@ impl Tier for PinnedTier {
     }
 
     fn classes(&self) -> &[SlotClass] {
-        &self.classes
+        self.memory.classes()
     }
 
     fn format(&self) -> Format {

@@ -51,6 +51,8 @@ pub(super) struct Flight {
     pub(super) fault: Option<MoveFault>,
     /// B4.
     pub(super) timed_out: bool,
+    /// A bit for each rank that is over.
+    pub(super) ranks_over: u64,
 }
 
 /// All of it.

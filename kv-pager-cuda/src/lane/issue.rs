@@ -10,7 +10,7 @@
 use super::books::{Aside, Batch, Books, Flight};
 use super::cut::{Limits, chunk_parts};
 use super::path::{Choice, Path};
-use super::rank::{Chunk, EVENTS, LayerPiece, RankLane, Scratch, number};
+use super::rank::{Chunk, EVENTS, LayerPiece, RankLane, Scratch, number, stage_stride};
 use super::{Direction, LaneOptions};
 use crate::device::DeviceTier;
 use crate::driver::{DriverError, Visit};
@@ -148,7 +148,7 @@ impl Issuer {
         let path = *batch.path.get_or_insert_with(|| {
             options.path.unwrap_or_else(|| self.choices[group.index()].path(of_group))
         });
-        let part_bytes = host.place(group).stride;
+        let part_bytes = stage_stride(group, (tier, host));
         let path = if path == Path::Gather && part_bytes > ring { Path::Batch } else { path };
         batch.path = Some(path);
         let pieces =
@@ -210,7 +210,7 @@ impl Issuer {
             rank.finish(chunk.number)?;
             carried
         });
-        let bytes = ends.1.place(group).stride * ranks.len() as u64 * parts.list.len() as u64;
+        let bytes = ends.1.place(group).stride * parts.list.len() as u64;
         parts.fly(books, (batch_number, bytes), &carried, clock);
         carried.map(|_| ())
     }
@@ -227,7 +227,7 @@ impl Issuer {
     ) -> Result<(), DriverError> {
         let tier = ends.0;
         let layer_fragments = tier.ranks()[0].plans[group.index()].layer_fragments;
-        let total = ends.1.place(group).stride * self.ranks.len() as u64 * self.parts.list.len() as u64;
+        let total = ends.1.place(group).stride * self.parts.list.len() as u64;
         let share = total / pieces.len() as u64;
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {
@@ -262,6 +262,7 @@ impl Issuer {
                     issued,
                     fault: None,
                     timed_out: false,
+                    ranks_over: 0,
                 };
                 books.flights.push_back(flight);
                 books.next_chunk += 1;
@@ -395,6 +396,7 @@ impl Parts {
             issued: clock.now(),
             fault: carried.is_err().then_some(MoveFault::Io),
             timed_out: false,
+            ranks_over: 0,
         });
         books.next_chunk += 1;
     }

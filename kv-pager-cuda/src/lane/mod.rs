@@ -82,6 +82,8 @@ struct State {
     is_idle: bool,
     /// Bytes a second of late, over all ranks: how long the thread need not look.
     bytes_per_s: f64,
+    /// How long each rank has worked on chunks, as far as the thread saw.
+    rank_busy_ns: Vec<u64>,
 }
 
 /// A lane between device memory and pinned memory.
@@ -105,7 +107,9 @@ impl CudaLane {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         check_options(&options)?;
-        if device.ranks().len() != host.ranks().len() || device.classes().len() != host.classes().len() {
+        if device.classes().len() != host.classes().len()
+            || !std::ptr::eq(device.fences().as_ref(), host.fences())
+        {
             let why = "the pinned tier was made for another device tier".to_owned();
             return Err(Error::Configuration { setting: "lane", why });
         }
@@ -137,6 +141,7 @@ impl CudaLane {
             is_stopping: false,
             is_idle: false,
             bytes_per_s: 50e9,
+            rank_busy_ns: vec![0; device.ranks().len()],
         };
         let shared = Arc::new(Shared {
             direction,
@@ -199,6 +204,11 @@ impl CudaLane {
         choices
             .map(|choice| std::array::from_fn(|class| (SizeClass::PARTS[class], choice.0[class])))
             .collect()
+    }
+
+    /// How long each rank has worked on chunks so far: for each chunk, from its start until the rank was seen to be over.
+    pub fn rank_busy_ns(&self) -> Vec<u64> {
+        self.shared.state.lock().rank_busy_ns.clone()
     }
 
     pub(crate) fn choose(&self, group: usize, class: usize, path: Path) {

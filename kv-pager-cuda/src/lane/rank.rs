@@ -196,7 +196,7 @@ impl RankLane {
             Path::Runs | Path::Batch => self.carry_pieces(chunk, (tier, host), scratch),
             Path::ZeroCopy => {
                 let place = host.place(chunk.group);
-                let base = host.ranks()[self.index].device_address() + place.offset;
+                let base = host.device_address(chunk.group, self.index);
                 self.fill_job(chunk, tier, None, &mut scratch.job);
                 scratch.job.part_slots[..chunk.host_slots.len()].copy_from_slice(chunk.host_slots);
                 scratch.job.part_base = base;
@@ -206,7 +206,7 @@ impl RankLane {
             }
             Path::Gather => {
                 self.wait(fences, chunk.source_fences, first)?;
-                let stride = host.place(chunk.group).stride;
+                let stride = stage_stride(chunk.group, (tier, host));
                 let staged = self.stage(chunk, stride * chunk.device_slots.len() as u64)?;
                 self.fill_job(chunk, tier, None, &mut scratch.job);
                 scratch.job.part_base = staged;
@@ -219,10 +219,10 @@ impl RankLane {
                         handed.record(first)?;
                         last.wait_for(handed)?;
                         self.wait(fences, chunk.target_fences, last)?;
-                        self.copy_runs(chunk, host, staged, last)?
+                        self.copy_runs(chunk, (tier, host), staged, last)?
                     }
                     Direction::Onboard | Direction::Within => {
-                        let copies = self.copy_runs(chunk, host, staged, first)?;
+                        let copies = self.copy_runs(chunk, (tier, host), staged, first)?;
                         handed.record(first)?;
                         last.wait_for(handed)?;
                         self.wait(fences, chunk.target_fences, last)?;
@@ -252,8 +252,8 @@ impl RankLane {
         let width = fragment_bytes * u64::from(piece.fragments);
         let staged = self.stage(chunk, width * chunk.device_slots.len() as u64)?;
         let place = host.place(chunk.group);
-        let offset = place.offset + fragment_bytes * u64::from(piece.fragment_first);
-        let source = host.ranks()[self.index].address() + offset;
+        let offset = fragment_bytes * u64::from(piece.fragment_first);
+        let source = host.address(chunk.group, self.index) + offset;
         let mut copies = u32::try_from(runs(chunk.host_slots).count()).expect("a chunk has few runs");
         if let Some(batch) = self.batch.filter(|_| copies > PITCHED_RUNS_MAX) {
             let Scratch { to, from, sizes, .. } = scratch;
@@ -350,19 +350,29 @@ impl RankLane {
     fn copy_runs(
         &self,
         chunk: &Chunk<'_>,
-        host: &PinnedTier,
+        (tier, host): (&DeviceTier, &PinnedTier),
         staged: u64,
         stream: RawStream,
     ) -> Result<u32, DriverError> {
         let place = host.place(chunk.group);
-        let base = host.ranks()[self.index].address() + place.offset;
+        let stride = stage_stride(chunk.group, (tier, host));
+        let base = host.address(chunk.group, self.index);
         let mut copies = 0;
         for (start, parts) in runs(chunk.host_slots) {
             let slot = base + place.stride * u64::from(chunk.host_slots[start]);
-            let stage = staged + place.stride * start as u64;
+            let stage = staged + stride * start as u64;
             let (to, from) = self.ends(stage, slot);
-            // SAFETY: X1: a run of slots in range; X2; X3; X4: the staging place is this chunk's.
-            unsafe { copy_async(to, from, size(place.stride) * parts, stream) }?;
+            if stride == place.stride {
+                // SAFETY: X1: a run of slots in range; X2; X3; X4: the staging place is this chunk's.
+                unsafe { copy_async(to, from, size(stride) * parts, stream) }?;
+            } else {
+                let (to_pitch, from_pitch) = self.ends(stride, place.stride);
+                let (to_pitch, from_pitch, width) =
+                    (size(to_pitch), size(from_pitch), size(place.slice_bytes));
+                let copy = Pitched { to, to_pitch, from, from_pitch, width, pieces: parts };
+                // SAFETY: as above, this rank's slice of each slot.
+                unsafe { copy_pitched_async(&copy, stream) }?;
+            }
             copies += 1;
         }
         Ok(copies)
@@ -385,7 +395,7 @@ impl RankLane {
     ) -> Result<u32, DriverError> {
         let plan = &tier.ranks()[self.index].plans[chunk.group.index()];
         let place = host.place(chunk.group);
-        let base = host.ranks()[self.index].address() + place.offset;
+        let base = host.address(chunk.group, self.index);
         let Scratch { to, from, sizes, .. } = scratch;
         to.clear();
         from.clear();
@@ -477,6 +487,13 @@ impl RankLane {
         // SAFETY: J1 for the layout; X1: slots in range of the table's regions and of the parts; X2; X3; X4.
         unsafe { kernel.launch((blocks, THREADS), job, stream) }
     }
+}
+
+/// From part to part in the staging ring: as in host memory where one rank has all of it, so that a run is one piece; else
+/// slice after slice.
+pub(super) fn stage_stride(group: GroupId, (tier, host): (&DeviceTier, &PinnedTier)) -> u64 {
+    let place = host.place(group);
+    if tier.ranks().len() == 1 { place.stride } else { place.slice_bytes }
 }
 
 /// How many parts a chunk has.

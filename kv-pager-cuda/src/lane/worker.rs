@@ -6,7 +6,7 @@
 //!   looks again and again for a short while, because a sleep costs more than the end of a transfer should.
 
 use super::{Shared, State};
-use crate::driver::Visit;
+use crate::driver::{DriverError, Visit};
 use kv_pager::clock::Time;
 use kv_pager::sync::MutexGuard;
 use kv_pager::tier::MoveFault;
@@ -76,12 +76,7 @@ impl Shared {
     fn look(&self, state: &mut State) {
         let was = state.books.flights.len();
         while let Some(oldest) = state.books.flights.front().copied() {
-            let over = state
-                .issuer
-                .ranks
-                .iter()
-                .try_fold(true, |over, rank| Ok(over && rank.is_over(oldest.chunk)?));
-            match over {
+            match self.look_at_oldest(state) {
                 Ok(true) => {
                     let now = self.clock.now();
                     state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
@@ -101,7 +96,6 @@ impl Shared {
                     break;
                 }
                 Err(error) => {
-                    let error: crate::driver::DriverError = error;
                     self.give_up(state, &error.to_string());
                     state.books.flights.clear();
                     break;
@@ -119,6 +113,20 @@ impl Shared {
                 self.give_up(state, &error.to_string());
             }
         }
+    }
+
+    /// Whether all ranks are over with the oldest chunk; takes down when each is.
+    fn look_at_oldest(&self, state: &mut State) -> Result<bool, DriverError> {
+        let State { books, issuer, rank_busy_ns, .. } = state;
+        let progress = books.progress;
+        let oldest = books.flights.front_mut().expect("something is under way");
+        for (index, rank) in issuer.ranks.iter().enumerate() {
+            if oldest.ranks_over >> index & 1 == 0 && rank.is_over(oldest.chunk)? {
+                oldest.ranks_over |= 1 << index;
+                rank_busy_ns[index] += self.clock.now().since(progress.max(oldest.issued)).as_u64();
+            }
+        }
+        Ok(oldest.ranks_over.count_ones() as usize == issuer.ranks.len())
     }
 
     /// Z2.

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod capture;
+mod conformance;
 mod engine;
 mod faults;
 mod fences;
