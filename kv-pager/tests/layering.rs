@@ -40,7 +40,8 @@ fn modules_named(line: &str) -> Vec<String> {
         let rest = &line[at + "crate::".len()..];
         let text = rest.strip_prefix('{').map_or(rest, |braced| braced.split('}').next().unwrap_or(braced));
         for item in text.split(',') {
-            let word: String = item.trim().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+            let word: String =
+                item.trim().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
             named.push(word);
             if rest.as_bytes().first() != Some(&b'{') {
                 break;

@@ -30,37 +30,57 @@ impl ReferenceStateMachine for Operations {
     fn apply((): (), _operation: &Operation) {}
 }
 
-impl StateMachineTest for Rig {
+/// A rig for one of the kinds of model.
+struct RigFor<const KIND: usize>(Rig);
+
+impl<const KIND: usize> StateMachineTest for RigFor<KIND> {
     type SystemUnderTest = Self;
     type Reference = Operations;
 
     fn init_test((): &()) -> Self {
-        Self::new()
+        Self(Rig::new(KIND))
     }
 
     fn apply(mut rig: Self, (): &(), operation: Operation) -> Self {
-        rig.apply(&operation);
+        rig.0.apply(&operation);
         rig
     }
 
     fn check_invariants(rig: &Self, (): &()) {
-        rig.check();
+        rig.0.check();
     }
 
     fn teardown(rig: Self, (): ()) {
-        rig.finish();
+        rig.0.finish();
     }
 }
 
+/// As many cases as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 prop_state_machine! {
-    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn the_pager_keeps_its_invariants(sequential 1..120 => Rig);
+    fn full_attention(sequential 1..120 => RigFor<0>);
+
+    #[test]
+    fn a_window_beside_full_attention(sequential 1..120 => RigFor<1>);
+
+    #[test]
+    fn a_window_with_sinks_and_a_chunk_beside_full_attention(sequential 1..120 => RigFor<2>);
+
+    #[test]
+    fn only_a_window(sequential 1..120 => RigFor<3>);
+
+    #[test]
+    fn two_groups_of_full_attention(sequential 1..120 => RigFor<4>);
 }
 
 fn run(operations: &[Operation]) {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(0);
     for operation in operations {
         rig.apply(operation);
         rig.check();

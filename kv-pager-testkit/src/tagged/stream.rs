@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 enum Work {
-    Write { slot: SlotId, first: usize, tags: Vec<Tag> },
-    Read { slot: SlotId, expected: Vec<Tag>, what: String },
+    Write { group: GroupId, slot: SlotId, first: usize, tags: Vec<Tag> },
+    Read { group: GroupId, slot: SlotId, first: usize, expected: Vec<Tag>, what: String },
 }
 
 /// Writes and reads of device slots, queued under fences and carried out in order.
@@ -34,13 +34,13 @@ impl Stream {
     }
 
     /// Queues the writing of tags, from token `first` of the slot on, under the last fence.
-    pub fn write(&mut self, slot: SlotId, first: usize, tags: Vec<Tag>) {
-        self.queue.push_back((Fence(self.last), Work::Write { slot, first, tags }));
+    pub fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: Vec<Tag>) {
+        self.queue.push_back((Fence(self.last), Work::Write { group, slot, first, tags }));
     }
 
-    /// Queues the reading of a slot's first tags, which must then be `expected`.
-    pub fn read(&mut self, slot: SlotId, expected: Vec<Tag>, what: String) {
-        self.queue.push_back((Fence(self.last), Work::Read { slot, expected, what }));
+    /// Queues the reading of a slot's tags from token `first` on, which must then be `expected`.
+    pub fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: Vec<Tag>, what: String) {
+        self.queue.push_back((Fence(self.last), Work::Read { group, slot, first, expected, what }));
     }
 
     /// Carries out what is queued under the next `count` fences.
@@ -51,12 +51,12 @@ impl Stream {
         let until = (self.reached.load(Ordering::Acquire) + count).min(self.last);
         while let Some((_, work)) = self.queue.pop_front_if(|(fence, _)| fence.0 <= until) {
             match work {
-                Work::Write { slot, first, tags } => self.device.write(GroupId::FIRST, slot, first, &tags),
-                Work::Read { slot, expected, what } => {
-                    let found = self.device.read(GroupId::FIRST, slot);
+                Work::Write { group, slot, first, tags } => self.device.write(group, slot, first, &tags),
+                Work::Read { group, slot, first, expected, what } => {
+                    let found = &self.device.read(group, slot)[first..first + expected.len()];
                     assert!(
-                        found[..expected.len()] == expected,
-                        "I4: {what} in {slot:?} is {found:x?}, not {expected:x?}"
+                        found == expected,
+                        "I4: {what}, {group:?}, in {slot:?} is {found:x?}, not {expected:x?}"
                     );
                 }
             }

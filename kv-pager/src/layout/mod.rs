@@ -9,9 +9,11 @@
 //! keep different tokens, and managers that assumed one kind were abandoned over it.
 
 mod format;
+mod reach;
 mod shapes;
 
 pub use format::Format;
+pub use reach::Reach;
 pub use shapes::{shape, shape_names};
 
 use crate::error::Error;
@@ -194,7 +196,7 @@ impl ModelLayout {
     }
 
     /// The names of the groups, in order.
-    pub fn group_ids(&self) -> impl ExactSizeIterator<Item = GroupId> + use<> {
+    pub fn group_ids(&self) -> impl ExactSizeIterator<Item = GroupId> + Clone + use<> {
         (0..self.groups.len()).map(GroupId::from_index)
     }
 

@@ -11,6 +11,9 @@ fn published_shapes_have_their_known_sizes() {
         ("deepseek-v3", 61 * 16 * 576 * 2, 61),
         ("smollm2-135m", 30 * 2 * 16 * 3 * 64 * 2, 60),
         ("tiny", 16 * 512, 4),
+        ("gemma3-12b", 8 * 2 * 16 * 8 * 256 * 2, 16),
+        ("gpt-oss-20b", 12 * 2 * 16 * 8 * 64 * 2, 24),
+        ("llama4-scout", 12 * 2 * 16 * 8 * 128 * 2, 24),
     ];
     assert_eq!(expected.len(), shape_names().len());
     for (name, bytes, fragments) in expected {
@@ -18,6 +21,9 @@ fn published_shapes_have_their_known_sizes() {
         assert_eq!(model.part_bytes(GroupId::FIRST), Bytes::new(bytes), "{name}");
         assert_eq!(model.group(GroupId::FIRST).fragments(), fragments, "{name}");
     }
+    let gemma = shape("gemma3-12b").expect("known");
+    assert_eq!(gemma.part_bytes(GroupId::from_index(1)), Bytes::new(40 * 2 * 16 * 8 * 256 * 2));
+    assert_eq!(gemma.anchor(), Some(GroupId::FIRST));
     assert_eq!(shape("llama3-8b").expect("known").fragment_bytes(GroupId::FIRST), Bytes::new(32 << 10));
     assert_eq!(shape("deepseek-v3").expect("known").fragment_bytes(GroupId::FIRST), Bytes::new(18 << 10));
 }

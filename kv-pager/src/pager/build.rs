@@ -2,7 +2,7 @@
 //! Layer 9. Uses `ids`, `error`, `layout`, `tier`. Known by: `pager`.
 
 use crate::error::Error;
-use crate::ids::{GroupId, TierId};
+use crate::ids::TierId;
 use crate::layout::{Attention, ModelLayout};
 use crate::tier::{Lane, Tier};
 use crate::units::Bytes;
@@ -27,11 +27,11 @@ fn wrong(setting: &'static str, why: String) -> Error {
 /// Sorts the tiers by kind.
 ///
 /// # Errors
-/// [`Error::Configuration`] if the device tier is missing, a kind is there twice, a file tier has no host tier above it, or
+/// [`Error::Configuration`] if a group is of a kind that is not served, the device tier is missing, a kind is there twice, a file tier has no host tier above it, or
 /// the slots of a tier don't fit the model.
 pub(super) fn tier_set(model: &ModelLayout, backend: &Backend) -> Result<TierSet, Error> {
-    if model.groups().len() != 1 || model.group(GroupId::FIRST).attention != Attention::Full {
-        let why = "this version serves models with one group of layers of full attention".to_owned();
+    if let Some(group) = model.groups().iter().find(|group| group.attention == Attention::State) {
+        let why = format!("{group:?} carries a state from token to token, which is not served yet");
         return Err(wrong("model layout", why));
     }
     let mut tiers = TierSet::default();

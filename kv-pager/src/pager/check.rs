@@ -1,9 +1,10 @@
 //! The invariants of the whole, for tests.
 //! Layer 9. Known by: `pager`.
 
-use super::core::{Core, FIRST};
-use crate::ids::{BlockId, SlotId, TierId};
+use super::core::Core;
+use crate::ids::{BlockId, TierId};
 use crate::pool::SlotState;
+use crate::transfer::Purpose;
 use std::collections::HashMap;
 
 impl Core {
@@ -33,15 +34,11 @@ impl Core {
     /// Every location's slot knows its block, and every named slot is its block's location.
     fn check_locations(&self) {
         for (block, _) in self.index.blocks() {
-            for tier in TierId::ALL.into_iter().filter(|tier| self.pools.has(*tier)) {
-                let slot = self.index.location(block, FIRST, tier);
+            for (tier, group, pool) in self.pools.iter() {
+                let slot = self.index.location(block, group, tier);
                 if slot.is_some() {
-                    let pool = self.pools.pool(tier, FIRST);
-                    assert!(
-                        pool.block(slot) == block,
-                        "I3: {block:?} at {tier} {slot:?}, which holds {:?}",
-                        pool.block(slot)
-                    );
+                    let found = pool.block(slot);
+                    assert!(found == block, "I3: {block:?} at {tier} {slot:?}, which holds {found:?}");
                     let state = pool.state(slot);
                     assert!(
                         matches!(state, SlotState::Filling | SlotState::Resident | SlotState::Leaving),
@@ -68,28 +65,29 @@ impl Core {
     fn check_movers(&self) {
         let mut expected = HashMap::new();
         for (ends, flight) in self.engine.flights() {
-            *expected.entry((ends.source, flight.part.source)).or_insert(0_u32) += 1;
-            *expected.entry((ends.target, flight.part.target)).or_insert(0) += 1;
-            if let crate::transfer::Purpose::Land { device } = flight.purpose {
+            let group = flight.part.group;
+            *expected.entry((ends.source, group, flight.part.source)).or_insert(0_u32) += 1;
+            *expected.entry((ends.target, group, flight.part.target)).or_insert(0) += 1;
+            if let Purpose::Land { device } = flight.purpose {
                 // A load that timed out has given its device slot up already.
-                if self.pools.pool(ends.target, FIRST).state(flight.part.target) != SlotState::Quarantined {
-                    *expected.entry((TierId::Device, device)).or_insert(0) += 1;
+                if self.pools.pool(ends.target, group).state(flight.part.target) != SlotState::Quarantined {
+                    *expected.entry((TierId::Device, group, device)).or_insert(0) += 1;
                 }
             }
         }
         for load in &self.pending {
-            let source = self.index.location(load.block, FIRST, load.from);
-            *expected.entry((load.from, source)).or_insert(0) += 1;
-            *expected.entry((TierId::Device, load.device)).or_insert(0) += 1;
+            let source = self.index.location(load.block, load.group, load.from);
+            *expected.entry((load.from, load.group, source)).or_insert(0) += 1;
+            *expected.entry((TierId::Device, load.group, load.device)).or_insert(0) += 1;
         }
-        for (tier, _, pool) in self.pools.iter() {
+        for (tier, group, pool) in self.pools.iter() {
             for slot in pool.slots() {
-                let counted = expected.get(&(tier, slot)).copied().unwrap_or(0);
+                let counted = expected.get(&(tier, group, slot)).copied().unwrap_or(0);
                 let kept = pool.movers(slot);
+                let state = pool.state(slot);
                 assert!(
                     counted == kept,
-                    "I2: {tier} {slot:?} ({:?}): {counted} moves, {kept} kept",
-                    pool.state(slot)
+                    "I2: {tier} {group:?} {slot:?} ({state:?}): {counted} moves, {kept} kept"
                 );
             }
         }
@@ -98,26 +96,22 @@ impl Core {
     /// I6: a parent is at least as near as its child, unless a plan is computing it; the file holds whole prefixes.
     fn check_ancestry(&self, block: BlockId) {
         let parent = self.index.parent(block);
-        if !parent.is_some() {
-            return;
-        }
+        let Some(anchor) = self.model.anchor().filter(|_| parent.is_some()) else { return };
         let is_planned = self.index.view(parent).references > 0;
         // What is moving goes when the move has ended.
-        let is_settled = |slot: &SlotId, tier| !self.pools.pool(tier, FIRST).is_moving(*slot);
-        let nearest = |block| {
-            let settled =
-                |tier: &TierId| self.whole(block, *tier).is_some_and(|slot| is_settled(&slot, *tier));
-            TierId::ALL.into_iter().find(settled)
+        let is_settled = |tier: &TierId| {
+            let slot = self.whole(block, anchor, *tier);
+            slot.is_some_and(|slot| !self.pools.pool(*tier, anchor).is_moving(slot))
         };
-        if let (Some(child), false) = (nearest(block), is_planned) {
+        if let (Some(child), false) = (TierId::ALL.into_iter().find(is_settled), is_planned) {
             let above = self.index.nearest(parent);
             assert!(
                 above.is_some_and(|above| above <= child),
                 "I6: {block:?} in {child}, its parent {parent:?} in {above:?}"
             );
         }
-        if self.whole(block, TierId::File).is_some() {
-            let in_file = self.index.location(parent, FIRST, TierId::File).is_some();
+        if self.whole(block, anchor, TierId::File).is_some() {
+            let in_file = self.index.location(parent, anchor, TierId::File).is_some();
             assert!(in_file, "I6: {block:?} is in the file, its parent {parent:?} is not");
         }
     }

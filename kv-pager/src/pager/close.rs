@@ -1,20 +1,26 @@
 //! Forking, truncating, closing.
 //! Layer 9. Known by: `pager`.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
 use crate::error::Error;
-use crate::ids::{BlockId, Fence, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::sequence::{EntryKind, SequenceState};
 
 /// How many holds may wait for a fence, for each device slot.
 const PARKED_A_SLOT: usize = 4;
 
-/// A hold and a reference that a sequence has given up, while compute may still use the slot.
+/// A hold or a reference that a sequence has given up, while compute may still use the slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parked {
-    slot: SlotId,
-    block: BlockId,
+    /// What is given up.
+    given: Given,
     fence: Fence,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Given {
+    Hold(GroupId, SlotId),
+    Reference(BlockId),
 }
 
 impl Core {
@@ -31,11 +37,13 @@ impl Core {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
         child.copy_from(state);
-        for (entry, slot) in child.entries.iter().zip(&child.tables[FIRST.index()]) {
-            self.pools.pool_mut(TierId::Device, FIRST).hold(*slot);
-            if entry.block.is_some() {
-                self.index.add_reference(entry.block);
+        for group in self.groups() {
+            for slot in child.tables[group.index()].iter().filter(|slot| slot.is_some()) {
+                self.device(group).hold(*slot);
             }
+        }
+        for entry in child.entries.iter().filter(|entry| entry.block.is_some()) {
+            self.index.add_reference(entry.block);
         }
         Ok(())
     }
@@ -46,14 +54,18 @@ impl Core {
         state.fence = fence;
         state.tokens.truncate(tokens);
         let size = state.tokens_per_block();
-        self.let_go_from(state, state.blocks());
         state.hashes.truncate(tokens / size);
-        state.cursor = state.cursor.min(tokens / size);
-        let kept = tokens % size;
-        if kept == 0 {
+        if self.has_slid_past(state, tokens) {
+            self.let_go_all(state);
             return;
         }
-        let entry = state.entries.last_mut().expect("a partial block has an entry");
+        self.let_go_from(state, state.blocks());
+        state.cursor = state.cursor.min(tokens / size);
+        for slid in &mut state.slid {
+            *slid = (*slid).min(state.entries.len());
+        }
+        let kept = tokens % size;
+        let Some(entry) = state.entries.last_mut().filter(|_| kept > 0) else { return };
         entry.done = entry.done.min(u16::try_from(kept).expect("less than a block"));
         if entry.kind == EntryKind::Unnamed || entry.kind == EntryKind::Own {
             entry.kind = EntryKind::Own;
@@ -62,37 +74,76 @@ impl Core {
         }
     }
 
+    /// Whether a window has left behind what going on at `position` needs: a part that was there, and is not any more.
+    fn has_slid_past(&self, state: &SequenceState, position: usize) -> bool {
+        self.windowed_groups().any(|group| {
+            let is_gone = |at: usize| {
+                let entry = state.entries.get(at);
+                entry.is_some_and(|entry| entry.done > 0 && !state.slot(group, at).is_some())
+            };
+            // Should a copy of the last block fail, it is computed from its start.
+            let start = position - position % state.tokens_per_block();
+            [start, position].into_iter().any(|from| self.model.reach(group, from).blocks().any(is_gone))
+        })
+    }
+
     /// Gives back all that `state` holds, once its fence is over.
     pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
         self.let_go_from(&mut state, 0);
         self.return_state(state);
     }
 
+    /// Gives everything back; the next step opens the sequence again, from what is cached then.
+    pub(super) fn let_go_all(&mut self, state: &mut SequenceState) {
+        self.let_go_from(state, 0);
+        state.slid.fill(0);
+        state.cursor = 0;
+    }
+
     /// Gives back the entries from `first` on, the leaf first.
     fn let_go_from(&mut self, state: &mut SequenceState, first: usize) {
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
-            let slot = state.tables[FIRST.index()].pop().expect("Q1: as long as the entries");
-            if entry.kind == EntryKind::Copying {
-                self.spoiled.retain(|spoiled| *spoiled != slot);
+            for group in self.groups() {
+                let slot = state.tables[group.index()].pop().expect("Q1: as long as the entries");
+                if entry.kind == EntryKind::Copying {
+                    self.spoiled.retain(|spoiled| *spoiled != (group, slot));
+                }
+                if slot.is_some() {
+                    self.let_go_slot(group, slot, state.fence);
+                }
             }
-            self.let_go(slot, entry.block, state.fence);
+            if entry.block.is_some() {
+                self.let_go(Given::Reference(entry.block), state.fence);
+            }
         }
     }
 
-    /// Gives back one hold of a device slot and one reference to a block, once `fence` is over (I2).
-    pub(super) fn let_go(&mut self, slot: SlotId, block: BlockId, fence: Fence) {
+    /// Gives back one hold of a device slot, once `fence` is over (I2).
+    pub(super) fn let_go_slot(&mut self, group: GroupId, slot: SlotId, fence: Fence) {
+        self.let_go(Given::Hold(group, slot), fence);
+    }
+
+    fn let_go(&mut self, given: Given, fence: Fence) {
         if self.is_over(fence) {
-            self.pools.pool_mut(TierId::Device, FIRST).release(slot);
-            self.unrefer(block);
+            self.give_back(given);
         } else {
-            self.parked.push(Parked { slot, block, fence });
+            self.parked.push(Parked { given, fence });
+        }
+    }
+
+    fn give_back(&mut self, given: Given) {
+        match given {
+            Given::Hold(group, slot) => self.device(group).release(slot),
+            Given::Reference(block) => self.unrefer(block),
         }
     }
 
     /// Whether so much waits for fences that no sequence should be opened before some are over (I8).
     pub(super) fn parked_is_full(&self) -> bool {
-        self.parked.len() >= PARKED_A_SLOT * self.pools.pool(TierId::Device, FIRST).capacity() as usize
+        let capacity: usize =
+            self.groups().map(|group| self.pools.pool(TierId::Device, group).capacity() as usize).sum();
+        self.parked.len() >= PARKED_A_SLOT * capacity
     }
 
     /// Gives back what was let go with a fence that is over now, in the order in which it was.
@@ -102,11 +153,10 @@ impl Core {
         }
         let mut parked = std::mem::take(&mut self.parked);
         let before = parked.len();
-        parked.retain(|Parked { slot, block, fence }| {
+        parked.retain(|Parked { given, fence }| {
             let is_over = self.is_over(*fence);
             if is_over {
-                self.pools.pool_mut(TierId::Device, FIRST).release(*slot);
-                self.unrefer(*block);
+                self.give_back(*given);
             }
             !is_over
         });
@@ -126,12 +176,12 @@ impl Core {
         if self.sweep_detached(block) {
             return;
         }
-        if self.index.view(block).references == 0 {
+        if self.index.view(block).references == 0 && self.model.anchor().is_some() {
             let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
             for tier in &TierId::ALL[..nearest] {
                 self.drop_children(block, *tier);
             }
-            self.prune(block);
         }
+        self.prune(block);
     }
 }

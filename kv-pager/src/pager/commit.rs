@@ -1,16 +1,17 @@
 //! Committing what was computed, and taking more tokens.
 //! Layer 9. Known by: `pager`.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{BlockId, Fence, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::prefix::BlockKeys;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 use std::ops::Range;
 
 impl Core {
-    /// Notes that `computed` is in the slots once `fence` is over, and names the blocks that are full.
+    /// Notes that `computed` is in the slots once `fence` is over, names the blocks that are full, and lets go what windows have
+    /// left behind.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the range is not the front of what the last step said.
@@ -35,51 +36,63 @@ impl Core {
         for at in computed.start / size..computed.end.div_ceil(size) {
             let done = (computed.end - at * size).min(size);
             state.entries[at].done = u16::try_from(done).expect("at most 4096");
-            self.pools.pool_mut(TierId::Device, FIRST).note_write(state.slot(FIRST, at), fence);
+            for group in self.groups() {
+                self.device(group).note_write(state.slot(group, at), fence);
+            }
             if done == size {
                 self.name(state, at, fence, now);
             }
         }
+        self.slide(state, computed.end);
         Ok(())
     }
 
-    /// Gives the full block `at` its name, so that others can match it. It stays nameless where its parent is, where another
-    /// slot has the name, and where the index is full.
+    /// Gives the full block `at` its name, so that others can match it. It stays nameless where its parent is, where other slots
+    /// have the name, and where the index is full.
     fn name(&mut self, state: &mut SequenceState, at: usize, fence: Fence, now: Time) {
-        let block = match self.record_for(state, at, now) {
-            Some(block) if !self.index.is_detached(block) => block,
-            _ => {
-                state.entries[at].kind = EntryKind::Unnamed;
-                return;
+        match self.record_for(state, at, now) {
+            Some(block) if !self.index.is_detached(block) => {
+                state.entries[at].block = block;
+                self.adopt_parents(state, at, fence);
+                self.adopt(state, at, fence);
             }
-        };
-        state.entries[at].block = block;
-        if self.index.location(block, FIRST, TierId::Device).is_some() {
-            state.entries[at].kind = EntryKind::Unnamed;
-            return;
+            _ => state.entries[at].kind = EntryKind::Unnamed,
         }
-        self.adopt_parents(state, at, fence);
-        self.adopt(state, at, fence);
     }
 
-    /// Makes the sequence's own slot the device location of its block.
+    /// Makes the sequence's own slots the device locations of its block, in the groups where it has none.
     fn adopt(&mut self, state: &mut SequenceState, at: usize, fence: Fence) {
         let block = state.entries[at].block;
-        let slot = state.slot(FIRST, at);
-        state.entries[at].kind = EntryKind::Named;
-        self.index.set_location(block, FIRST, TierId::Device, slot);
-        self.pools.pool_mut(TierId::Device, FIRST).settle(slot, block, fence);
-        self.announce_stored(block, TierId::Device);
+        let mut kind = EntryKind::Named;
+        for group in self.groups() {
+            let slot = state.slot(group, at);
+            if !slot.is_some() {
+                continue;
+            }
+            let location = self.index.location(block, group, TierId::Device);
+            if location == slot {
+                continue;
+            }
+            if location.is_some() {
+                kind = EntryKind::Unnamed;
+                continue;
+            }
+            self.index.set_location(block, group, TierId::Device, slot);
+            self.device(group).settle(slot, block, fence);
+            self.announce_stored(block, group, TierId::Device);
+        }
+        state.entries[at].kind = kind;
     }
 
-    /// Where another slot had the name of a block before `at` and has been evicted since, this sequence's own takes it: a parent
-    /// is never farther than its child (I6).
+    /// Where other slots had the name of a block before `at` and have been evicted since, this sequence's own take it: a parent is
+    /// never farther than its child (I6).
     fn adopt_parents(&mut self, state: &mut SequenceState, at: usize, fence: Fence) {
+        let Some(anchor) = self.model.anchor() else { return };
         let is_missing = |entry: &Entry| {
             entry.kind == EntryKind::Unnamed
                 && entry.block.is_some()
                 && !self.index.is_detached(entry.block)
-                && !self.index.location(entry.block, FIRST, TierId::Device).is_some()
+                && !self.index.location(entry.block, anchor, TierId::Device).is_some()
         };
         let missing = state.entries[..at].iter().rev().take_while(|entry| is_missing(entry)).count();
         for parent in at - missing..at {
@@ -107,27 +120,68 @@ impl Core {
         Some(block)
     }
 
-    /// Takes slots for the tokens that were added to `state`.
+    /// Lets go the parts that no token from `position` on looks at. Those that a request resumed from stay cached, for another may;
+    /// the others go at once.
+    fn slide(&mut self, state: &mut SequenceState, position: usize) {
+        let size = state.tokens_per_block();
+        // Should a copy of the last block fail, it is computed from its start.
+        let position = position - position % size;
+        for group in self.windowed_groups() {
+            let reach = self.model.reach(group, position);
+            let resumed = self.model.reach(group, state.matched_blocks * size);
+            for at in state.slid[group.index()].max(reach.sinks.end)..reach.window.start {
+                let slot = std::mem::replace(&mut state.tables[group.index()][at], SlotId::NONE);
+                if slot.is_some() {
+                    self.let_go_slot(group, slot, state.fence);
+                    if !resumed.contains(at) {
+                        self.leave_behind(group, state.entries[at].block, slot);
+                    }
+                }
+            }
+            state.slid[group.index()] = state.slid[group.index()].max(reach.window.start);
+        }
+    }
+
+    /// Frees the part of a window that has moved on, unless somebody else uses it.
+    fn leave_behind(&mut self, group: GroupId, block: BlockId, slot: SlotId) {
+        if block.is_some() && self.idle_slot(block, group, TierId::Device) == Some(slot) {
+            self.remove_copy(block, group, TierId::Device, slot);
+            self.prune(block);
+        }
+    }
+
+    /// Takes slots for the tokens that were added to `state`, in the groups that need all.
     ///
     /// # Errors
     /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few; then no slot was taken.
     pub(super) fn extend(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
         let missing = state.blocks() - state.entries.len();
-        if missing == 0 {
-            return Ok(());
+        if missing == 0 || state.entries.is_empty() {
+            // One that waits to be opened again takes its slots then.
+            let is_new = missing > 0 && state.computed_tokens == 0;
+            return if is_new { self.open(state, now) } else { Ok(()) };
         }
         self.housekeep(now);
         let count = u32::try_from(missing).expect("checked against the tier's slots");
-        self.ensure_free(TierId::Device, count, now)?;
-        let table = &mut state.tables[FIRST.index()];
-        let first = table.len();
-        let is_taken =
-            self.pools.pool_mut(TierId::Device, FIRST).take(count, |slot: SlotId| table.push(slot));
-        assert!(is_taken, "{count} device slots were free, and could not be taken");
-        for slot in &table[first..] {
-            self.pools.pool_mut(TierId::Device, FIRST).hold(*slot);
+        let blocks = state.blocks();
+        for group in self.full_groups() {
+            self.ensure_free(TierId::Device, group, count, now)?;
         }
-        state.entries.resize(first + missing, Entry::EMPTY);
+        for group in self.groups() {
+            let table = &mut state.tables[group.index()];
+            let first = table.len();
+            if self.model.is_full(group) {
+                let pool = self.pools.pool_mut(TierId::Device, group);
+                let is_taken = pool.take(count, |slot| table.push(slot));
+                assert!(is_taken, "{count} device slots were free, and could not be taken");
+                for slot in &table[first..] {
+                    pool.hold(*slot);
+                }
+            } else {
+                table.resize(blocks, SlotId::NONE);
+            }
+        }
+        state.entries.resize(blocks, Entry::EMPTY);
         Ok(())
     }
 }

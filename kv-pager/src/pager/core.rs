@@ -12,21 +12,30 @@ use crate::event::{BlockEvent, EventStream};
 use crate::ids::{BlockId, Fence, GroupId, SequenceId, SlotId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::{Decision, MatchedBlock, Policy};
-use crate::pool::TierPools;
+use crate::pool::{SlotPool, TierPools};
 use crate::prefix::PrefixIndex;
 use crate::sequence::SequenceState;
 use crate::tier::{Health, Signal};
-use crate::transfer::{Ended, TransferEngine};
+use crate::transfer::{Ended, Purpose, TransferEngine};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The one group of a uniform model.
-pub(super) const FIRST: GroupId = GroupId::FIRST;
+/// A part that is to be loaded: its source is kept from eviction by a move that is counted already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Which block of the sequence.
+    pub(super) at: usize,
+    pub(super) block: BlockId,
+    pub(super) group: GroupId,
+    pub(super) from: TierId,
+}
 
 /// Everything behind the lock.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) model: ModelLayout,
+    /// By group: whether it needs every block.
+    full: [bool; ModelLayout::GROUPS_MAX],
     pub(super) config: Config,
     pub(super) tiers: TierSet,
     pub(super) pools: TierPools,
@@ -43,13 +52,17 @@ pub(super) struct Core {
     open_sequences: u32,
     next_generation: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
-    pub(super) spoiled: Vec<SlotId>,
+    pub(super) spoiled: Vec<(GroupId, SlotId)>,
     pub(super) counters: Counters,
     pub(super) events: EventStream,
     /// Buffers that are kept.
     pub(super) ended: Vec<Ended>,
     pub(super) decisions: Vec<Decision>,
     pub(super) matched: Vec<MatchedBlock>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) slots: Vec<SlotId>,
+    pub(super) victims: Vec<BlockId>,
+    pub(super) batch: Vec<(BlockId, Purpose)>,
 }
 
 impl Core {
@@ -64,9 +77,10 @@ impl Core {
         config.check()?;
         let tiers = build::tier_set(&model, &backend)?;
         let capacities = build::capacities(&tiers);
-        // A record lives by a slot or by a reference to a block without one, which has a device slot set aside for it.
+        // A record lives by a slot, or by a reference to a block without one, which has a device slot set aside for it.
         let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
-        let blocks = usize::try_from(slots + u64::from(capacities[TierId::Device.index()][0]))
+        let set_aside: u64 = capacities[TierId::Device.index()].iter().map(|slots| u64::from(*slots)).sum();
+        let blocks = usize::try_from(slots + set_aside)
             .ok()
             .filter(|blocks| *blocks < u32::MAX as usize)
             .ok_or_else(|| Error::Configuration {
@@ -75,12 +89,15 @@ impl Core {
                     "{slots} slots in all tiers are more than there are names for; use larger blocks"
                 ),
             })?;
+        let mut full = [false; ModelLayout::GROUPS_MAX];
+        model.group_ids().for_each(|group| full[group.index()] = model.is_full(group));
         let move_bytes = build::move_bytes(&model);
         let mut core = Self {
-            index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, model.groups().len()),
+            index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
             pools: TierPools::new(capacities),
             engine: TransferEngine::new(backend.lanes, &move_bytes, &config.limits, Arc::clone(&signal)),
             model,
+            full,
             tiers,
             policy,
             signal,
@@ -95,6 +112,10 @@ impl Core {
             ended: Vec::new(),
             decisions: Vec::new(),
             matched: Vec::new(),
+            claims: Vec::new(),
+            slots: Vec::new(),
+            victims: Vec::new(),
+            batch: Vec::new(),
             config,
         };
         core.recover(now);
@@ -133,13 +154,46 @@ impl Core {
             || self.tiers[TierId::Device.index()].as_ref().is_some_and(|device| device.is_fence_over(fence))
     }
 
-    /// The slot of `block` in `tier`, if its part is whole there.
-    pub(super) fn whole(&self, block: BlockId, tier: TierId) -> Option<SlotId> {
+    /// The slot of `block`'s part in `tier`, if it is whole there.
+    pub(super) fn whole(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<SlotId> {
         if !self.pools.has(tier) {
             return None;
         }
-        let slot = self.index.location(block, FIRST, tier);
-        self.pools.is_whole(tier, FIRST, slot, block).then_some(slot)
+        let slot = self.index.location(block, group, tier);
+        self.pools.is_whole(tier, group, slot, block).then_some(slot)
+    }
+
+    /// Whether `block` has a whole part in a tier farther than `tier`.
+    pub(super) fn has_farther(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, group, *below).is_some())
+    }
+
+    /// Whether nobody uses `slot`: no sequence, no move.
+    pub(super) fn is_unused(&self, group: GroupId, tier: TierId, slot: SlotId) -> bool {
+        let pool = self.pools.pool(tier, group);
+        pool.holds(slot) == 0 && !pool.is_moving(slot)
+    }
+
+    /// The pool of `group` in the device tier.
+    pub(super) fn device(&mut self, group: GroupId) -> &mut SlotPool {
+        self.pools.pool_mut(TierId::Device, group)
+    }
+
+    /// The names of the groups.
+    pub(super) fn groups(&self) -> impl ExactSizeIterator<Item = GroupId> + Clone + use<> {
+        self.model.group_ids()
+    }
+
+    /// Those that need every block.
+    pub(super) fn full_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let full = self.full;
+        self.groups().filter(move |group| full[group.index()])
+    }
+
+    /// Those that look through a window.
+    pub(super) fn windowed_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let full = self.full;
+        self.groups().filter(move |group| !full[group.index()])
     }
 
     /// Memory for a sequence, with its name.
@@ -167,9 +221,26 @@ impl Core {
         self.signal.ring();
     }
 
-    pub(super) fn announce_stored(&mut self, block: BlockId, tier: TierId) {
+    /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so.
+    pub(super) fn announce_stored(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        if group != self.told_group() {
+            return;
+        }
         let view = self.index.view(block);
         let parent = view.parent.is_some().then(|| self.index.view(view.parent).hash);
         self.events.push(BlockEvent::Stored { hash: view.hash, parent, tier });
+    }
+
+    /// Tells that a block is gone from `tier`.
+    pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        if group == self.told_group() {
+            let hash = self.index.view(block).hash;
+            self.events.push(BlockEvent::Removed { hash, tier });
+        }
+    }
+
+    /// The group whose parts the event stream tells of.
+    fn told_group(&self) -> GroupId {
+        self.model.anchor().unwrap_or(GroupId::FIRST)
     }
 }

@@ -141,10 +141,16 @@ impl Sequence {
         let shared = &self.pager.shared;
         let state = self.state.as_mut().expect("taken only by close and drop");
         let before = state.tokens.len();
-        let mut core = shared.core.lock();
-        core.check_length(before + tokens.len())?;
         state.tokens.extend_from_slice(tokens);
-        core.extend(state, shared.clock.now()).inspect_err(|_| state.tokens.truncate(before))
+        state.hash_full_blocks(&shared.hasher);
+        let mut core = shared.core.lock();
+        let is_extended =
+            core.check_length(state.tokens.len()).and_then(|()| core.extend(state, shared.clock.now()));
+        if is_extended.is_err() {
+            state.tokens.truncate(before);
+            state.hashes.truncate(before / state.tokens_per_block());
+        }
+        is_extended
     }
 
     /// Gives up all tokens from `tokens` on, as after rejected speculation; their slots may be reused once `fence`, the last

@@ -4,9 +4,9 @@
 //! A load from a file passes through a host slot, where it stays as a clean copy. There may be more to load than the host tier
 //! has room for, so loads queue here, each with its device slot, and start as room appears.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
 use crate::clock::Time;
-use crate::ids::{BlockId, Fence, MoveId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
 use crate::tier::Move;
 use crate::transfer::{Flight, Priority, Purpose};
 
@@ -17,8 +17,19 @@ const LOADS_A_CALL: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingLoad {
     pub(super) block: BlockId,
+    pub(super) group: GroupId,
     pub(super) from: TierId,
     pub(super) device: SlotId,
+}
+
+/// Whose part goes from where to where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) block: BlockId,
+    pub(super) group: GroupId,
+    pub(super) from: TierId,
+    pub(super) to: TierId,
+    pub(super) target: SlotId,
 }
 
 /// What came of an attempt to start a load.
@@ -53,64 +64,68 @@ impl Core {
     }
 
     fn attempt(&mut self, load: PendingLoad) -> Attempt {
-        let PendingLoad { block, from, device } = load;
-        if self.pools.pool(TierId::Device, FIRST).holds(device) == 0 || self.index.is_detached(block) {
+        let PendingLoad { block, group, from, device } = load;
+        if self.device(group).holds(device) == 0 || self.index.is_detached(block) {
             self.call_off(load);
             return Attempt::Gone;
         }
-        if from == TierId::Host || self.whole(block, TierId::Host).is_some() {
+        if from == TierId::Host || self.whole(block, group, TierId::Host).is_some() {
             if self.engine.room(TierId::Host, TierId::Device) == 0 {
                 return Attempt::Later;
             }
             if from != TierId::Host {
-                self.shift_source(block, from);
+                self.shift_source(load);
             }
-            self.enqueue(block, TierId::Host, TierId::Device, device, Purpose::Onboard, Priority::Demand);
+            let way = Way { block, group, from: TierId::Host, to: TierId::Device, target: device };
+            self.enqueue(way, Purpose::Onboard, Priority::Demand);
             return Attempt::Gone;
         }
-        if self.index.location(block, FIRST, TierId::Host).is_some() {
+        if self.index.location(block, group, TierId::Host).is_some() {
             return Attempt::Later;
         }
         Attempt::NeedsHostSlot
     }
 
     /// The load reads the host copy that has appeared, not the one it was to read.
-    fn shift_source(&mut self, block: BlockId, from: TierId) {
-        let before = self.index.location(block, FIRST, from);
-        self.pools.pool_mut(from, FIRST).end_move(before);
-        let host = self.index.location(block, FIRST, TierId::Host);
-        self.pools.pool_mut(TierId::Host, FIRST).begin_move(host);
+    fn shift_source(&mut self, load: PendingLoad) {
+        let before = self.index.location(load.block, load.group, load.from);
+        self.pools.pool_mut(load.from, load.group).end_move(before);
+        let host = self.index.location(load.block, load.group, TierId::Host);
+        self.pools.pool_mut(TierId::Host, load.group).begin_move(host);
     }
 
-    /// Starts the first hop of the loads at the front that need a host slot. Returns how many.
+    /// Starts the first hop of the loads at the front that need a host slot, as far as they are of one group. Returns how many.
     fn land_from_file(&mut self, now: Time) -> usize {
+        let Some(group) = self.pending.front().map(|load| load.group) else { return 0 };
         let needs_slot = |load: &&PendingLoad| {
-            load.from == TierId::File
-                && !self.index.location(load.block, FIRST, TierId::Host).is_some()
+            load.group == group
+                && load.from == TierId::File
+                && !self.index.location(load.block, group, TierId::Host).is_some()
                 && !self.index.is_detached(load.block)
-                && self.pools.pool(TierId::Device, FIRST).holds(load.device) > 0
+                && self.pools.pool(TierId::Device, group).holds(load.device) > 0
         };
         let room = self.engine.room(TierId::File, TierId::Host).min(LOADS_A_CALL);
         let wanted = self.pending.iter().take_while(needs_slot).count().min(room);
         let wanted_slots = u32::try_from(wanted).expect("at most 512");
         // What can be had at once is used; the rest waits.
-        let free = match self.ensure_free(TierId::Host, wanted_slots, now) {
+        let free = match self.ensure_free(TierId::Host, group, wanted_slots, now) {
             Ok(()) => wanted_slots,
-            Err(_busy) => self.free_slots(TierId::Host).min(wanted_slots),
+            Err(_busy) => self.free_slots(TierId::Host, group).min(wanted_slots),
         };
-        let mut slots = Vec::with_capacity(free as usize);
-        let is_taken = self.pools.pool_mut(TierId::Host, FIRST).take(free, |slot| slots.push(slot));
+        let mut slots = std::mem::take(&mut self.slots);
+        let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
         assert!(is_taken, "{free} host slots were free, and could not be taken");
-        for host in &slots {
-            let load = self.pending.pop_front().expect("counted above");
-            let pool = self.pools.pool_mut(TierId::Host, FIRST);
-            pool.reserve(*host, load.block);
-            pool.begin_move(*host);
-            self.index.set_location(load.block, FIRST, TierId::Host, *host);
-            let purpose = Purpose::Land { device: load.device };
-            self.enqueue(load.block, TierId::File, TierId::Host, *host, purpose, Priority::Demand);
+        for host in slots.drain(..) {
+            let PendingLoad { block, device, .. } = self.pending.pop_front().expect("counted above");
+            let pool = self.pools.pool_mut(TierId::Host, group);
+            pool.reserve(host, block);
+            pool.begin_move(host);
+            self.index.set_location(block, group, TierId::Host, host);
+            let way = Way { block, group, from: TierId::File, to: TierId::Host, target: host };
+            self.enqueue(way, Purpose::Land { device }, Priority::Demand);
         }
-        slots.len()
+        self.slots = slots;
+        free as usize
     }
 
     /// When nothing is under way that could make room, the loads that wait are computed instead: no request is ever stuck.
@@ -123,35 +138,28 @@ impl Core {
     }
 
     fn call_off(&mut self, load: PendingLoad) {
-        let source = self.index.location(load.block, FIRST, load.from);
-        self.pools.pool_mut(load.from, FIRST).end_move(source);
-        self.fail_load(load.block, load.device);
+        let source = self.index.location(load.block, load.group, load.from);
+        self.pools.pool_mut(load.from, load.group).end_move(source);
+        self.fail_load(load.block, load.group, load.device);
+        self.sweep_source(load.block, load.group, load.from, source);
     }
 
     /// The load into `device` will not come: whoever holds the slot computes the block.
-    pub(super) fn fail_load(&mut self, block: BlockId, device: SlotId) {
+    pub(super) fn fail_load(&mut self, block: BlockId, group: GroupId, device: SlotId) {
         self.counters.failed_loads += 1;
-        self.index.clear_location(block, FIRST, TierId::Device);
-        let pool = self.pools.pool_mut(TierId::Device, FIRST);
+        self.index.clear_location(block, group, TierId::Device);
+        let pool = self.device(group);
         pool.unreserve(device);
         pool.end_move(device);
-        self.prune(block);
+        self.signal.ring();
     }
 
-    /// Queues the move of `block`'s part into `target`. A move is counted at both slots already.
-    pub(super) fn enqueue(
-        &mut self,
-        block: BlockId,
-        from: TierId,
-        to: TierId,
-        target: SlotId,
-        purpose: Purpose,
-        priority: Priority,
-    ) {
-        let source = self.index.location(block, FIRST, from);
-        let source_fence = self.pools.pool(from, FIRST).fence(source);
-        let part =
-            Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
+    /// Queues a move. It is counted at both slots already.
+    pub(super) fn enqueue(&mut self, way: Way, purpose: Purpose, priority: Priority) {
+        let Way { block, group, from, to, target } = way;
+        let source = self.index.location(block, group, from);
+        let source_fence = self.pools.pool(from, group).fence(source);
+        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
         self.engine.enqueue(from, to, Flight { part, block, purpose, priority });
     }
 }

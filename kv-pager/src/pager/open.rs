@@ -4,14 +4,13 @@
 //! Nothing has changed for anyone else until all slots are there: what was held to keep it from being evicted meanwhile is
 //! given back otherwise.
 
-use super::core::{Core, FIRST};
+use super::core::{Claim, Core};
 use super::loads::PendingLoad;
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{BlockId, SlotId, TierId};
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::{Matched, MatchedBlock, View};
 use crate::pool::SlotState;
-use crate::prefix::BlockKeys;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 
 impl Core {
@@ -28,16 +27,13 @@ impl Core {
         let request = Matched { blocks: &matched, prompt_tokens: state.tokens.len() };
         let view = View::new(&self.pools, &self.index, self.demotable(), now);
         let plan = self.policy.plan(&view, &request);
-        for (at, found) in matched.iter().enumerate() {
-            self.claim(state, *found, plan.load.contains(&at), now);
+        for at in 0..matched.len() {
+            self.claim(state, &matched, at, plan.load.contains(&at), now);
         }
         self.touch_below(&matched);
         matched.clear();
         self.matched = matched;
-        let blocks = state.blocks();
-        state.entries.resize(blocks, Entry::EMPTY);
-        state.tables[FIRST.index()].resize(blocks, SlotId::NONE);
-        self.fill_table(state, now)?;
+        self.fill_tables(state, now)?;
         self.issue_loads(now);
         self.engine.pump(now);
         Ok(())
@@ -45,128 +41,180 @@ impl Core {
 
     /// Refuses what can never fit.
     pub(super) fn check_length(&self, tokens: usize) -> Result<(), Error> {
-        let slots = self.pools.pool(TierId::Device, FIRST).capacity() as usize;
-        let limit =
-            (slots * self.model.tokens_per_block() as usize).min(self.config.limits.sequence_tokens as usize);
+        let size = self.model.tokens_per_block() as usize;
+        let slots = |group| self.pools.pool(TierId::Device, group).capacity() as usize;
+        for group in self.groups() {
+            let needed = if self.model.is_full(group) {
+                tokens.div_ceil(size)
+            } else {
+                // Its reach and the block at hand.
+                self.model.reach(group, tokens.saturating_sub(1)).blocks().count() + 1
+            };
+            if needed > slots(group) {
+                let limit = slots(group) * size;
+                return Err(Error::SequenceTooLong { tokens, limit });
+            }
+        }
+        let limit = self.config.limits.sequence_tokens as usize;
         if tokens > limit {
             return Err(Error::SequenceTooLong { tokens, limit });
         }
         Ok(())
     }
 
-    /// The leading blocks of the prompt that are cached somewhere.
-    fn match_prefix(&self, state: &SequenceState, matched: &mut Vec<MatchedBlock>) {
-        let mut parent = BlockId::NONE;
-        let mut extra_keys = Vec::new();
-        for index in 0..self.model.matchable_blocks(state.tokens.len()) {
-            extra_keys.clear();
-            extra_keys.extend(state.keys_of_block(index));
-            let keys = BlockKeys {
-                parent,
-                salt: state.salt,
-                tokens: state.block_tokens(index),
-                extra_keys: &extra_keys,
-            };
-            let Some(block) = self.index.find(state.hashes[index], &keys) else { return };
-            let Some(nearest) = self.nearest(block) else { return };
-            matched.push(MatchedBlock { block, nearest });
-            parent = block;
-        }
-    }
-
-    /// The nearest tier where `block` is whole or, on the device, about to be.
-    fn nearest(&self, block: BlockId) -> Option<TierId> {
-        let device_slot = self.index.location(block, FIRST, TierId::Device);
-        if device_slot.is_some() && self.pools.pool(TierId::Device, FIRST).block(device_slot) == block {
+    /// The nearest tier where the part is whole or, on the device, about to be.
+    pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
+        let device_slot = self.index.location(block, group, TierId::Device);
+        if device_slot.is_some() && self.pools.pool(TierId::Device, group).block(device_slot) == block {
             return Some(TierId::Device);
         }
-        [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, *tier).is_some())
+        [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, group, *tier).is_some())
     }
 
-    /// Holds what is on the device, and keeps what is to be loaded from being evicted. The entry has no slot yet otherwise.
-    fn claim(&mut self, state: &mut SequenceState, found: MatchedBlock, is_load: bool, now: Time) {
-        let MatchedBlock { block, nearest } = found;
+    /// Refers to block `at` of a match, holds its parts on the device, and keeps those that are to be loaded from being evicted.
+    fn claim(
+        &mut self,
+        state: &mut SequenceState,
+        matched: &[MatchedBlock],
+        at: usize,
+        is_load: bool,
+        now: Time,
+    ) {
+        let block = matched[at].block;
         self.index.add_reference(block);
         self.index.note_use(block, now);
-        let full = u16::try_from(self.model.tokens_per_block()).expect("at most 4096");
-        let table = &mut state.tables[FIRST.index()];
-        if nearest == TierId::Device {
-            let slot = self.index.location(block, FIRST, TierId::Device);
-            let pool = self.pools.pool_mut(TierId::Device, FIRST);
-            pool.hold(slot);
-            table.push(slot);
-            state.entries.push(if pool.state(slot) == SlotState::Resident {
-                Entry { block, done: full, kind: EntryKind::Named, source: Some(TierId::Device) }
-            } else {
-                let source =
-                    [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, *tier).is_some());
-                Entry { block, done: full, kind: EntryKind::Loading, source }
-            });
+        let position = matched.len() * state.tokens_per_block();
+        let mut entry = Entry {
+            block,
+            done: u16::try_from(state.tokens_per_block()).expect("at most 4096"),
+            kind: EntryKind::Named,
+            source: Some(TierId::Device),
+        };
+        // What is not on the device, and not to be loaded, is computed: then all of its groups are.
+        let is_on_device = matched[at].nearest == TierId::Device;
+        if !is_on_device && !is_load {
+            state.entries.push(Entry { block, ..Entry::EMPTY });
+            state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
             return;
         }
-        table.push(SlotId::NONE);
-        if is_load {
-            let slot = self.index.location(block, FIRST, nearest);
-            self.pools.pool_mut(nearest, FIRST).begin_move(slot);
-            state.entries.push(Entry { block, done: full, kind: EntryKind::Loading, source: Some(nearest) });
-        } else {
-            state.entries.push(Entry { block, ..Entry::EMPTY });
+        for group in self.groups() {
+            let is_needed = self.model.is_full(group) || self.model.reach(group, position).contains(at);
+            let nearest = if is_needed { self.nearest_part(block, group) } else { None };
+            let mut place = SlotId::NONE;
+            match nearest {
+                None => {}
+                Some(TierId::Device) => {
+                    place = self.index.location(block, group, TierId::Device);
+                    let pool = self.device(group);
+                    pool.hold(place);
+                    if pool.state(place) == SlotState::Filling {
+                        entry.kind = EntryKind::Loading;
+                        let mut sources = [TierId::Host, TierId::File].into_iter();
+                        entry.source = sources.find(|tier| self.whole(block, group, *tier).is_some());
+                    }
+                }
+                Some(from) => {
+                    let source = self.index.location(block, group, from);
+                    self.pools.pool_mut(from, group).begin_move(source);
+                    self.claims.push(Claim { at, block, group, from });
+                    entry.kind = EntryKind::Loading;
+                    entry.source = entry.source.max(Some(from));
+                }
+            }
+            state.tables[group.index()].push(place);
         }
+        state.entries.push(entry);
     }
 
     /// Copies below the device are as recently used as those on it; leaf first, so that a parent is warmer than its child.
     fn touch_below(&mut self, matched: &[MatchedBlock]) {
         for found in matched.iter().rev() {
-            for tier in [TierId::Host, TierId::File] {
-                if let Some(slot) = self.whole(found.block, tier) {
-                    self.pools.pool_mut(tier, FIRST).touch(slot);
+            for group in self.groups() {
+                for tier in [TierId::Host, TierId::File] {
+                    if let Some(slot) = self.whole(found.block, group, tier) {
+                        self.pools.pool_mut(tier, group).touch(slot);
+                    }
                 }
             }
         }
     }
 
-    /// Takes a device slot for every entry that has none, and orders the loads into them; gives everything back if there are
-    /// not enough.
-    fn fill_table(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
-        let missing = state.tables[FIRST.index()].iter().filter(|slot| !slot.is_some()).count();
-        let missing = u32::try_from(missing).expect("no more than the tier's slots");
-        if let Err(busy) = self.ensure_free(TierId::Device, missing, now) {
-            self.unclaim(state);
-            return Err(busy);
-        }
-        let mut places = state.tables[FIRST.index()].iter_mut().filter(|slot| !slot.is_some());
-        let pool = self.pools.pool_mut(TierId::Device, FIRST);
-        let is_taken = pool.take(missing, |slot| *places.next().expect("as many places as slots") = slot);
-        assert!(is_taken, "{missing} device slots were free, and could not be taken");
-        for (entry, slot) in state.entries.iter().zip(&state.tables[FIRST.index()]) {
-            let pool = self.pools.pool_mut(TierId::Device, FIRST);
-            let is_new = pool.state(*slot) == SlotState::Filling && pool.holds(*slot) == 0;
-            if !is_new {
-                continue;
-            }
-            pool.hold(*slot);
-            if let (EntryKind::Loading, Some(from)) = (entry.kind, entry.source) {
-                pool.reserve(*slot, entry.block);
-                pool.begin_move(*slot);
-                self.index.set_location(entry.block, FIRST, TierId::Device, *slot);
-                self.pending.push_back(PendingLoad { block: entry.block, from, device: *slot });
+    /// Takes a device slot for every part that is to be loaded, and for every block of the groups that need all; orders the
+    /// loads. Gives everything back if there are not enough.
+    fn fill_tables(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
+        let mut claims = std::mem::take(&mut self.claims);
+        let blocks = state.blocks();
+        state.entries.resize(blocks, Entry::EMPTY);
+        state.tables.iter_mut().for_each(|table| table.resize(blocks, SlotId::NONE));
+        for group in self.groups() {
+            let missing = if self.model.is_full(group) {
+                state.tables[group.index()].iter().filter(|slot| !slot.is_some()).count()
+            } else {
+                claims.iter().filter(|claim| claim.group == group).count()
+            };
+            let missing = u32::try_from(missing).expect("no more than the tier's slots");
+            if let Err(busy) = self.ensure_free(TierId::Device, group, missing, now) {
+                self.unclaim(state, &claims);
+                claims.clear();
+                self.claims = claims;
+                return Err(busy);
             }
         }
+        for group in self.groups() {
+            self.take_places(state, group, &claims);
+        }
+        for claim in claims.drain(..) {
+            let device = state.slot(claim.group, claim.at);
+            let pool = self.device(claim.group);
+            pool.reserve(device, claim.block);
+            pool.begin_move(device);
+            self.index.set_location(claim.block, claim.group, TierId::Device, device);
+            let Claim { block, group, from, .. } = claim;
+            self.pending.push_back(PendingLoad { block, group, from, device });
+        }
+        self.claims = claims;
         Ok(())
     }
 
+    /// Takes slots for the empty places of `group`, in ascending runs: all of them, or those of claims.
+    fn take_places(&mut self, state: &mut SequenceState, group: GroupId, claims: &[Claim]) {
+        let table = &mut state.tables[group.index()];
+        let pool = self.pools.pool_mut(TierId::Device, group);
+        if self.model.is_full(group) {
+            let missing = table.iter().filter(|slot| !slot.is_some()).count();
+            let count = u32::try_from(missing).expect("no more than the tier's slots");
+            let mut places = table.iter_mut().filter(|slot| !slot.is_some());
+            let is_taken = pool.take(count, |slot| *places.next().expect("as many places as slots") = slot);
+            assert!(is_taken, "{count} device slots were free, and could not be taken");
+            for slot in table.iter() {
+                if pool.state(*slot) == SlotState::Filling && pool.holds(*slot) == 0 {
+                    pool.hold(*slot);
+                }
+            }
+            return;
+        }
+        for claim in claims.iter().filter(|claim| claim.group == group) {
+            let place = &mut table[claim.at];
+            let is_taken = pool.take(1, |slot| *place = slot);
+            assert!(is_taken, "a device slot was free, and could not be taken");
+            pool.hold(*place);
+        }
+    }
+
     /// Gives back what [`Core::claim`] took, leaf first.
-    fn unclaim(&mut self, state: &mut SequenceState) {
-        let table = std::mem::take(&mut state.tables[FIRST.index()]);
-        for (entry, slot) in state.entries.iter().zip(&table).rev() {
-            if slot.is_some() {
-                self.pools.pool_mut(TierId::Device, FIRST).release(*slot);
-            } else if let (EntryKind::Loading, Some(from)) = (entry.kind, entry.source) {
-                let source = self.index.location(entry.block, FIRST, from);
-                self.pools.pool_mut(from, FIRST).end_move(source);
+    fn unclaim(&mut self, state: &mut SequenceState, claims: &[Claim]) {
+        for claim in claims {
+            let source = self.index.location(claim.block, claim.group, claim.from);
+            self.pools.pool_mut(claim.from, claim.group).end_move(source);
+        }
+        while let Some(entry) = state.entries.pop() {
+            for group in self.groups() {
+                let slot = state.tables[group.index()].pop().expect("Q1: as long as the entries");
+                if slot.is_some() {
+                    self.device(group).release(slot);
+                }
             }
             self.unrefer(entry.block);
         }
-        state.tables[FIRST.index()] = table;
     }
 }

@@ -1,9 +1,9 @@
 //! Taking in what a tier has kept from an earlier process.
 //! Layer 9. Known by: `pager`.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
 use crate::clock::Time;
-use crate::ids::{BlockId, Fence, TierId};
+use crate::ids::{BlockId, Fence, GroupId, TierId};
 use crate::prefix::BlockKeys;
 use crate::tier::{RecoveredBlock, Tier};
 use std::sync::Arc;
@@ -20,11 +20,14 @@ impl Core {
                     pool.retire(slot);
                 }
             }
-            let blocks = persistence.recover();
+            let mut blocks = persistence.recover();
+            // A block's anchor makes its record; its other parts join it.
+            let anchor = self.model.anchor();
+            blocks.sort_by_key(|found| (found.depth, Some(found.group) != anchor));
             let mut entered = Vec::with_capacity(blocks.len());
             for found in &blocks {
                 match self.enter(&device, found, now) {
-                    Some(block) => entered.push((found.uses, block)),
+                    Some(block) => entered.push((found.uses, found.group, block)),
                     None => persistence.void(found.group, found.slot),
                 }
             }
@@ -38,33 +41,36 @@ impl Core {
             Some(hash) => self.index.find_recovered(hash, found.salt, found.depth.checked_sub(1)?)?,
             None => BlockId::NONE,
         };
-        if found.tokens.len() != self.model.tokens_per_block() as usize || found.group != FIRST {
+        if found.tokens.len() != self.model.tokens_per_block() as usize
+            || found.group.index() >= self.groups().len()
+        {
             return None;
         }
         let keys =
             BlockKeys { parent, salt: found.salt, tokens: &found.tokens, extra_keys: &found.extra_keys };
         let block = match self.index.find(found.hash, &keys) {
-            Some(block) if self.index.location(block, FIRST, tier.id()).is_some() => return None,
+            Some(block) if self.index.location(block, found.group, tier.id()).is_some() => return None,
             Some(block) => block,
+            None if self.model.anchor().is_some_and(|anchor| anchor != found.group) => return None,
             None => self.index.insert(found.hash, &keys, now)?,
         };
-        let pool = self.pools.pool_mut(tier.id(), FIRST);
+        let pool = self.pools.pool_mut(tier.id(), found.group);
         if !pool.take_this(found.slot) {
             self.prune(block);
             return None;
         }
         pool.settle(found.slot, block, Fence::OVER);
-        self.index.set_location(block, FIRST, tier.id(), found.slot);
+        self.index.set_location(block, found.group, tier.id(), found.slot);
         self.index.restore_uses(block, found.uses);
         Some(block)
     }
 
     /// Puts what was entered in the order of eviction: the most used warmest, each parent warmer than its children.
-    fn warm(&mut self, tier: TierId, entered: &mut [(u32, BlockId)]) {
-        entered.sort_by_key(|(uses, block)| (*uses, std::cmp::Reverse(self.index.view(*block).depth)));
-        for (_, block) in entered.iter() {
-            let slot = self.index.location(*block, FIRST, tier);
-            self.pools.pool_mut(tier, FIRST).settle_idle(slot);
+    fn warm(&mut self, tier: TierId, entered: &mut [(u32, GroupId, BlockId)]) {
+        entered.sort_by_key(|(uses, _, block)| (*uses, std::cmp::Reverse(self.index.view(*block).depth)));
+        for (_, group, block) in entered.iter() {
+            let slot = self.index.location(*block, *group, tier);
+            self.pools.pool_mut(tier, *group).settle_idle(slot);
         }
     }
 }

@@ -5,10 +5,10 @@
 //! before its child; backwards to give up sources and to enter the order, so that a child leaves before its parent and a
 //! parent is warmer than its child.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
+use super::loads::Way;
 use crate::clock::Time;
-use crate::event::BlockEvent;
-use crate::ids::{BlockId, Fence, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::tier::MoveFault;
 use crate::transfer::{Ended, Flight, Outcome, Priority, Purpose};
@@ -31,60 +31,64 @@ impl Core {
     fn settle(&mut self, end: &Ended) {
         let Ended { source: from, target: to, flight, outcome } = *end;
         let Flight { part, block, purpose, .. } = flight;
+        let group = part.group;
         match outcome {
             Outcome::Over => {
-                self.pools.pool_mut(from, FIRST).end_move(part.source);
-                self.pools.pool_mut(to, FIRST).end_move(part.target);
+                self.pools.pool_mut(from, group).end_move(part.source);
+                self.pools.pool_mut(to, group).end_move(part.target);
             }
             // Both ends stay counted as moving until the move is known to be over (I2).
             Outcome::Failed(MoveFault::TimedOut) => self.spoil(to, &flight, true),
             Outcome::Failed(_) => {
-                self.pools.pool_mut(from, FIRST).end_move(part.source);
+                self.pools.pool_mut(from, group).end_move(part.source);
                 self.spoil(to, &flight, false);
             }
             Outcome::Done => {
-                self.pools.pool_mut(from, FIRST).end_move(part.source);
+                self.pools.pool_mut(from, group).end_move(part.source);
                 if purpose == Purpose::CopyOnWrite {
-                    self.pools.pool_mut(to, FIRST).end_move(part.target);
-                } else if self.is_orphan(block, to) {
+                    self.pools.pool_mut(to, group).end_move(part.target);
+                } else if self.is_orphan(block, group, to) {
                     self.spoil(to, &flight, false);
                 } else {
-                    self.arrive(block, to, part.target, purpose);
+                    self.arrive(to, &flight);
                 }
             }
         }
         if outcome == Outcome::Failed(MoveFault::Damaged) && block.is_some() {
             self.counters.damaged += 1;
-            self.lose_copy(block, from);
+            self.lose_copy(block, group, from);
         }
     }
 
     /// Whether a copy of `block` in `tier` must not stay (I6): the block was detached, a file would hold it without its parent, or
     /// its parent is farther and nobody is about to compute it.
-    fn is_orphan(&self, block: BlockId, tier: TierId) -> bool {
+    fn is_orphan(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let parent = self.index.parent(block);
-        if self.index.is_detached(block) || !parent.is_some() {
-            return self.index.is_detached(block);
+        if self.index.is_detached(block) {
+            return true;
+        }
+        if !parent.is_some() || self.model.anchor() != Some(group) {
+            return false;
         }
         let is_planned = self.index.view(parent).references > 0;
         let is_farther = self.index.nearest(parent).is_none_or(|nearest| nearest > tier);
         is_farther && !is_planned
-            || tier == TierId::File && !self.index.location(parent, FIRST, tier).is_some()
+            || tier == TierId::File && !self.index.location(parent, group, tier).is_some()
     }
 
-    fn arrive(&mut self, block: BlockId, tier: TierId, slot: SlotId, purpose: Purpose) {
-        let pool = self.pools.pool_mut(tier, FIRST);
-        pool.end_move(slot);
-        pool.settle(slot, block, Fence::OVER);
-        self.announce_stored(block, tier);
+    fn arrive(&mut self, tier: TierId, flight: &Flight) {
+        let Flight { part, block, purpose, .. } = *flight;
+        let pool = self.pools.pool_mut(tier, part.group);
+        pool.end_move(part.target);
+        pool.settle(part.target, block, Fence::OVER);
+        self.announce_stored(block, part.group, tier);
         if let Purpose::Land { device } = purpose {
-            if self.pools.pool(TierId::Device, FIRST).holds(device) > 0
-                && self.engine.room(tier, TierId::Device) > 0
-            {
-                self.pools.pool_mut(tier, FIRST).begin_move(slot);
-                self.enqueue(block, tier, TierId::Device, device, Purpose::Onboard, Priority::Demand);
+            if self.device(part.group).holds(device) > 0 && self.engine.room(tier, TierId::Device) > 0 {
+                self.pools.pool_mut(tier, part.group).begin_move(part.target);
+                let way = Way { block, group: part.group, from: tier, to: TierId::Device, target: device };
+                self.enqueue(way, Purpose::Onboard, Priority::Demand);
             } else {
-                self.fail_load(block, device);
+                self.fail_load(block, part.group, device);
             }
         }
     }
@@ -92,25 +96,24 @@ impl Core {
     /// The target of a move has nothing of worth. A late one is set aside, for it may still be written.
     fn spoil(&mut self, tier: TierId, flight: &Flight, is_late: bool) {
         let slot = flight.part.target;
+        let group = flight.part.group;
         if flight.purpose == Purpose::CopyOnWrite {
             if is_late {
-                self.pools.pool_mut(tier, FIRST).quarantine(slot);
+                self.pools.pool_mut(tier, group).quarantine(slot);
             } else {
-                self.spoiled.push(slot);
-                self.pools.pool_mut(tier, FIRST).end_move(slot);
+                self.spoiled.push((group, slot));
+                self.pools.pool_mut(tier, group).end_move(slot);
             }
             return;
         }
         if let Purpose::Land { device } = flight.purpose {
-            self.fail_load(flight.block, device);
+            self.fail_load(flight.block, group, device);
         } else if flight.purpose == Purpose::Onboard {
             self.counters.failed_loads += 1;
         }
-        self.index.clear_location(flight.block, FIRST, tier);
-        if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
-            persistence.void(FIRST, slot);
-        }
-        let pool = self.pools.pool_mut(tier, FIRST);
+        self.index.clear_location(flight.block, group, tier);
+        self.void(group, tier, slot);
+        let pool = self.pools.pool_mut(tier, group);
         if is_late {
             pool.quarantine(slot);
         } else {
@@ -127,203 +130,98 @@ impl Core {
     fn give_up_source(&mut self, end: &Ended) {
         let Ended { source: from, target: to, flight, .. } = *end;
         let Flight { part, block, purpose, .. } = flight;
-        if purpose != Purpose::CopyOnWrite && self.sweep_detached(block) {
+        let group = part.group;
+        if purpose == Purpose::CopyOnWrite || self.sweep_detached(block) {
             return;
         }
-        if purpose == Purpose::CopyOnWrite
-            || !self.is_at(block, to, part.target) && !self.is_at(block, from, part.source)
+        if self.is_at(block, group, to, part.target) {
+            self.pools.pool_mut(to, group).settle_idle(part.target);
+        }
+        if self.sweep_source(block, group, from, part.source) || !self.is_at(block, group, from, part.source)
         {
             return;
         }
-        if self.is_at(block, to, part.target) {
-            self.pools.pool_mut(to, FIRST).settle_idle(part.target);
-        }
-        // What could not go while it was moving.
-        if self.is_at(block, from, part.source)
-            && self.is_orphan(block, from)
-            && self.is_unused(from, part.source)
-        {
-            self.remove_copy(block, from, part.source);
-            self.prune(block);
-            return;
-        }
-        let pool = self.pools.pool(from, FIRST);
-        if self.is_at(block, from, part.source)
-            && pool.state(part.source) == SlotState::Leaving
-            && !pool.is_moving(part.source)
-        {
-            if to.index() > from.index() && self.whole(block, to).is_none() {
-                self.call_back(block, from);
-            } else {
-                self.finish_leaving(block, from);
-            }
+        let pool = self.pools.pool(from, group);
+        if pool.state(part.source) == SlotState::Leaving && !pool.is_moving(part.source) {
+            self.finish_leaving(block, group, from);
         }
     }
 
-    /// Whether `block` is, or is about to be, in this very slot.
-    fn is_at(&self, block: BlockId, tier: TierId, slot: SlotId) -> bool {
+    /// Frees a source that could not go while it was being read. Returns whether it went.
+    pub(super) fn sweep_source(
+        &mut self,
+        block: BlockId,
+        group: GroupId,
+        tier: TierId,
+        slot: SlotId,
+    ) -> bool {
+        let must_go = self.is_at(block, group, tier, slot)
+            && self.whole(block, group, tier).is_some()
+            && self.is_orphan(block, group, tier)
+            && self.is_unused(group, tier, slot);
+        if must_go {
+            self.remove_copy(block, group, tier, slot);
+            self.prune(block);
+        }
+        must_go
+    }
+
+    /// Whether `block`'s part is, or is about to be, in this very slot.
+    fn is_at(&self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) -> bool {
         block.is_some()
-            && self.pools.pool(tier, FIRST).block(slot) == block
-            && self.index.location(block, FIRST, tier) == slot
+            && self.pools.pool(tier, group).block(slot) == block
+            && self.index.location(block, group, tier) == slot
     }
 
     /// Frees a leaving slot whose copy has arrived, and then those of its ancestors that waited for it. One with a child that is
-    /// about to leave waits for that; one with a child that stays, stays.
-    fn finish_leaving(&mut self, mut block: BlockId, tier: TierId) {
+    /// about to leave waits for that; one with a child that stays, or without a copy, stays.
+    pub(super) fn finish_leaving(&mut self, mut block: BlockId, group: GroupId, tier: TierId) {
         while block.is_some() {
-            let slot = self.index.location(block, FIRST, tier);
+            if !self.pools.has(tier) {
+                return;
+            }
+            let slot = self.index.location(block, group, tier);
             let is_ready = slot.is_some() && {
-                let pool = self.pools.pool(tier, FIRST);
+                let pool = self.pools.pool(tier, group);
                 pool.state(slot) == SlotState::Leaving && !pool.is_moving(slot)
             };
             if !is_ready {
                 return;
             }
-            let has_copy =
-                TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, *below).is_some());
-            if !has_copy || !self.index.may_evict(block, tier) {
-                if !self.has_leaving_child(block, tier) {
-                    self.call_back(block, tier);
+            if !self.has_farther(block, group, tier) || !self.index.may_evict(block, group, tier) {
+                if !self.has_leaving_child(block, group, tier) {
+                    self.call_back(block, group, tier);
                 }
                 return;
             }
             let parent = self.index.parent(block);
-            self.free_copy(block, tier, slot);
+            self.free_copy(block, group, tier, slot);
             block = parent;
         }
     }
 
     /// Whether a child of `block` is about to leave `tier`. `O(children)`.
-    pub(super) fn has_leaving_child(&self, block: BlockId, tier: TierId) -> bool {
-        let pool = self.pools.pool(tier, FIRST);
+    pub(super) fn has_leaving_child(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        let pool = self.pools.pool(tier, group);
         self.index.children(block).any(|child| {
-            let slot = self.index.location(child, FIRST, tier);
+            let slot = self.index.location(child, group, tier);
             slot.is_some() && pool.state(slot) == SlotState::Leaving
         })
     }
 
     /// A leaving part stays, for its copy failed; so do the ancestors that waited for it to go.
-    fn call_back(&mut self, mut block: BlockId, tier: TierId) {
+    fn call_back(&mut self, mut block: BlockId, group: GroupId, tier: TierId) {
         while block.is_some() {
-            let slot = self.index.location(block, FIRST, tier);
+            let slot = self.index.location(block, group, tier);
             if !slot.is_some() {
                 return;
             }
-            let pool = self.pools.pool_mut(tier, FIRST);
+            let pool = self.pools.pool_mut(tier, group);
             if pool.state(slot) != SlotState::Leaving || pool.is_moving(slot) {
                 return;
             }
             pool.stay(slot);
             block = self.index.parent(block);
         }
-    }
-
-    /// A copy is known to be bad. Its slot is never used again; what stands on it in a file goes too.
-    fn lose_copy(&mut self, block: BlockId, tier: TierId) {
-        let slot = self.index.location(block, FIRST, tier);
-        if !slot.is_some() {
-            return;
-        }
-        let pool = self.pools.pool_mut(tier, FIRST);
-        if pool.is_moving(slot) || pool.holds(slot) > 0 {
-            return;
-        }
-        self.forget_copy(block, tier, slot);
-        self.pools.pool_mut(tier, FIRST).retire(slot);
-        if tier == TierId::File {
-            self.drop_children(block, tier);
-        }
-        self.finish_leaving(self.index.parent(block), tier);
-        self.prune(block);
-    }
-
-    /// Removes the copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends. The record
-    /// of `block` stays: pruning it is the caller's.
-    pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
-        self.index.add_reference(block);
-        let mut stack: Vec<BlockId> = self.index.children(block).collect();
-        let mut doomed = Vec::new();
-        while let Some(child) = stack.pop() {
-            if self.index.location(child, FIRST, tier).is_some() {
-                doomed.push(child);
-                stack.extend(self.index.children(child));
-            }
-        }
-        for child in doomed.into_iter().rev() {
-            let Some(slot) = self.whole(child, tier) else { continue };
-            if self.is_unused(tier, slot) {
-                self.remove_copy(child, tier, slot);
-                self.prune(child);
-            }
-        }
-        self.index.drop_reference(block);
-    }
-
-    fn is_unused(&self, tier: TierId, slot: SlotId) -> bool {
-        let pool = self.pools.pool(tier, FIRST);
-        pool.holds(slot) == 0 && !pool.is_moving(slot)
-    }
-
-    /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went by a fault, its descendants are
-    /// of no use, and go first.
-    pub(super) fn prune(&mut self, block: BlockId) {
-        let mut at = block;
-        while at.is_some() {
-            if self.index.has_location(at) || self.index.view(at).references > 0 {
-                return;
-            }
-            if self.index.children(at).next().is_some() {
-                self.detach_descendants(at);
-            }
-            match self.index.remove_unused(at) {
-                Some(parent) => at = parent,
-                None => return,
-            }
-        }
-    }
-
-    /// Takes all descendants of `block` out of the index: nobody could resume from them. Their slots are freed at once, or when
-    /// the moves at them have ended.
-    fn detach_descendants(&mut self, block: BlockId) {
-        let mut stack: Vec<BlockId> = self.index.children(block).collect();
-        let mut descendants = Vec::new();
-        while let Some(child) = stack.pop() {
-            descendants.push(child);
-            stack.extend(self.index.children(child));
-        }
-        for child in descendants.into_iter().rev() {
-            let hash = self.index.view(child).hash;
-            for tier in TierId::ALL {
-                if self.whole(child, tier).is_some() && !self.index.is_detached(child) {
-                    self.events.push(BlockEvent::Removed { hash, tier });
-                }
-            }
-            self.index.detach(child);
-            self.free_detached(child);
-        }
-    }
-
-    /// Forgets a block that was detached, as far as nobody uses it. Returns whether it was.
-    pub(super) fn sweep_detached(&mut self, block: BlockId) -> bool {
-        if !self.index.is_detached(block) {
-            return false;
-        }
-        if let Some(parent) = self.free_detached(block) {
-            self.prune(parent);
-        }
-        true
-    }
-
-    /// Frees the slots of a detached block that nobody uses, and its record when all are free. Returns its parent if it went.
-    fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
-        for tier in TierId::ALL {
-            let Some(slot) = self.whole(block, tier) else { continue };
-            if self.is_unused(tier, slot) {
-                self.remove_copy(block, tier, slot);
-            }
-        }
-        let parent = self.index.remove_unused(block)?;
-        self.counters.drops += 1;
-        Some(parent)
     }
 }

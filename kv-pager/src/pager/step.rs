@@ -1,10 +1,10 @@
 //! What a sequence does next.
 //! Layer 9. Known by: `pager`.
 
-use super::core::{Core, FIRST};
+use super::core::Core;
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{BlockId, Fence, MoveId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 use crate::tier::Move;
@@ -23,10 +23,13 @@ pub enum Step {
 }
 
 /// Where an entry stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stand {
     Done,
     Wait,
     Compute,
+    /// A part did not come, and what comes before it has gone: open again from what there is.
+    Reopen,
 }
 
 impl Core {
@@ -34,7 +37,7 @@ impl Core {
     /// those that are waited for.
     ///
     /// # Errors
-    /// [`Error::TierBusy`] or [`Error::TierFull`] if a shared block must be copied and there is no slot for it.
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if there is no slot for what is to be written.
     pub(super) fn next_step(
         &mut self,
         state: &mut SequenceState,
@@ -43,6 +46,9 @@ impl Core {
     ) -> Result<Step, Error> {
         self.housekeep(now);
         state.computing = None;
+        if state.entries.len() < state.blocks() {
+            self.open(state, now)?;
+        }
         let size = state.tokens_per_block();
         while state.cursor < state.entries.len() {
             let at = state.cursor;
@@ -51,6 +57,10 @@ impl Core {
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
                 Stand::Done => return Ok(Step::Ready),
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
+                Stand::Reopen => {
+                    self.let_go_all(state);
+                    self.open(state, now)?;
+                }
             }
         }
         Ok(Step::Ready)
@@ -58,39 +68,80 @@ impl Core {
 
     /// Looks how entry `at` stands, and notes what its moves have brought.
     fn stand(&mut self, state: &mut SequenceState, at: usize) -> Stand {
-        let slot = state.slot(FIRST, at);
+        match state.entries[at].kind {
+            EntryKind::Loading => {
+                let stand = self.stand_loading(state, at);
+                if stand != Stand::Done {
+                    return stand;
+                }
+                state.entries[at].kind = EntryKind::Named;
+            }
+            EntryKind::Copying => {
+                if !self.has_copied(state, at) {
+                    return Stand::Wait;
+                }
+                state.entries[at].kind = EntryKind::Own;
+            }
+            EntryKind::Own | EntryKind::Unnamed | EntryKind::Named => {}
+        }
         let wanted = state.tokens_wanted(at);
-        let size = state.tokens_per_block();
-        let entry = &mut state.entries[at];
-        let pool = self.pools.pool(TierId::Device, FIRST);
-        match entry.kind {
-            EntryKind::Loading if pool.block(slot) != entry.block => {
+        if usize::from(state.entries[at].done) >= wanted { Stand::Done } else { Stand::Compute }
+    }
+
+    /// Whether all parts that are loaded for entry `at` are there. One that failed makes the block one to be computed: at once,
+    /// where all that comes before it is there; after opening again, where a window has moved on.
+    fn stand_loading(&mut self, state: &mut SequenceState, at: usize) -> Stand {
+        let Entry { block, done, .. } = state.entries[at];
+        let mut stand = Stand::Done;
+        for group in self.groups() {
+            let slot = state.slot(group, at);
+            if !slot.is_some() {
+                continue;
+            }
+            let pool = self.device(group);
+            if pool.block(slot) != block {
+                if self.windowed_groups().next().is_some() {
+                    return Stand::Reopen;
+                }
                 // Its tokens were cut since: what will be computed is another block.
-                let is_other = usize::from(entry.done) < size;
-                let block = entry.block;
-                *entry = Entry { block: if is_other { BlockId::NONE } else { block }, ..Entry::EMPTY };
+                let is_other = usize::from(done) < state.tokens_per_block();
+                state.entries[at] =
+                    Entry { block: if is_other { BlockId::NONE } else { block }, ..Entry::EMPTY };
                 if is_other {
                     self.unrefer(block);
                 }
                 return Stand::Compute;
             }
-            EntryKind::Loading if pool.state(slot) == SlotState::Filling => return Stand::Wait,
-            EntryKind::Loading => entry.kind = EntryKind::Named,
-            EntryKind::Copying if pool.state(slot) == SlotState::Quarantined => {
-                entry.kind = EntryKind::Own;
-                entry.done = 0;
+            if pool.state(slot) == SlotState::Filling {
+                stand = Stand::Wait;
             }
-            EntryKind::Copying if pool.is_moving(slot) => return Stand::Wait,
-            EntryKind::Copying => {
-                entry.kind = EntryKind::Own;
-                if let Some(place) = self.spoiled.iter().position(|spoiled| *spoiled == slot) {
-                    self.spoiled.swap_remove(place);
-                    entry.done = 0;
-                }
-            }
-            EntryKind::Own | EntryKind::Unnamed | EntryKind::Named => {}
         }
-        if usize::from(entry.done) >= wanted { Stand::Done } else { Stand::Compute }
+        stand
+    }
+
+    /// Whether the copies into entry `at` have ended; if one failed, nothing of the block is done.
+    fn has_copied(&mut self, state: &mut SequenceState, at: usize) -> bool {
+        let groups = self.groups();
+        let is_under_way = |group: GroupId| {
+            let slot = state.slot(group, at);
+            let pool = self.pools.pool(TierId::Device, group);
+            slot.is_some() && pool.is_moving(slot) && pool.state(slot) != SlotState::Quarantined
+        };
+        if groups.clone().any(is_under_way) {
+            return false;
+        }
+        for group in groups {
+            let slot = state.slot(group, at);
+            let is_late = slot.is_some() && self.device(group).state(slot) == SlotState::Quarantined;
+            let is_spoiled = self.spoiled.iter().position(|spoiled| *spoiled == (group, slot));
+            if let Some(place) = is_spoiled {
+                self.spoiled.swap_remove(place);
+            }
+            if is_late || is_spoiled.is_some() {
+                state.entries[at].done = 0;
+            }
+        }
+        true
     }
 
     /// Makes the entries from the cursor on writable, as far as they are to be computed, and says which tokens those are.
@@ -104,9 +155,7 @@ impl Core {
         let start = state.cursor * size + usize::from(state.entries[state.cursor].done);
         let mut end = start;
         for at in state.cursor..state.entries.len() {
-            if end - start >= tokens_max
-                || at > state.cursor && !matches!(self.stand(state, at), Stand::Compute)
-            {
+            if end - start >= tokens_max || at > state.cursor && self.stand(state, at) != Stand::Compute {
                 break;
             }
             match self.make_writable(state, at, now) {
@@ -121,44 +170,61 @@ impl Core {
         Ok(Step::Compute(range))
     }
 
-    /// Sees to it that the slot of entry `at` is the sequence's alone (I5). False if that takes a copy, which is then under way.
+    /// Sees to it that the slots of entry `at` are there and the sequence's alone (I5). False if that takes copies, which are then
+    /// under way.
     fn make_writable(&mut self, state: &mut SequenceState, at: usize, now: Time) -> Result<bool, Error> {
-        let slot = state.slot(FIRST, at);
         let entry = state.entries[at];
-        let pool = self.pools.pool(TierId::Device, FIRST);
-        let is_mine =
-            entry.kind == EntryKind::Own && pool.holds(slot) == 1 && pool.state(slot) == SlotState::Filling;
-        if is_mine && !pool.is_moving(slot) {
-            return Ok(true);
-        }
-        self.ensure_free(TierId::Device, 1, now)?;
-        let mut fresh = SlotId::NONE;
-        let is_taken = self.pools.pool_mut(TierId::Device, FIRST).take(1, |slot| fresh = slot);
-        assert!(is_taken, "a device slot was free, and could not be taken");
-        self.pools.pool_mut(TierId::Device, FIRST).hold(fresh);
-        let needs_bytes = entry.done > 0;
-        if needs_bytes {
-            self.copy_on_write(slot, fresh, now);
+        let needs_slot: [bool; crate::layout::ModelLayout::GROUPS_MAX] = std::array::from_fn(|group| {
+            group < self.groups().len()
+                && !self.is_mine(state.tables[group][at], GroupId::from_index(group), entry.kind)
+        });
+        for group in self.groups().filter(|group| needs_slot[group.index()]) {
+            self.ensure_free(TierId::Device, group, 1, now)?;
         }
         let is_renamed = entry.kind == EntryKind::Named && entry.block.is_some();
-        state.tables[FIRST.index()][at] = fresh;
-        state.entries[at] = Entry {
-            block: if is_renamed { BlockId::NONE } else { entry.block },
-            done: entry.done,
-            kind: if needs_bytes { EntryKind::Copying } else { EntryKind::Own },
-            source: None,
-        };
-        self.let_go(slot, if is_renamed { entry.block } else { BlockId::NONE }, state.fence);
-        Ok(!needs_bytes)
+        let mut is_copied = false;
+        for group in self.groups().filter(|group| needs_slot[group.index()]) {
+            let before = state.slot(group, at);
+            let mut fresh = SlotId::NONE;
+            let is_taken = self.device(group).take(1, |slot| fresh = slot);
+            assert!(is_taken, "a device slot was free, and could not be taken");
+            self.device(group).hold(fresh);
+            state.tables[group.index()][at] = fresh;
+            if before.is_some() {
+                if entry.done > 0 {
+                    self.copy_on_write(group, before, fresh, now);
+                    is_copied = true;
+                }
+                self.let_go_slot(group, before, state.fence);
+            }
+        }
+        if needs_slot.contains(&true) {
+            let kind = if is_copied { EntryKind::Copying } else { EntryKind::Own };
+            let block = if is_renamed { BlockId::NONE } else { entry.block };
+            state.entries[at] = Entry { block, done: entry.done, kind, source: None };
+            if is_renamed {
+                self.unrefer(entry.block);
+            }
+        }
+        Ok(!is_copied)
     }
 
-    fn copy_on_write(&mut self, source: SlotId, target: SlotId, now: Time) {
-        let pool = self.pools.pool_mut(TierId::Device, FIRST);
+    /// Whether a sequence may write into `slot`.
+    fn is_mine(&self, slot: SlotId, group: GroupId, kind: EntryKind) -> bool {
+        let pool = self.pools.pool(TierId::Device, group);
+        slot.is_some()
+            && kind == EntryKind::Own
+            && pool.holds(slot) == 1
+            && pool.state(slot) == SlotState::Filling
+            && !pool.is_moving(slot)
+    }
+
+    fn copy_on_write(&mut self, group: GroupId, source: SlotId, target: SlotId, now: Time) {
+        let pool = self.device(group);
         pool.begin_move(source);
         pool.begin_move(target);
         let source_fence = pool.fence(source);
-        let part =
-            Move { id: MoveId(0), group: FIRST, source, target, source_fence, target_fence: Fence::OVER };
+        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
         let flight =
             Flight { part, block: BlockId::NONE, purpose: Purpose::CopyOnWrite, priority: Priority::Demand };
         self.engine.enqueue(TierId::Device, TierId::Device, flight);

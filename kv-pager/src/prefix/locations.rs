@@ -22,7 +22,7 @@ impl PrefixIndex {
         let before = self.locations[index];
         assert!(!before.is_some(), "block {block:?} is at {before:?} of tier {tier} already");
         self.locations[index] = slot;
-        if group == GroupId::FIRST {
+        if self.anchor == Some(group) {
             self.count_child(block, tier, true);
         }
     }
@@ -35,7 +35,7 @@ impl PrefixIndex {
         let index = self.location_index(block, group, tier);
         assert!(self.locations[index].is_some(), "block {block:?} is not in tier {tier}");
         self.locations[index] = SlotId::NONE;
-        if group == GroupId::FIRST {
+        if self.anchor == Some(group) {
             self.count_child(block, tier, false);
         }
     }
@@ -43,25 +43,28 @@ impl PrefixIndex {
     /// Whether any part of `block` has a slot anywhere.
     pub fn has_location(&self, block: BlockId) -> bool {
         let start = self.location_index(block, GroupId::FIRST, TierId::Device);
-        self.locations[start..start + self.groups * TierId::COUNT].iter().any(|slot| slot.is_some())
+        self.locations[start..start + self.needs_all.len() * TierId::COUNT].iter().any(|slot| slot.is_some())
     }
 
-    /// The nearest tier where the first group's part of `block` has a slot.
+    /// The nearest tier where the anchor's part of `block` has a slot; `None` also in a model without an anchor.
     pub fn nearest(&self, block: BlockId) -> Option<TierId> {
-        TierId::ALL.into_iter().find(|tier| self.location(block, GroupId::FIRST, *tier).is_some())
+        let anchor = self.anchor?;
+        TierId::ALL.into_iter().find(|tier| self.location(block, anchor, *tier).is_some())
     }
 
-    /// The nearest tier, other than `except`, where the first group's part of `block` has a slot.
-    fn nearest_except(&self, block: BlockId, except: TierId) -> Option<TierId> {
-        TierId::ALL
-            .into_iter()
-            .find(|tier| *tier != except && self.location(block, GroupId::FIRST, *tier).is_some())
-    }
-
-    /// Whether `block` may lose its slot in `tier` by eviction (I6): no child has one there, and what is left of the block is
-    /// no farther than any child's copy. `O(1)`.
-    pub fn may_evict(&self, block: BlockId, tier: TierId) -> bool {
-        let after = self.nearest_except(block, tier).map_or(TierId::COUNT, TierId::index);
+    /// Whether eviction may take the part of `block` in `group` from `tier` (I6). The anchor's goes leaf first: no child has one
+    /// there, and what is left of the block is no farther than any child's copy. Parts of other groups that need every block go
+    /// leaf first within their tier; those that look through a window may go any time. `O(1)`, but for a second group that
+    /// needs every block: `O(children)`.
+    pub fn may_evict(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        if !self.needs_all[group.index()] {
+            return true;
+        }
+        if self.anchor != Some(group) {
+            return !self.children(block).any(|child| self.location(child, group, tier).is_some());
+        }
+        let is_left = |other: &TierId| *other != tier && self.location(block, group, *other).is_some();
+        let after = TierId::ALL.into_iter().find(is_left).map_or(TierId::COUNT, TierId::index);
         let children_in = &self.record(block).children_in;
         children_in[tier.index()] == 0 && children_in[..after].iter().all(|count| *count == 0)
     }

@@ -37,16 +37,20 @@ pub struct PrefixIndex {
     free: BlockId,
     used: u32,
     tokens_per_block: usize,
-    groups: usize,
+    /// By group: whether it needs every block.
+    needs_all: Vec<bool>,
+    /// The group whose locations are counted by tier: the first that needs every block.
+    anchor: Option<GroupId>,
 }
 
 impl PrefixIndex {
-    /// An index for at most `capacity` blocks of `tokens_per_block` tokens in `groups` groups.
+    /// An index for at most `capacity` blocks of `tokens_per_block` tokens; `needs_all` tells of each group whether it needs
+    /// every block.
     /// Allocates, a block: 80 bytes, 4 a token, 12 a group, and 2 to 4 for the chains.
     ///
     /// # Panics
     /// If there is no room for names: 2³² − 1 blocks or more.
-    pub fn new(capacity: usize, tokens_per_block: usize, groups: usize) -> Self {
+    pub fn new(capacity: usize, tokens_per_block: usize, needs_all: &[bool]) -> Self {
         assert!(capacity < u32::MAX as usize, "{capacity} blocks are more than there are names");
         let records = (0..capacity)
             .map(|index| {
@@ -60,13 +64,14 @@ impl PrefixIndex {
         Self {
             records,
             tokens: vec![TokenId(0); capacity * tokens_per_block],
-            locations: vec![SlotId::NONE; capacity * groups * TierId::COUNT],
+            locations: vec![SlotId::NONE; capacity * needs_all.len() * TierId::COUNT],
             chains: vec![BlockId::NONE; capacity.div_ceil(2).next_power_of_two()],
             extra_keys: ExtraKeys::default(),
             free: if capacity > 0 { BlockId::from_index(0) } else { BlockId::NONE },
             used: 0,
             tokens_per_block,
-            groups,
+            needs_all: needs_all.to_vec(),
+            anchor: needs_all.iter().position(|needs_all| *needs_all).map(GroupId::from_index),
         }
     }
 
@@ -299,7 +304,7 @@ impl PrefixIndex {
 
     /// Where the parts of `block` are, by group: see [`PrefixIndex::location`].
     fn location_index(&self, block: BlockId, group: GroupId, tier: TierId) -> usize {
-        (block.index() * self.groups + group.index()) * TierId::COUNT + tier.index()
+        (block.index() * self.needs_all.len() + group.index()) * TierId::COUNT + tier.index()
     }
 }
 

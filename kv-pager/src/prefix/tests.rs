@@ -26,7 +26,7 @@ fn chain(index: &mut PrefixIndex) -> [BlockId; 3] {
 
 #[test]
 fn a_forced_collision_is_a_miss() {
-    let mut index = PrefixIndex::new(8, 4, 1);
+    let mut index = PrefixIndex::new(8, 4, &[true]);
     let hash = PrefixHash(42);
     let mine = index.insert(hash, &keys(BlockId::NONE, &tokens(1)), Time::START).expect("room");
     assert_eq!(index.find(hash, &keys(BlockId::NONE, &tokens(1))), Some(mine));
@@ -43,23 +43,26 @@ fn a_forced_collision_is_a_miss() {
 
 #[test]
 fn a_parent_waits_for_its_children() {
-    let mut index = PrefixIndex::new(8, 4, 1);
+    let mut index = PrefixIndex::new(8, 4, &[true]);
     let [root, middle, leaf] = chain(&mut index);
-    assert!(!index.may_evict(root, TierId::Device));
-    assert!(!index.may_evict(middle, TierId::Device));
-    assert!(index.may_evict(leaf, TierId::Device));
+    assert!(!index.may_evict(root, FIRST, TierId::Device));
+    assert!(!index.may_evict(middle, FIRST, TierId::Device));
+    assert!(index.may_evict(leaf, FIRST, TierId::Device));
     index.set_location(middle, FIRST, TierId::File, SlotId::from_index(0));
     index.set_location(leaf, FIRST, TierId::Host, SlotId::from_index(0));
     index.clear_location(leaf, FIRST, TierId::Device);
-    assert!(!index.may_evict(middle, TierId::Device), "its next copy would be farther than its child's");
+    assert!(
+        !index.may_evict(middle, FIRST, TierId::Device),
+        "its next copy would be farther than its child's"
+    );
     index.set_location(middle, FIRST, TierId::Host, SlotId::from_index(1));
-    assert!(index.may_evict(middle, TierId::Device));
+    assert!(index.may_evict(middle, FIRST, TierId::Device));
     index.check();
 }
 
 #[test]
 fn a_record_goes_when_nothing_keeps_it() {
-    let mut index = PrefixIndex::new(3, 4, 1);
+    let mut index = PrefixIndex::new(3, 4, &[true]);
     let [root, middle, leaf] = chain(&mut index);
     assert_eq!(index.insert(PrefixHash(9), &keys(leaf, &tokens(9)), Time::START), None, "the index is full");
     index.add_reference(leaf);
@@ -76,7 +79,7 @@ fn a_record_goes_when_nothing_keeps_it() {
 
 #[test]
 fn a_detached_block_is_not_found_again() {
-    let mut index = PrefixIndex::new(4, 4, 1);
+    let mut index = PrefixIndex::new(4, 4, &[true]);
     let [root, ..] = chain(&mut index);
     index.detach(root);
     assert_eq!(index.find(PrefixHash(0), &keys(BlockId::NONE, &tokens(0))), None);

@@ -2,7 +2,7 @@
 //! Layer 3. Uses `ids`. Known by: `prefix`, `pager`.
 
 use super::PrefixIndex;
-use crate::ids::{BlockId, GroupId, TierId};
+use crate::ids::{BlockId, TierId};
 
 impl PrefixIndex {
     /// The children of `block`, newest first.
@@ -52,7 +52,8 @@ impl PrefixIndex {
             );
             assert!(record.depth == self.record(block).depth + 1, "X2: depth of {child:?}");
             for tier in TierId::ALL {
-                counted[tier.index()] += u32::from(self.location(child, GroupId::FIRST, tier).is_some());
+                let is_there = self.anchor.is_some_and(|anchor| self.location(child, anchor, tier).is_some());
+                counted[tier.index()] += u32::from(is_there);
             }
         }
         let kept = self.record(block).children_in;

@@ -1,7 +1,8 @@
 //! A sequence: one request's tokens, and for each of its blocks a slot and how far it is filled.
 //! Layer 4. Uses `ids`, `prefix` (names). Known by: `pager`.
 //!
-//! - **Q1** there is one entry, and in each table one slot, for every block that the tokens reach;
+//! - **Q1** there is one entry, and in each table one place, for every block that the tokens reach; a place is empty where a
+//!   group that looks through a window needs no part, or none yet;
 //! - **Q2** the tokens that are done in a block are its first ones; only the last block that the tokens reach may want fewer
 //!   than all;
 //! - **Q3** an entry whose block is known refers to it exactly once;
@@ -42,8 +43,10 @@ pub struct SequenceState {
     pub hashes: Vec<PrefixHash>,
     /// One for each block (Q1).
     pub entries: Vec<Entry>,
-    /// By group: one device slot for each block (Q1). What an attention kernel takes.
+    /// By group: one place for each block (Q1). What an attention kernel takes.
     pub tables: Vec<Vec<SlotId>>,
+    /// By group: all places before it, those of sinks aside, are empty because the window has moved on.
+    pub slid: Vec<usize>,
     /// All entries before it are done.
     pub cursor: usize,
     /// How many leading blocks were found cached when it was opened.
@@ -71,6 +74,7 @@ impl SequenceState {
             hashes: Vec::with_capacity(blocks_max),
             entries: Vec::with_capacity(blocks_max),
             tables: (0..groups).map(|_| Vec::with_capacity(blocks_max)).collect(),
+            slid: vec![0; groups],
             cursor: 0,
             matched_blocks: 0,
             computing: None,
@@ -89,6 +93,7 @@ impl SequenceState {
         self.hashes.clear();
         self.entries.clear();
         self.tables.iter_mut().for_each(Vec::clear);
+        self.slid.fill(0);
         self.cursor = 0;
         self.matched_blocks = 0;
         self.computing = None;
@@ -107,7 +112,9 @@ impl SequenceState {
         for (table, theirs) in self.tables.iter_mut().zip(&other.tables) {
             table.extend_from_slice(theirs);
         }
+        self.slid.copy_from_slice(&other.slid);
         self.cursor = other.cursor;
+        self.matched_blocks = other.matched_blocks;
         self.fence = other.fence;
     }
 
@@ -166,11 +173,14 @@ impl SequenceState {
         hits
     }
 
-    /// Asserts Q1 and Q2.
+    /// Asserts Q1, Q2 and Q4, unless it waits to be opened again.
     ///
     /// # Panics
     /// If one of them does not hold.
     pub fn check(&self) {
+        if self.entries.is_empty() && self.tables.iter().all(Vec::is_empty) {
+            return;
+        }
         assert!(self.entries.len() == self.blocks(), "Q1: {} entries", self.entries.len());
         for table in &self.tables {
             assert!(table.len() == self.entries.len(), "Q1: a table of {} slots", table.len());

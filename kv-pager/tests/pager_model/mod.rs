@@ -63,6 +63,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
 /// The system and its model.
 #[derive(Debug)]
 pub(crate) struct Rig {
+    model: ModelLayout,
     machine: Machine,
     stream: Stream,
     clock: Arc<ManualClock>,
@@ -76,24 +77,48 @@ pub(crate) struct Rig {
     events_seen: u64,
 }
 
-fn model() -> ModelLayout {
-    let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
-    let group = KvGroup { attention: Attention::Full, layers: 1, entry, dtype: DType::F32 };
-    ModelLayout::new(u32::try_from(TOKENS_PER_BLOCK).expect("small"), vec![group]).expect("valid")
+/// The kinds of model that are tried.
+pub(crate) fn model(kind: usize) -> ModelLayout {
+    let group = |attention| {
+        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
+        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
+    };
+    let window = |window_tokens, sink_tokens| group(Attention::SlidingWindow { window_tokens, sink_tokens });
+    let groups = match kind {
+        0 => vec![group(Attention::Full)],
+        1 => vec![window(6, 0), group(Attention::Full)],
+        2 => vec![group(Attention::Full), window(9, 3), group(Attention::Chunked { chunk_tokens: 10 })],
+        3 => vec![window(9, 3)],
+        _ => vec![group(Attention::Full), group(Attention::Full)],
+    };
+    ModelLayout::new(u32::try_from(TOKENS_PER_BLOCK).expect("small"), groups).expect("valid")
 }
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
-fn tag(salt: Salt, tokens: &[TokenId], at: usize) -> Tag {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0;
+fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ (group.index() as u64) << 60;
     for token in &tokens[..=at] {
         hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
     }
     Tag(hash)
 }
 
+/// Whether the token at `position` looks at the one at `earlier`: the definitions, token by token.
+fn sees(attention: Attention, position: usize, earlier: usize) -> bool {
+    match attention {
+        Attention::SlidingWindow { window_tokens, sink_tokens } => {
+            position - earlier < window_tokens as usize || earlier < sink_tokens as usize
+        }
+        Attention::Chunked { chunk_tokens } => {
+            earlier / chunk_tokens as usize == position / chunk_tokens as usize
+        }
+        _ => true,
+    }
+}
+
 impl Rig {
-    pub(crate) fn new() -> Self {
-        let model = model();
+    pub(crate) fn new(kind: usize) -> Self {
+        let model = model(kind);
         let machine = Machine::new(&model, MachineSpec { device: 14, host: 12, file: 16, lane_limit: 64 });
         let clock = Arc::new(ManualClock::new());
         let limits = Limits {
@@ -104,9 +129,11 @@ impl Rig {
             ..Limits::default()
         };
         let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
-        let pager = Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
-            .expect("fits");
+        let pager =
+            Pager::new(model.clone(), config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
+                .expect("fits");
         Self {
+            model,
             stream: machine.stream(),
             machine,
             clock,
@@ -224,11 +251,15 @@ impl Rig {
         let expected = names[..matchable].iter().take_while(is_cached).count();
         match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
             Ok(sequence) => {
-                assert_eq!(
-                    sequence.matched_tokens(),
-                    expected * TOKENS_PER_BLOCK,
-                    "what is stored is matched, and no more"
-                );
+                let matched = sequence.matched_tokens() / TOKENS_PER_BLOCK;
+                let is_committed = |name| self.committed.contains(name);
+                assert!(names[..matched].iter().all(is_committed), "I3: what is matched was committed");
+                if self.model.anchor().is_some() {
+                    assert!(matched <= expected, "{matched} blocks are matched, {expected} are stored");
+                }
+                if self.model.groups().len() == 1 && self.model.anchor().is_some() {
+                    assert_eq!(matched, expected, "all that is stored is matched");
+                }
                 self.sequences.push((sequence, salt));
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
@@ -248,12 +279,16 @@ impl Rig {
         let range = range.start..range.end.min(range.start + part);
         self.read_front(at, range.start);
         let (sequence, _) = &mut self.sequences[at];
-        let table = sequence.table(GroupId::FIRST).to_vec();
         let tokens = sequence.tokens().to_vec();
         let fence = self.stream.fence();
-        for position in range.clone() {
-            let tags = vec![tag(salt, &tokens, position)];
-            self.stream.write(table[position / TOKENS_PER_BLOCK], position % TOKENS_PER_BLOCK, tags);
+        for group in self.model.group_ids() {
+            let table = self.sequences[at].0.table(group).to_vec();
+            for position in range.clone() {
+                let slot = table[position / TOKENS_PER_BLOCK];
+                assert!(slot.is_some(), "{group:?} has a slot for the token {position} that is computed");
+                let tags = vec![tag(salt, group, &tokens, position)];
+                self.stream.write(group, slot, position % TOKENS_PER_BLOCK, tags);
+            }
         }
         // The set first: the block may be seen stored as soon as it is committed.
         let committed = self.names(salt, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
@@ -261,14 +296,25 @@ impl Rig {
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
     }
 
-    /// Compute reads the K and V of all tokens before `end`.
+    /// Compute at `end` reads the K and V of all tokens before it that each group looks at.
     fn read_front(&mut self, at: usize, end: usize) {
         let (sequence, salt) = &self.sequences[at];
-        let table = sequence.table(GroupId::FIRST);
-        for (block, slot) in table.iter().enumerate().take(end.div_ceil(TOKENS_PER_BLOCK)) {
-            let positions = block * TOKENS_PER_BLOCK..end.min((block + 1) * TOKENS_PER_BLOCK);
-            let expected = positions.map(|position| tag(*salt, sequence.tokens(), position)).collect();
-            self.stream.read(*slot, expected, format!("block {block} of {:?}", sequence.id()));
+        for group in self.model.group_ids() {
+            let table = sequence.table(group);
+            for position in 0..end {
+                let slot = table[position / TOKENS_PER_BLOCK];
+                if !sees(self.model.group(group).attention, end, position) {
+                    continue;
+                }
+                assert!(
+                    slot.is_some(),
+                    "{group:?} of {:?} has no slot for token {position}, seen at {end}",
+                    sequence.id()
+                );
+                let expected = vec![tag(*salt, group, sequence.tokens(), position)];
+                let what = format!("token {position} of {:?}", sequence.id());
+                self.stream.read(group, slot, position % TOKENS_PER_BLOCK, expected, what);
+            }
         }
     }
 
@@ -306,14 +352,17 @@ impl Rig {
         self.follow_events();
         self.pager.check();
         assert!(!self.pager.is_busy(), "I7: something is under way still");
-        for tier in TierId::ALL {
-            let counts = self.pager.occupancy(tier, GroupId::FIRST).expect("all tiers are there");
+        for (tier, group) in
+            TierId::ALL.into_iter().flat_map(|tier| self.model.group_ids().map(move |group| (tier, group)))
+        {
+            let counts = self.pager.occupancy(tier, group).expect("all tiers are there");
             for state in [SlotState::Filling, SlotState::Leaving, SlotState::Quarantined] {
-                assert_eq!(counts.of(state), 0, "I7: {state:?} slots in {tier}: {counts:?}");
+                assert_eq!(counts.of(state), 0, "I7: {state:?} slots in {tier}, {group:?}: {counts:?}");
             }
         }
+        let told = self.model.anchor().unwrap_or(GroupId::FIRST);
         let stored = self.copies.values().map(HashSet::len).sum::<usize>();
-        let resident = TierId::ALL.map(|tier| self.pager.occupancy(tier, GroupId::FIRST).expect("there"));
+        let resident = TierId::ALL.map(|tier| self.pager.occupancy(tier, told).expect("there"));
         let resident: u32 = resident.iter().map(|counts| counts.of(SlotState::Resident)).sum();
         assert_eq!(stored, resident as usize, "the event stream tells of every copy");
     }

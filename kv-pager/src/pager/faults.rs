@@ -1,0 +1,136 @@
+//! What happens when bytes are lost: copies retired, descendants dropped, records forgotten.
+//! Layer 9. Known by: `pager`.
+//!
+//! A block without its ancestors is of no use, for nobody could resume from it. What is in use when it loses them is detached: no
+//! match finds it, and it goes when its moves and holds have ended.
+
+use super::core::Core;
+use crate::ids::{BlockId, GroupId, TierId};
+
+impl Core {
+    /// A copy is known to be bad. Its slot is never used again; what stands on it in a file goes too.
+    pub(super) fn lose_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        let slot = self.index.location(block, group, tier);
+        if !slot.is_some() || !self.is_unused(group, tier, slot) {
+            return;
+        }
+        self.forget_copy(block, group, tier, slot);
+        self.pools.pool_mut(tier, group).retire(slot);
+        if tier == TierId::File {
+            self.drop_children(block, tier);
+        }
+        self.finish_leaving(self.index.parent(block), group, tier);
+        self.prune(block);
+    }
+
+    /// Removes the anchor's copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends.
+    /// The record of `block` stays: pruning it is the caller's.
+    pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
+        let Some(anchor) = self.model.anchor() else { return };
+        if self.index.children(block).next().is_none() {
+            return;
+        }
+        self.index.add_reference(block);
+        let mut stack: Vec<BlockId> = self.index.children(block).collect();
+        let mut doomed = Vec::new();
+        while let Some(child) = stack.pop() {
+            if self.index.location(child, anchor, tier).is_some() {
+                doomed.push(child);
+                stack.extend(self.index.children(child));
+            }
+        }
+        for child in doomed.into_iter().rev() {
+            let Some(slot) = self.whole(child, anchor, tier) else { continue };
+            if self.is_unused(anchor, tier, slot) {
+                self.remove_copy(child, anchor, tier, slot);
+                self.prune(child);
+            }
+        }
+        self.index.drop_reference(block);
+    }
+
+    /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went, what is left of other groups is of
+    /// no use, nor are its descendants: they go first.
+    pub(super) fn prune(&mut self, block: BlockId) {
+        let mut at = block;
+        while at.is_some() {
+            let is_kept = match self.model.anchor() {
+                Some(_) => self.index.nearest(at).is_some(),
+                None => self.index.has_location(at) || self.index.children(at).next().is_some(),
+            };
+            if is_kept || self.index.view(at).references > 0 {
+                return;
+            }
+            if self.index.children(at).next().is_some() {
+                self.detach_descendants(at);
+            }
+            self.detach(at);
+            match self.free_detached(at) {
+                Some(parent) => at = parent,
+                None => return,
+            }
+        }
+    }
+
+    /// Takes all descendants of `block` out of the index. Their slots are freed at once, or when nobody uses them any more.
+    fn detach_descendants(&mut self, block: BlockId) {
+        let mut stack: Vec<BlockId> = self.index.children(block).collect();
+        let mut descendants = Vec::new();
+        while let Some(child) = stack.pop() {
+            descendants.push(child);
+            stack.extend(self.index.children(child));
+        }
+        for child in descendants.into_iter().rev() {
+            self.detach(child);
+            self.free_detached(child);
+        }
+    }
+
+    /// Takes `block` out of the index: no match finds it again.
+    pub(super) fn detach(&mut self, block: BlockId) {
+        if self.index.is_detached(block) {
+            return;
+        }
+        for group in self.groups() {
+            for tier in TierId::ALL {
+                if self.whole(block, group, tier).is_some() {
+                    self.announce_removed(block, group, tier);
+                }
+            }
+        }
+        self.index.detach(block);
+    }
+
+    /// Forgets a block that was detached, as far as nobody uses it. Returns whether it was.
+    pub(super) fn sweep_detached(&mut self, block: BlockId) -> bool {
+        if !block.is_some() || !self.index.is_detached(block) {
+            return false;
+        }
+        if let Some(parent) = self.free_detached(block) {
+            self.prune(parent);
+        }
+        true
+    }
+
+    /// Frees the slots of a detached block that nobody uses, and its record when all are free. Returns its parent if it went.
+    fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
+        for group in self.groups() {
+            for tier in TierId::ALL {
+                let Some(slot) = self.whole(block, group, tier) else { continue };
+                if self.is_unused(group, tier, slot) {
+                    self.remove_copy(block, group, tier, slot);
+                }
+            }
+        }
+        let parent = self.index.parent(block);
+        // The anchor's parts leave leaf first by themselves; a parent's part of another group may have waited for this one.
+        for group in self.full_groups().skip(1) {
+            for tier in [TierId::Device, TierId::Host] {
+                self.finish_leaving(parent, group, tier);
+            }
+        }
+        let parent = self.index.remove_unused(block)?;
+        self.counters.drops += 1;
+        Some(parent)
+    }
+}

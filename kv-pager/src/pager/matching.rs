@@ -1,0 +1,85 @@
+//! Matching: the longest prefix of a prompt from which every group can go on.
+//! Layer 9. Known by: `pager`.
+
+use super::core::Core;
+use crate::ids::{BlockId, GroupId, TierId};
+use crate::policy::MatchedBlock;
+use crate::prefix::BlockKeys;
+use crate::sequence::SequenceState;
+use std::ops::Range;
+
+impl Core {
+    /// The leading blocks of the prompt that are cached somewhere, in every group that needs them all, cut back to where every
+    /// other group finds its reach. `O(blocks * groups)`.
+    pub(super) fn match_prefix(&self, state: &SequenceState, matched: &mut Vec<MatchedBlock>) {
+        let mut parent = BlockId::NONE;
+        let mut extra_keys = Vec::new();
+        for index in 0..self.model.matchable_blocks(state.tokens.len()) {
+            extra_keys.clear();
+            extra_keys.extend(state.keys_of_block(index));
+            let keys = BlockKeys {
+                parent,
+                salt: state.salt,
+                tokens: state.block_tokens(index),
+                extra_keys: &extra_keys,
+            };
+            let Some(block) = self.index.find(state.hashes[index], &keys) else { break };
+            let mut nearest = Some(TierId::Device);
+            for group in self.full_groups() {
+                // The farthest of its parts decides where a block is: `None` is farther than any tier.
+                nearest = match (nearest, self.nearest_part(block, group)) {
+                    (Some(so_far), Some(here)) => Some(so_far.max(here)),
+                    _ => None,
+                };
+            }
+            let Some(nearest) = nearest else { break };
+            matched.push(MatchedBlock { block, nearest });
+            parent = block;
+        }
+        self.cut_to_reach(state.tokens_per_block(), matched);
+    }
+
+    /// Cuts a match to the longest one at whose end every group that looks through a window finds what it needs.
+    fn cut_to_reach(&self, size: usize, matched: &mut Vec<MatchedBlock>) {
+        // A second group may cut what the first one found long enough: go round until none does.
+        loop {
+            let before = matched.len();
+            for group in self.windowed_groups() {
+                self.cut_to_group(group, size, matched);
+            }
+            if matched.len() == before {
+                break;
+            }
+        }
+        self.note_farthest(size, matched);
+    }
+
+    fn cut_to_group(&self, group: GroupId, size: usize, matched: &mut Vec<MatchedBlock>) {
+        // How many blocks up to each have their part: a reach is there if the run at its last block is long enough.
+        let mut run = 0;
+        let count = |found: &MatchedBlock| {
+            run = if self.nearest_part(found.block, group).is_some() { run + 1 } else { 0 };
+            run
+        };
+        let runs: Vec<usize> = matched.iter().map(count).collect();
+        let has = |range: &Range<usize>| range.is_empty() || runs[range.end - 1] >= range.len();
+        let has_reach = |blocks: &usize| {
+            let reach = self.model.reach(group, blocks * size);
+            has(&reach.sinks) && has(&reach.window)
+        };
+        matched.truncate((0..=matched.len()).rev().find(has_reach).unwrap_or(0));
+    }
+
+    /// A block is as far as the farthest of the parts that will be needed.
+    fn note_farthest(&self, size: usize, matched: &mut [MatchedBlock]) {
+        let position = matched.len() * size;
+        for group in self.windowed_groups() {
+            for at in self.model.reach(group, position).blocks() {
+                let found = &mut matched[at];
+                if let Some(here) = self.nearest_part(found.block, group) {
+                    found.nearest = found.nearest.max(here);
+                }
+            }
+        }
+    }
+}
