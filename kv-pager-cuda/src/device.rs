@@ -9,7 +9,7 @@
     reason = "an engine's tensors are named by address; slots are read and written for tests"
 )]
 
-use crate::driver::{Device, DeviceMemory, RawStream, Visit, copy_to_device, copy_to_host};
+use crate::driver::{Device, DeviceMemory, DriverError, RawStream, Stream, Visit, copy_async};
 use crate::fences::{Fences, NoFence, Waited};
 use crate::kernels::{Kernels, Region};
 use crate::plan::Plan;
@@ -20,7 +20,7 @@ use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
 use kv_pager::layout::{DeviceLayout, Format, ModelLayout};
 use kv_pager::sync::Mutex;
 use kv_pager::tier::{Health, Persistence, SlotClass, Tier};
-use kv_pager::units::Bytes;
+use kv_pager::units::{Bytes, Nanos};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,6 +61,8 @@ pub(crate) struct Rank {
     /// By group: the device address of the plan's regions.
     pub(crate) tables: Vec<u64>,
     pub(crate) kernels: Option<Kernels>,
+    /// For slots that are read and written by hand.
+    slot_stream: Stream,
     _table_memory: DeviceMemory,
     /// Q2, where the memory is the tier's own.
     memory: Option<DeviceMemory>,
@@ -159,7 +161,7 @@ impl DeviceTier {
             return Err(wrong(format!("tensors of {} ranks for {} devices", tensors.len(), devices.len())));
         }
         let told =
-            |error: crate::driver::DriverError| error.tell(TierId::Device, "preparing the device tier");
+            |error: DriverError| error.tell(TierId::Device, "preparing the device tier");
         let mut ranks = Vec::with_capacity(devices.len());
         for ((device, groups), memory) in devices.iter().zip(tensors).zip(memories) {
             if groups.len() != slice.groups().len() {
@@ -184,8 +186,17 @@ impl DeviceTier {
             }
             let directory = options.kernel_directory.as_deref();
             let kernels = options.kernels.then(|| Kernels::load(device, directory)).flatten();
+            let slot_stream = Stream::new(device).map_err(told)?;
             let device = Arc::clone(device);
-            ranks.push(Rank { device, plans, tables, kernels, _table_memory: table_memory, memory });
+            ranks.push(Rank {
+                device,
+                plans,
+                tables,
+                kernels,
+                slot_stream,
+                _table_memory: table_memory,
+                memory,
+            });
         }
         let slots = |group: GroupId| ranks.iter().map(move |rank| rank.plans[group.index()].slots);
         if let Some(group) = slice.group_ids().find(|group| slots(*group).min() != slots(*group).max()) {
@@ -245,7 +256,7 @@ impl DeviceTier {
     /// [`Error::Configuration`] if the fence was never given out, or the stream is capturing a graph, which would then
     /// wait for it at every launch; [`Error::DeviceLost`] if the driver refuses.
     pub fn wait_for_fence(&self, rank: usize, stream: RawStream, fence: Fence) -> Result<(), Error> {
-        let told = |error: crate::driver::DriverError| error.tell(TierId::Device, "waiting for a fence");
+        let told = |error: DriverError| error.tell(TierId::Device, "waiting for a fence");
         let visit = Visit::begin();
         visit.to(&self.ranks[rank].device).map_err(told)?;
         let wrong = |why: &str| Error::Configuration { setting: "fence", why: why.to_owned() };
@@ -271,16 +282,15 @@ impl DeviceTier {
         self.check_part(group, slot, into.len());
         let slice_bytes = into.len() / self.ranks.len();
         for (rank, into) in self.ranks.iter().zip(into.chunks_exact_mut(slice_bytes)) {
-            let visit = Visit::begin();
-            let mut outcome = visit.to(&rank.device);
-            rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
-                let (offset, bytes) = (usize_of(offset), usize_of(bytes));
-                if outcome.is_ok() {
-                    // SAFETY: P1 and the check: a piece of a slot in range; Q2: the memory is there.
-                    outcome = unsafe { copy_to_host(&mut into[offset..offset + bytes], address) };
-                }
-            });
-            outcome.map_err(|error| error.tell(TierId::Device, "reading a slot"))?;
+            let start = into.as_mut_ptr().addr() as u64;
+            let pieces = |copy: &mut dyn FnMut(u64, u64, u64)| {
+                rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
+                    copy(start + offset, address, bytes);
+                });
+            };
+            // SAFETY: P1 and the check: pieces of a slot in range, and of a slice of `into`; Q2: the memory is there.
+            unsafe { rank.copy_pieces(pieces) }
+                .map_err(|error| error.tell(TierId::Device, "reading a slot"))?;
         }
         Ok(())
     }
@@ -296,16 +306,15 @@ impl DeviceTier {
         self.check_part(group, slot, from.len());
         let slice_bytes = from.len() / self.ranks.len();
         for (rank, from) in self.ranks.iter().zip(from.chunks_exact(slice_bytes)) {
-            let visit = Visit::begin();
-            let mut outcome = visit.to(&rank.device);
-            rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
-                let (offset, bytes) = (usize_of(offset), usize_of(bytes));
-                if outcome.is_ok() {
-                    // SAFETY: P1 and the check: a piece of a slot in range; Q2: the memory is there.
-                    outcome = unsafe { copy_to_device(address, &from[offset..offset + bytes]) };
-                }
-            });
-            outcome.map_err(|error| error.tell(TierId::Device, "writing a slot"))?;
+            let start = from.as_ptr().addr() as u64;
+            let pieces = |copy: &mut dyn FnMut(u64, u64, u64)| {
+                rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
+                    copy(address, start + offset, bytes);
+                });
+            };
+            // SAFETY: P1 and the check: pieces of a slot in range, and of a slice of `from`; Q2: the memory is there.
+            unsafe { rank.copy_pieces(pieces) }
+                .map_err(|error| error.tell(TierId::Device, "writing a slot"))?;
         }
         Ok(())
     }
@@ -339,9 +348,33 @@ impl DeviceTier {
     }
 }
 
-/// A size inside a part, which has at most 1 GiB.
-fn usize_of(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("a part has at most 1 GiB")
+/// How long reading or writing a slot may take.
+const PATIENCE: Nanos = Nanos::from_millis(10_000);
+
+impl Rank {
+    /// Copies each `(to, from, bytes)` that `pieces` names, and waits for them. On a stream of its own: the default stream
+    /// is not ordered with ours, and a copy out of pageable memory may return before its bytes have arrived.
+    ///
+    /// # Safety
+    /// All ranges are there, and nobody else reads or writes them meanwhile.
+    unsafe fn copy_pieces(&self, pieces: impl Fn(&mut dyn FnMut(u64, u64, u64))) -> Result<(), DriverError> {
+        let visit = Visit::begin();
+        let mut outcome = visit.to(&self.device);
+        pieces(&mut |to, from, bytes| {
+            let bytes = usize::try_from(bytes).expect("a part has at most 1 GiB");
+            if outcome.is_ok() {
+                // SAFETY: the caller vouches for all ranges, and they are waited for below.
+                outcome = unsafe { copy_async(to, from, bytes, self.slot_stream.raw()) };
+            }
+        });
+        let is_over = self.slot_stream.finish(PATIENCE)?;
+        assert!(
+            is_over,
+            "a copy of one slot did not end in {} s; its memory can't be given back",
+            PATIENCE.as_secs_f64()
+        );
+        outcome
+    }
 }
 
 impl Tier for DeviceTier {

@@ -3,6 +3,7 @@
 mod churn;
 mod counting;
 mod gemm;
+mod plain_batch;
 mod raw;
 mod report;
 mod rig;
@@ -11,6 +12,7 @@ mod timing;
 pub use churn::{churned_slots, shuffled};
 pub use counting::{CountingAllocator, allocations};
 pub use gemm::Gemm;
+pub use plain_batch::time_plain_batch;
 pub use raw::{Contiguous, time_mem_host_alloc};
 pub use report::{Report, Row};
 pub use rig::{Inside, Rig, RigSpec};

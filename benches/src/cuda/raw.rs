@@ -67,6 +67,16 @@ impl Contiguous {
         });
     }
 
+    /// Where its buffers are, on the device and in host memory, and how long; this thread is in the device's context after.
+    pub(super) fn places(&self) -> (u64, u64, usize) {
+        enter_stream(&self.stream);
+        (self.device.address(), self.host.addr() as u64, self.device.bytes())
+    }
+
+    pub(super) fn stream(&self) -> sys::CUstream {
+        self.stream.raw().handle().cast()
+    }
+
     /// Looks until the last copy is there.
     pub fn wait(&self) {
         // SAFETY: the stream lives.

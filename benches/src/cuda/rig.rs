@@ -48,6 +48,8 @@ pub struct Rig {
     pub backend: CudaBackend,
     /// Bytes of a part, over all ranks.
     pub part_bytes: u64,
+    /// How a part lies.
+    pub inside: Inside,
     /// All device slots in a random order.
     pub device_slots: Vec<SlotId>,
     host_slots: u32,
@@ -84,7 +86,14 @@ impl Rig {
         };
         let part_bytes = backend.device.classes()[0].slot_bytes.as_u64();
         let device_slots = shuffled(spec.device_slots, 7);
-        Ok(Self { backend, part_bytes, device_slots, host_slots: spec.host_slots, _memory: memory })
+        Ok(Self {
+            backend,
+            inside: spec.inside,
+            part_bytes,
+            device_slots,
+            host_slots: spec.host_slots,
+            _memory: memory,
+        })
     }
 
     /// `count` host slots: adjacent, or as a pool gives them that has churned.

@@ -65,23 +65,3 @@ pub(crate) unsafe fn copy_pitched_async(copy: &Pitched, stream: RawStream) -> Re
     let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const call, stream.raw()) };
     DriverError::check("cuMemcpy2DAsync", code)
 }
-
-/// Copies device memory into `into`, and waits for it.
-///
-/// # Safety
-/// `from` and the bytes after it are device memory of the current context.
-pub(crate) unsafe fn copy_to_host(into: &mut [u8], from: u64) -> Result<(), DriverError> {
-    // SAFETY: D1; the caller holds the source; the call returns when the target, a Rust reference, is filled.
-    let code = unsafe { sys::cuMemcpyDtoH_v2(into.as_mut_ptr().cast(), from, into.len()) };
-    DriverError::check("cuMemcpyDtoH", code)
-}
-
-/// Copies `from` into device memory, and waits for it.
-///
-/// # Safety
-/// `to` and the bytes after it are device memory of the current context, which nothing else reads or writes meanwhile.
-pub(crate) unsafe fn copy_to_device(to: u64, from: &[u8]) -> Result<(), DriverError> {
-    // SAFETY: D1; the caller holds the target; the call returns when `from` has been read.
-    let code = unsafe { sys::cuMemcpyHtoD_v2(to, from.as_ptr().cast(), from.len()) };
-    DriverError::check("cuMemcpyHtoD", code)
-}

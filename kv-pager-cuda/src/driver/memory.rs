@@ -63,7 +63,11 @@ impl DeviceMemory {
         // SAFETY: D1; M1 and the assertion hold the target, `from` the source; the call returns when it is done.
         let code =
             unsafe { sys::cuMemcpyHtoD_v2(self.address + offset as u64, from.as_ptr().cast(), from.len()) };
-        DriverError::check("cuMemcpyHtoD", code)
+        DriverError::check("cuMemcpyHtoD", code)?;
+        // The call may return while the last bytes are still on their way out of the driver's own buffer.
+        // SAFETY: D1; null names the default stream, on which the copy is.
+        let code = unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) };
+        DriverError::check("cuStreamSynchronize", code)
     }
 
     /// Copies what lies at `offset` into `into`. Blocks until it is there.

@@ -19,7 +19,7 @@ mod stream;
 mod visit;
 
 pub(crate) use batch::BatchCopy;
-pub(crate) use copy::{Pitched, copy_async, copy_pitched_async, copy_to_device, copy_to_host};
+pub(crate) use copy::{Pitched, copy_async, copy_pitched_async};
 pub use device::Device;
 pub use error::DriverError;
 pub(crate) use event::Event;

@@ -6,6 +6,8 @@
 
 use super::{Device, DriverError, Event, Visit};
 use cudarc::driver::sys::{self, CUstream, CUstream_flags, CUstreamCaptureStatus};
+use kv_pager::clock::{Clock, MonotonicClock, Time};
+use kv_pager::units::Nanos;
 use std::sync::Arc;
 
 /// An engine's stream, as the driver knows it (`CUstream`, or the runtime's `cudaStream_t`).
@@ -44,6 +46,17 @@ impl RawStream {
         Ok(status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
+    /// Whether all that was queued is done. Does not block.
+    fn is_over(self) -> Result<bool, DriverError> {
+        // SAFETY: D1; the handle is live (`from_handle`).
+        let code = unsafe { sys::cuStreamQuery(self.0) };
+        match DriverError::check("cuStreamQuery", code) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_ready() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is queued from now on waits for what `event` recorded last. Does not block the host.
     pub(crate) fn wait_for(self, event: &Event) -> Result<(), DriverError> {
         // SAFETY: D1; both handles are live (`from_handle`, E1).
@@ -78,6 +91,21 @@ impl Stream {
     /// Its name, for calls that take an engine's stream as well.
     pub fn raw(&self) -> RawStream {
         self.raw
+    }
+
+    /// Blocks until all that was queued is done, or for `limit`; whether it is. The caller is in a [`Visit`].
+    ///
+    /// # Errors
+    /// [`DriverError`] if the device is lost.
+    pub fn finish(&self, limit: Nanos) -> Result<bool, DriverError> {
+        let clock = MonotonicClock::new();
+        while !self.raw.is_over()? {
+            if clock.now().since(Time::START) >= limit {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+        Ok(true)
     }
 
     /// The device that it belongs to.

@@ -1,8 +1,9 @@
 //! Batches of parts, each way, by shape, size, adjacency of host slots, and path.
 
 use crate::{Bench, rate};
-use benches::cuda::{Inside, Rig, RigSpec, Row, time_batches};
+use benches::cuda::{Inside, Rig, RigSpec, Row, time_batches, time_plain_batch};
 use kv_pager::Error;
+use kv_pager::ids::GroupId;
 use kv_pager_cuda::{Direction, Path};
 use std::sync::Arc;
 
@@ -67,6 +68,13 @@ pub(crate) fn run(bench: &mut Bench) -> Result<(), Error> {
     Ok(())
 }
 
+/// Fragments of a part, and their bytes, where a part has several.
+fn case_fragments(rig: &Rig) -> Option<(usize, usize)> {
+    let model = rig.backend.device.model();
+    let fragments = model.group(GroupId::FIRST).fragments() as usize;
+    (rig.inside == Inside::LayerMajor).then(|| (fragments, model.fragment_bytes(GroupId::FIRST).as_usize()))
+}
+
 fn measure(bench: &mut Bench, rig: &Rig, what: &str, (direction, parts): (Direction, usize), must: [f64; 2]) {
     let clock = Arc::clone(&bench.clock);
     let lane = if direction == Direction::Offload { &rig.backend.offload } else { &rig.backend.onboard };
@@ -76,6 +84,22 @@ fn measure(bench: &mut Bench, rig: &Rig, what: &str, (direction, parts): (Direct
     let chosen =
         lane.paths()[0].iter().rfind(|(most, _)| *most <= parts).map_or(Path::Gather, |(_, path)| *path);
     let way = if direction == Direction::Offload { "offload" } else { "onboard" };
+    let fragments = case_fragments(rig);
+    if let Some((fragments, fragment_bytes)) = fragments {
+        let sizes = (parts, fragments, fragment_bytes);
+        let took = time_plain_batch(&bench.limit, direction, sizes, (bench.repeats, clock.as_ref()));
+        bench.report.add(Row {
+            what: what.to_owned(),
+            way: way.to_owned(),
+            parts,
+            how: "fresh, a plain batch, layer by layer".to_owned(),
+            gb_per_s: rate(bytes, took),
+            share: rate(limit, took),
+            whole_ns: took,
+            note: format!("limit {:.2}", rate(bytes, limit)),
+            ..Row::default()
+        });
+    }
     for (is_churned, must) in [false, true].into_iter().zip(must) {
         let state = if is_churned { "churned" } else { "fresh" };
         let host = rig.host_slots(parts, is_churned);
