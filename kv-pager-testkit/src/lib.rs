@@ -1,14 +1,24 @@
-//! What the project tests itself with: machines under a test's control, suites for backends, models to compare with.
+//! What the project tests itself with: request streams, a reference engine, machines under a test's control, suites for
+//! backends.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`conformance`] | what every tier and every lane must do |
+//! | [`engine`] | a decoder whose outputs tell whether a cache is right |
 //! | [`faulty`], [`late`], [`throttled`] | lanes that fail, fences that end late, lanes of a given speed |
+//! | [`random`] | numbers from a seed |
 //! | [`tagged`] | memory of tags and lanes that move when told to: a wrong byte is a wrong tag |
+//! | [`trace`] | request streams recorded elsewhere, read and checked whole |
+//! | [`workload`] | a seeded request stream of conversations, where no trace is at hand |
+#![forbid(unsafe_code)]
 
 pub mod conformance;
+pub mod engine;
 pub mod faulty;
 pub mod late;
+pub mod random;
 mod relay;
 pub mod tagged;
 pub mod throttled;
+pub mod trace;
+pub mod workload;

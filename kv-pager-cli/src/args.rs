@@ -1,0 +1,127 @@
+//! The arguments: names and meanings are a contract.
+//! Known by: every command.
+//!
+//! An option is here once it is served, never before.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kv_pager::layout::shape_names;
+use kv_pager::units::Bytes;
+use std::path::PathBuf;
+
+/// A paged KV cache over device memory, host memory and files.
+#[derive(Debug, Parser)]
+#[command(name = "kv-pager", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a request stream with a reference engine, and check every block that comes back.
+    Replay(ReplayArguments),
+}
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// A trace (.jsonl, plain or zstd) with timestamp, `input_length`, `output_length` and `hash_ids`; the built-in workload if
+    /// left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Serve the first N requests [default: all of a trace, 800 of the built-in workload].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) requests: Option<u32>,
+
+    /// Keep the trace's arrivals, X times as far apart; without it, a request arrives when one has ended.
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub(crate) time_scale: Option<f64>,
+
+    /// Decides the tokens, the model's weights and the built-in workload.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// The model whose cache layout is used.
+    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
+    pub(crate) shape: String,
+
+    /// What holds the nearest tier: cpu, or a card such as cuda:0.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Size of the device tier, such as 64MiB [default: 300 trace blocks of 512 tokens].
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) device_bytes: Option<Bytes>,
+
+    /// Size of the host tier; 0 leaves it out [default: 2000 trace blocks].
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) host_bytes: Option<Bytes>,
+
+    /// Size of the file tier; 0 leaves it out [default: 8000 trace blocks].
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) file_bytes: Option<Bytes>,
+
+    /// Keep the file tier in DIR and reopen what is there; without it, a temporary directory that is removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) file_dir: Option<PathBuf>,
+
+    /// What decides which blocks stay near.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = PolicyName::Lru)]
+    pub(crate) policy: PolicyName,
+
+    /// Requests that are served at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) concurrency: u32,
+
+    /// Threads that compute.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: u32,
+
+    /// Write the results to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// The policies that can be chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum PolicyName {
+    /// Least recently used, leaves first.
+    Lru,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("it must be a number above 0, such as 0.5 or 3".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for wrong in [
+            &["replay", "--requests", "0"][..],
+            &["replay", "--time-scale", "nan"],
+            &["replay", "--time-scale", "-1"],
+            &["replay", "--device-bytes", "1.5GiB"],
+            &["replay", "--shape", "unheard-of"],
+            &["replay", "--policy", "none"],
+            &["replay", "--virtual"],
+            &["sing"],
+        ] {
+            let arguments = ["kv-pager"].iter().chain(wrong);
+            assert!(Arguments::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
+    }
+}

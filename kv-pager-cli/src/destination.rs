@@ -1,0 +1,93 @@
+//! Where `--json` goes: found out at the start, written at the end.
+//! Known by: `replay`.
+
+use crate::failure::Failure;
+use serde::Serialize;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// A file that appears whole, or not at all. Dropping it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    path: PathBuf,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A file that takes its name at the end.
+    Fresh(NamedTempFile),
+    /// A terminal, a pipe, a device: there is no other place to write to first.
+    Stream(File),
+}
+
+impl Destination {
+    /// Makes sure that `path` can be written.
+    ///
+    /// # Errors
+    /// [`Failure::File`] if its directory can't, or it is a directory.
+    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
+        let target = match path.metadata() {
+            Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => OpenOptions::new().write(true).open(path).map(Target::Stream),
+            _ => fresh_file(path).map(Target::Fresh),
+        };
+        match target {
+            Ok(target) => Ok(Self { path: path.to_owned(), target }),
+            Err(source) => Err(Failure::File { action: "can't write", path: path.to_owned(), source }),
+        }
+    }
+
+    /// Writes `value` as JSON, and makes it appear.
+    ///
+    /// # Errors
+    /// [`Failure::File`] if the drive refuses.
+    pub(crate) fn write(self, value: &impl Serialize) -> Result<(), Failure> {
+        let Self { path, target } = self;
+        let written = match target {
+            Target::Fresh(mut file) => write_json(&mut file, value)
+                .and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error)),
+            Target::Stream(mut stream) => write_json(&mut stream, value),
+        };
+        written.map_err(|source| Failure::File { action: "can't write", path, source })
+    }
+}
+
+/// A nameless neighbour of `path`, readable as any new file would be.
+fn fresh_file(path: &Path) -> io::Result<NamedTempFile> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory.unwrap_or(Path::new(".")))
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Destination;
+
+    #[test]
+    fn it_appears_when_it_is_written_and_not_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("results.json");
+        drop(Destination::new(&path).expect("it is writable"));
+        let left = std::fs::read_dir(directory.path()).expect("it is there").count();
+        assert_eq!(left, 0, "nothing is left behind");
+        Destination::new(&path).expect("it is writable").write(&[1, 2]).expect("there is room");
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "[\n  1,\n  2\n]\n");
+    }
+
+    #[test]
+    fn a_directory_and_a_missing_one_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(Destination::new(directory.path()).is_err());
+        assert!(Destination::new(&directory.path().join("no/such/results.json")).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! `kv-pager replay`: serve a request stream through a pager, and check every block that comes back.
+//!
+//! - **A1** nothing is built before every argument and every request has been checked;
+//! - **A2** nothing is left behind, however it ends, but what `--json` and `--file-dir` name;
+//! - **A3** a wrong byte, or an output that differs from a run without a cache, is a failure; a miss is not.
+//!
+//! After the pass with the cache, a sample of the requests is served once more without it: for the times to compare with,
+//! and because their outputs must be the same, bit for bit.
+
+mod cached;
+mod card;
+mod outcome;
+mod pass;
+mod queue;
+mod report;
+mod results;
+mod server;
+mod settings;
+mod setup;
+mod uncached;
+mod worker;
+
+use crate::args::ReplayArguments;
+use crate::destination::Destination;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output;
+use cached::CachedServer;
+use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::units::Nanos;
+use kv_pager_testkit::engine::{Engine, Verifier};
+use pass::Passes;
+use results::{Findings, Results};
+use settings::Settings;
+use setup::Setup;
+use std::sync::Arc;
+use uncached::UncachedServer;
+
+/// Tokens that a request computes at a time before the next one has its turn.
+const CHUNK_TOKENS: usize = 256;
+/// Blocks whose checksums are remembered, at about 50 bytes each; the rest is computed again to be checked.
+const VERIFIER_BLOCKS: usize = 8_000_000;
+/// Requests that are served once more without a cache: a tenth of all, within these bounds.
+const SAMPLE_MIN: usize = 32;
+const SAMPLE_MAX: usize = 256;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] that says what to do.
+pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
+    let interrupt = Interrupt::listen();
+    let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
+    let settings = Settings::new(arguments)?;
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
+    let setup = Setup::new(arguments, &settings, &clock)?;
+    let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt: &interrupt };
+    let findings = serve(&passes, &setup)?;
+    // The tiers are not needed any more; a kept one is complete from here on.
+    drop(setup);
+    let results = Results::new(&findings);
+    output::line(&format!(
+        "{}: {} requests, {} bytes a token\n\n{}",
+        settings.stream_name,
+        results.requests,
+        settings.model.bytes_per_token(),
+        report::report(&results)
+    ))?;
+    if let Some(destination) = destination {
+        destination.write(&results)?;
+    }
+    check(&settings, &results)
+}
+
+fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {
+    let model = &passes.settings.model;
+    let verifier = Verifier::new(VERIFIER_BLOCKS);
+    let engine =
+        Engine { model, memory: &*setup.device, verifier: Some(&verifier), chunk_tokens: CHUNK_TOKENS };
+    let requests = passes.settings.stream.requests().len();
+    let start = passes.clock.now();
+    let cached = CachedServer { pager: &setup.pager, engine };
+    let cached =
+        passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache")?;
+    let wall: Nanos = passes.clock.now().since(start);
+    let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
+    let uncached = passes.run(&uncached, sample(requests), None, "without it")?;
+    Ok(Findings { cached, uncached, stats: setup.pager.stats(), verified: verifier.counts(), wall })
+}
+
+/// Every so manieth request.
+fn sample(requests: usize) -> Vec<usize> {
+    let count = (requests / 10).clamp(SAMPLE_MIN, SAMPLE_MAX).min(requests);
+    (0..count).map(|place| place * requests / count).collect()
+}
+
+/// A3, and that the sums are right.
+fn check(settings: &Settings, results: &Results) -> Result<(), Failure> {
+    if results.has_mismatch() {
+        return Err(Failure::Wrong(format!(
+            "{} blocks and {} of {} sampled outputs were wrong; please report this with the command line and --seed",
+            results.mismatched_blocks, results.differing_requests, results.sample_requests
+        )));
+    }
+    let expected = settings.stream.prompt_tokens();
+    let found = results.hit_tokens.total() + results.computed_tokens;
+    if found != expected {
+        return Err(Failure::Wrong(format!(
+            "{found} prompt tokens were found or computed, of {expected}; please report this with the command line"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample;
+
+    #[test]
+    fn samples_are_spread_over_the_stream() {
+        assert_eq!(sample(3), [0, 1, 2]);
+        assert_eq!(sample(64).len(), 32);
+        assert_eq!(sample(64)[..3], [0, 2, 4]);
+        assert_eq!(sample(12_031).len(), 256);
+        assert!(sample(12_031).iter().all(|index| *index < 12_031));
+    }
+}

@@ -1,0 +1,123 @@
+//! What is to be replayed, checked before anything is built.
+//! Uses `args`. Known by: `replay`.
+//!
+//! - **B1** every request fits the device tier at its full length, so none fails in the middle.
+
+use super::card::DeviceName;
+use super::queue::full_length;
+use crate::args::ReplayArguments;
+use crate::failure::Failure;
+use kv_pager::ids::GroupId;
+use kv_pager::layout::{Format, ModelLayout, shape};
+use kv_pager::units::Bytes;
+use kv_pager_testkit::engine::{Model, Setting};
+use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace};
+use kv_pager_testkit::workload::Workload;
+
+/// Sizes of the tiers in trace blocks where none is given.
+const DEVICE_TRACE_BLOCKS: u64 = 300;
+const HOST_TRACE_BLOCKS: u64 = 2_000;
+const FILE_TRACE_BLOCKS: u64 = 8_000;
+/// Requests of the built-in workload where no number is given.
+const WORKLOAD_REQUESTS: u32 = 800;
+
+/// Slots of each tier; a tier without slots is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TierSlots {
+    pub(super) device: u32,
+    pub(super) host: u32,
+    pub(super) file: u32,
+}
+
+/// A replay that can begin.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) device: DeviceName,
+    pub(super) model: Model,
+    pub(super) stream: Trace,
+    /// What the stream is, for a person.
+    pub(super) stream_name: String,
+    pub(super) slots: TierSlots,
+    /// Tokens of the longest request at its end.
+    pub(super) tokens_max: usize,
+}
+
+impl Settings {
+    /// Reads the stream and sizes the tiers.
+    ///
+    /// # Errors
+    /// [`Failure::Argument`] and [`Failure::Trace`] for what can't work.
+    pub(super) fn new(arguments: &ReplayArguments) -> Result<Self, Failure> {
+        let device = DeviceName::find(&arguments.device)?;
+        let layout = shape(&arguments.shape).ok_or_else(|| Failure::Argument {
+            option: "--shape",
+            why: format!("`{}` is not known", arguments.shape),
+        })?;
+        let slots = tier_slots(arguments, &layout)?;
+        let (stream, stream_name) = stream(arguments)?;
+        let tokens_max = check_fit(&stream, &layout, slots.device)?;
+        let model = Model::new(layout, Setting::Window, arguments.seed)?;
+        Ok(Self { device, model, stream, stream_name, slots, tokens_max })
+    }
+}
+
+fn stream(arguments: &ReplayArguments) -> Result<(Trace, String), Failure> {
+    let Some(path) = &arguments.trace else {
+        let requests = arguments.requests.unwrap_or(WORKLOAD_REQUESTS);
+        let stream = Workload::new(arguments.seed, requests).generate();
+        return Ok((stream, format!("the built-in workload of seed {}", arguments.seed)));
+    };
+    let mut stream = Trace::read(path)?;
+    stream.truncate(arguments.requests.map_or(usize::MAX, |requests| requests as usize));
+    Ok((stream, path.display().to_string()))
+}
+
+fn tier_slots(arguments: &ReplayArguments, layout: &ModelLayout) -> Result<TierSlots, Failure> {
+    let blocks_per_id = u64::from(TOKENS_PER_ID.div_ceil(layout.tokens_per_block()));
+    let slots = |option, given: Option<Bytes>, trace_blocks: u64, slot_bytes: Bytes| {
+        let count = given.map_or(trace_blocks * blocks_per_id, |bytes| bytes.div_down(slot_bytes));
+        match u32::try_from(count) {
+            Ok(0) if given != Some(Bytes::ZERO) || option == "--device-bytes" => {
+                let why = format!("not one block of {slot_bytes} fits; give at least {slot_bytes}");
+                Err(Failure::Argument { option, why })
+            }
+            Ok(count) if count < u32::MAX => Ok(count),
+            _ => {
+                let why = format!(
+                    "{count} blocks of {slot_bytes}, and at most {} are counted; give less",
+                    u32::MAX - 1
+                );
+                Err(Failure::Argument { option, why })
+            }
+        }
+    };
+    let part = layout.part_bytes(GroupId::FIRST);
+    let slot = layout.slot_bytes(GroupId::FIRST, Format::Raw);
+    Ok(TierSlots {
+        device: slots("--device-bytes", arguments.device_bytes, DEVICE_TRACE_BLOCKS, part)?,
+        host: slots("--host-bytes", arguments.host_bytes, HOST_TRACE_BLOCKS, slot)?,
+        file: slots("--file-bytes", arguments.file_bytes, FILE_TRACE_BLOCKS, slot)?,
+    })
+}
+
+/// Tokens of the longest request, which must fit the device (B1).
+fn check_fit(stream: &Trace, layout: &ModelLayout, device_slots: u32) -> Result<usize, Failure> {
+    let longest = stream.requests().iter().enumerate().max_by_key(|(_, request)| full_length(request));
+    let Some((index, longest)) = longest else { return Ok(0) };
+    let tokens = full_length(longest);
+    let blocks = tokens.div_ceil(layout.tokens_per_block() as usize) as u64;
+    if blocks > u64::from(device_slots) {
+        let part = layout.part_bytes(GroupId::FIRST);
+        let has = part.checked_mul(u64::from(device_slots)).unwrap_or_default();
+        let needs =
+            part.checked_mul(blocks).and_then(|bytes| bytes.round_up(Bytes::mib(1))).unwrap_or_default();
+        let why = format!(
+            "request {} has {tokens} tokens with its output, {blocks} blocks of {part}; the device tier holds {device_slots} \
+             ({has}); give at least {}MiB",
+            index + 1,
+            needs.div_down(Bytes::mib(1))
+        );
+        return Err(Failure::Argument { option: "--device-bytes", why });
+    }
+    Ok(tokens)
+}
