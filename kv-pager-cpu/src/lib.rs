@@ -19,7 +19,7 @@ mod lane;
 pub mod memory;
 
 pub use backend::{CpuBackend, CpuSpec, FileSpec, slots_within};
-pub use file::FileTier;
+pub use file::{FileTier, inspect};
 pub use file_lanes::file_lanes;
 pub use lane::LaneSpec;
 pub use memory::{HostTier, Machine, SlotBusy, SlotRead, SlotWrite, SlotsAt};

@@ -97,31 +97,33 @@ pub(crate) struct FileDrive {
 
 impl FileDrive {
     /// A file of headers: small, and kept in the page cache.
-    pub(super) fn headers(file: File) -> Self {
-        Self { file, is_passing: false, written: AtomicU64::new(0) }
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn headers(path: &Path, is_writable: bool) -> io::Result<Self> {
+        Ok(Self::over(open(path, is_writable, OFlags::empty())?, false))
     }
 
     /// A file of payloads; the second value says how it is accessed.
     ///
     /// # Errors
     /// What the system says; [`io::ErrorKind::Unsupported`] if direct access was asked for and there is none.
-    pub(super) fn payloads(path: &Path, access: Access) -> io::Result<(Self, Access)> {
+    pub(super) fn payloads(path: &Path, access: Access, is_writable: bool) -> io::Result<(Self, Access)> {
         if access != Access::Buffered {
-            match open(path, OFlags::DIRECT) {
-                Ok(file) => {
-                    return Ok((
-                        Self { file, is_passing: false, written: AtomicU64::new(0) },
-                        Access::Direct,
-                    ));
-                }
+            match open(path, is_writable, OFlags::DIRECT) {
+                Ok(file) => return Ok((Self::over(file, false), Access::Direct)),
                 Err(Errno::INVAL | Errno::OPNOTSUPP) if access == Access::Auto => {}
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
                 Err(error) => return Err(error.into()),
             }
         }
-        let file = open(path, OFlags::empty())?;
-        rustix::fs::fadvise(&file, 0, None, Advice::Random)?;
-        Ok((Self { file, is_passing: true, written: AtomicU64::new(0) }, Access::Buffered))
+        let drive = Self::over(open(path, is_writable, OFlags::empty())?, true);
+        drive.advise(0, 0, Advice::Random);
+        Ok((drive, Access::Buffered))
+    }
+
+    fn over(file: File, is_passing: bool) -> Self {
+        Self { file, is_passing, written: AtomicU64::new(0) }
     }
 
     fn advise(&self, offset: u64, bytes: u64, advice: Advice) {
@@ -132,8 +134,9 @@ impl FileDrive {
     }
 }
 
-fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | more;
+fn open(path: &Path, is_writable: bool, more: OFlags) -> Result<File, Errno> {
+    let way = if is_writable { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = way | OFlags::CLOEXEC | more;
     rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map(File::from)
 }
 

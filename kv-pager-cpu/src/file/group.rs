@@ -55,6 +55,8 @@ pub(super) enum RunFault {
     Busy,
     /// A slot is not to be used, or holds nothing.
     Unusable,
+    /// A slot's payload was found damaged before.
+    Spoiled,
     /// The drive refused.
     Drive(io::Error),
 }
@@ -63,6 +65,7 @@ impl From<&RunFault> for MoveFault {
     fn from(fault: &RunFault) -> Self {
         match fault {
             RunFault::Busy => Self::Busy,
+            RunFault::Spoiled => Self::Damaged,
             RunFault::Unusable | RunFault::Drive(_) => Self::Io,
         }
     }
@@ -105,6 +108,24 @@ impl Group {
             self.list(slot.index(), record);
         }
         must_tell
+    }
+
+    /// Notes that the payload of `slot` is damaged.
+    pub(super) fn spoil(&self, slot: SlotId) {
+        let mut records = self.records.lock();
+        let record = &mut records[slot.index()];
+        if record.spoil() {
+            self.list(slot.index(), record);
+        }
+    }
+
+    /// Has `housekeep` retire every slot whose header is damaged, instead of making it void.
+    pub(super) fn retire_listed(&self) {
+        let listed = self.untold.lock().clone();
+        let mut records = self.records.lock();
+        for slot in listed {
+            records[slot].condemn();
+        }
     }
 
     /// Notes that the file must be told of `slot`.
@@ -160,10 +181,11 @@ impl Group {
         let _borrow = self.borrows.try_read(slots.clone()).ok_or(RunFault::Busy)?;
         let mut checksums = [0; CHUNK_MOVES_MAX];
         for (record, checksum) in self.records.lock()[slots.clone()].iter().zip(&mut checksums) {
-            if record.usage != SlotUse::Full {
-                return Err(RunFault::Unusable);
+            match record.usage {
+                SlotUse::Full => *checksum = record.checksum,
+                SlotUse::Spoiled | SlotUse::Retired => return Err(RunFault::Spoiled),
+                SlotUse::Empty | SlotUse::Writing | SlotUse::Unwanted => return Err(RunFault::Unusable),
             }
-            *checksum = record.checksum;
         }
         let (files, offset) = self.payload_offset(first);
         let mut slices = std::array::from_fn::<_, CHUNK_MOVES_MAX, _>(|_| IoSliceMut::new(&mut []));
@@ -181,11 +203,7 @@ impl Group {
             let is_whole = xxh3_64(&target.region_mut(0)[..self.kept_bytes]) == checksums[index];
             *outcome = if is_whole { Ok(()) } else { Err(MoveFault::Damaged) };
             if !is_whole {
-                let mut records = self.records.lock();
-                let record = &mut records[first + index];
-                if record.spoil() {
-                    self.list(first + index, record);
-                }
+                self.spoil(SlotId::from_index(first + index));
             }
         }
         Ok(calls)

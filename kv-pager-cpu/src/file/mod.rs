@@ -8,9 +8,11 @@
 //!
 //! The format, what a crash may leave and how it is told from damage stand in `docs/file-format.md`.
 
+mod connect;
 mod drive;
 mod group;
 mod header;
+mod inspect;
 mod labels;
 mod open;
 mod persistence;
@@ -19,10 +21,12 @@ mod read;
 mod records;
 mod recovery;
 mod superblock;
+mod verify;
 mod volume;
 mod write;
 
 pub use drive::{Access, Drive, FileKind, FileRole, Interpose};
+pub use inspect::{Damage, Depth, HotBlock, Inspection, Making, inspect};
 pub(crate) use read::FileReader;
 pub(crate) use write::FileWriter;
 
@@ -125,7 +129,7 @@ impl FileTier {
         let mut census = Census::default();
         let mut blocks = Vec::new();
         for (group, payload_bytes) in opened.groups.iter().zip(&opened.payload_bytes) {
-            blocks.append(&mut recovery::read_headers(group, payload_bytes, &mut census, |_, _| {}));
+            blocks.append(&mut recovery::read_headers(group, payload_bytes, &mut census, |_, _, _| {}));
         }
         let blocks = recovery::reachable(&opened.groups, blocks, &mut census);
         let classes = opened
@@ -229,6 +233,16 @@ impl FileTier {
         if *health == Health::Well {
             tracing::error!(%error, why, "the file tier takes nothing in any more");
             *health = Health::ReadOnly { why: why.to_owned() };
+        }
+    }
+
+    /// Takes note that every thread hangs in the drive. It stays lost, whether or not it answers later.
+    fn note_hang(&self) {
+        let mut health = self.health.lock();
+        if !matches!(*health, Health::Lost { .. }) {
+            let why = "its drive does not answer; look at the system's log".to_owned();
+            tracing::error!(why, "the file tier is lost");
+            *health = Health::Lost { why };
         }
     }
 

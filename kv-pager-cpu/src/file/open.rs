@@ -5,20 +5,19 @@
 //! - **G2** a set of directories counts as made once the first of them says so; before, it is made again from the start;
 //! - **G3** all files have their full size on the drive before the first slot is used: a full drive is an error here.
 
-use super::drive::{Access, Drive, FileDrive, FileKind, FileRole, Interpose};
-use super::group::{Files, Group};
-use super::header::HeaderShape;
-use super::labels::Labels;
+use super::connect::{Connection, connect, header_shape, placement};
+use super::drive::{Access, FileKind};
+use super::group::Group;
 use super::placement::Placement;
-use super::records::Record;
 use super::superblock::{Stage, Superblock};
 use super::volume::{Volume, fault, refusal};
 use super::{FileSpec, Identity};
-use crate::borrow::Borrows;
 use kv_pager::Error;
 use kv_pager::units::Bytes;
-use parking_lot::Mutex;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
 
 /// The most directories of one tier.
 const DIRECTORIES_MAX: usize = 64;
@@ -113,7 +112,7 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
             clear(volume, &superblock)?;
         }
         let payload_bytes = allocate(&volumes, &superblock)?;
-        let opened = connect(&volumes, &superblock, spec)?;
+        let opened = connect(&paths(&volumes), &superblock, connection(spec))?;
         superblock.stage = Stage::Complete;
         write_superblocks(&mut volumes, &superblock)?;
         Ok((opened, payload_bytes))
@@ -153,10 +152,10 @@ fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
         write_superblocks(&mut volumes, &superblock)?;
     }
     let payload_bytes = allocate(&volumes, &superblock)?;
-    if is_growing {
+    if is_growing || volumes.iter().any(Volume::is_superblock_worn) {
         write_superblocks(&mut volumes, &superblock)?;
     }
-    let (groups, access) = connect(&volumes, &superblock, spec)?;
+    let (groups, access) = connect(&paths(&volumes), &superblock, connection(spec))?;
     Ok(Opened { volumes, groups, payload_bytes, access })
 }
 
@@ -199,25 +198,13 @@ fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<
     Ok(())
 }
 
-fn header_shape(superblock: &Superblock) -> HeaderShape {
-    HeaderShape {
-        tokens_per_block: superblock.model.tokens_per_block(),
-        extra_keys_max: superblock.extra_keys_max,
-        seed: superblock.seed(),
-    }
-}
-
-fn placement(superblock: &Superblock, group: usize) -> Placement {
-    Placement { directories: superblock.stripe_count, stripe_slots: superblock.stripe_slots[group] }
-}
-
 /// Empties what an earlier try may have left.
 fn clear(volume: &Volume, superblock: &Superblock) -> Result<(), Error> {
     for group in 0..superblock.slots.len() {
         for kind in [FileKind::Headers, FileKind::Payloads] {
             let path = volume.file(group, kind);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(fault(&path, "remove what an earlier try left", error));
                 }
                 _ => {}
@@ -243,58 +230,10 @@ fn allocate(volumes: &[Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>
     Ok(payload_bytes)
 }
 
-/// Opens the files.
-fn connect(
-    volumes: &[Volume],
-    superblock: &Superblock,
-    spec: &FileSpec,
-) -> Result<(Box<[Group]>, Access), Error> {
-    let mut access = Access::Direct;
-    let mut groups = Vec::with_capacity(superblock.slots.len());
-    for (id, &slots) in superblock.model.group_ids().zip(&superblock.slots) {
-        let mut files = Vec::with_capacity(volumes.len());
-        for (directory, volume) in volumes.iter().enumerate() {
-            let role = |kind| FileRole { directory, group: id.index(), kind };
-            let path = volume.file(id.index(), FileKind::Headers);
-            let headers = std::fs::File::options().read(true).write(true).open(&path);
-            let headers = headers.map_err(|source| fault(&path, "open the headers", source))?;
-            let path = volume.file(id.index(), FileKind::Payloads);
-            let (payloads, way) = FileDrive::payloads(&path, spec.access)
-                .map_err(|source| fault(&path, "open the payloads; try another access", source))?;
-            if way == Access::Buffered {
-                access = way;
-            }
-            files.push(Files {
-                headers: wrap(
-                    spec.interpose.as_deref(),
-                    role(FileKind::Headers),
-                    FileDrive::headers(headers),
-                ),
-                payloads: wrap(spec.interpose.as_deref(), role(FileKind::Payloads), payloads),
-            });
-        }
-        let shape = header_shape(superblock);
-        let (model, format) = (&superblock.model, superblock.format);
-        let kept = format.encoded_bytes(model.part_bytes(id), model.group(id).dtype);
-        groups.push(Group {
-            id,
-            placement: placement(superblock, id.index()),
-            shape,
-            slot_bytes: superblock.slot_bytes(id.index()).as_usize(),
-            kept_bytes: kept.as_usize(),
-            files: files.into_boxed_slice(),
-            borrows: Borrows::new(slots as usize),
-            records: Mutex::new(vec![Record::BLANK; slots as usize].into_boxed_slice()),
-            labels: Mutex::new(Labels::new(slots as usize, shape.bytes())),
-            untold: Mutex::default(),
-        });
-    }
-    Ok((groups.into_boxed_slice(), access))
+fn paths(volumes: &[Volume]) -> Vec<&Path> {
+    volumes.iter().map(Volume::path).collect()
 }
 
-fn wrap(interpose: Option<&dyn Interpose>, role: FileRole, drive: FileDrive) -> Box<dyn Drive> {
-    match interpose {
-        Some(interpose) => interpose.wrap(role, Box::new(drive)),
-        None => Box::new(drive),
-    }
+fn connection(spec: &FileSpec) -> Connection<'_> {
+    Connection { access: spec.access, interpose: spec.interpose.as_deref(), is_writable: true }
 }

@@ -59,7 +59,9 @@ impl Copier for FileReader {
         }
     }
 
-    fn housekeep(&self) {}
+    fn give_up(&self) {
+        self.source.note_hang();
+    }
 
     fn copy(&self, moves: &[Move], _scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32 {
         let mut copies = 0;
@@ -72,7 +74,6 @@ impl Copier for FileReader {
                 continue;
             }
             // One slot must not fail the others (L2): each on its own decides.
-            let mut damaged = false;
             for (order, outcome) in run.iter().zip(told) {
                 let order = std::slice::from_ref(order);
                 match self.read(order, std::slice::from_mut(outcome)) {
@@ -82,10 +83,6 @@ impl Copier for FileReader {
                         *outcome = Err(MoveFault::from(&fault));
                     }
                 }
-                damaged |= *outcome == Err(MoveFault::Damaged);
-            }
-            if damaged {
-                self.source.call_housekeeper();
             }
         }
         if outcomes.contains(&Err(MoveFault::Damaged)) {

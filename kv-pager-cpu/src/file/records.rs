@@ -96,6 +96,14 @@ impl Record {
         }
     }
 
+    /// It is to be retired, although nothing is read from it: its header is damaged.
+    pub(super) fn condemn(&mut self) {
+        if self.usage == SlotUse::Empty && self.generation == 0 {
+            self.usage = SlotUse::Spoiled;
+            self.strikes = self.strikes.saturating_add(1);
+        }
+    }
+
     /// Its payload was found damaged. Returns whether the file must be told.
     pub(super) fn spoil(&mut self) -> bool {
         let is_news = self.usage == SlotUse::Full;

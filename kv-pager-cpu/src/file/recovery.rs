@@ -39,7 +39,7 @@ pub(super) fn read_headers(
     group: &Group,
     payload_bytes: &[u64],
     census: &mut Census,
-    mut found: impl FnMut(SlotId, &Found),
+    mut found: impl FnMut(SlotId, &Found, SlotUse),
 ) -> Vec<RecoveredBlock> {
     let header_bytes = group.shape.bytes();
     let slots = u32::try_from(group.slots()).expect("a class has fewer than 2^32 slots");
@@ -66,7 +66,7 @@ pub(super) fn read_headers(
                     records[index].is_listed = true;
                     group.untold.lock().push(index);
                 }
-                found(slot, &what);
+                found(slot, &what, records[index].usage);
                 if let (Found::Sound(_, Some(block)), SlotUse::Full) = (what, records[index].usage) {
                     blocks.push(block);
                 }
@@ -155,7 +155,7 @@ pub(super) fn reachable(
             names.insert(block.hash);
         } else {
             census.orphaned += 1;
-            census.used -= 1;
+            census.used = census.used.saturating_sub(1);
             groups[block.group.index()].give_up(block.slot);
         }
         is_first

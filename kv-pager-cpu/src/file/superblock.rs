@@ -157,16 +157,15 @@ impl Superblock {
         page.repeat(2)
     }
 
-    /// Reads the first copy that is whole (U2).
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SuperblockFault> {
-        let mut first_fault = None;
-        for page in bytes.chunks(COPY_BYTES).take(2) {
-            match Self::decode_copy(page) {
-                Ok(superblock) => return Ok(superblock),
-                Err(fault) => first_fault.get_or_insert(fault),
-            };
+    /// Reads the first copy that is whole (U2), and tells how many are.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, usize), SuperblockFault> {
+        let mut copies = bytes.chunks(COPY_BYTES).take(2).map(Self::decode_copy);
+        let (first, second) = (copies.next().unwrap_or(Err(SuperblockFault::Foreign)), copies.next());
+        match (first, second) {
+            (Ok(superblock), Some(Ok(_))) => Ok((superblock, 2)),
+            (Ok(superblock), _) | (_, Some(Ok(superblock))) => Ok((superblock, 1)),
+            (Err(fault), _) => Err(fault),
         }
-        Err(first_fault.unwrap_or(SuperblockFault::Foreign))
     }
 
     fn decode_copy(page: &[u8]) -> Result<Self, SuperblockFault> {
@@ -309,7 +308,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let bytes = superblock().encode();
         assert_eq!(bytes.len(), 2 * COPY_BYTES);
-        assert_eq!(Superblock::decode(&bytes), Ok(superblock()));
+        assert_eq!(Superblock::decode(&bytes), Ok((superblock(), 2)));
     }
 
     #[test]
@@ -318,7 +317,7 @@ mod tests {
         for bit in 0..COPY_BYTES * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Superblock::decode(&damaged), Ok(superblock()), "bit {bit} of the first copy");
+            assert_eq!(Superblock::decode(&damaged), Ok((superblock(), 1)), "bit {bit} of the first copy");
             damaged[COPY_BYTES + bit / 8] ^= 1 << (bit % 8);
             assert!(Superblock::decode(&damaged).is_err(), "bit {bit} of both copies");
         }

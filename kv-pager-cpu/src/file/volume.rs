@@ -31,6 +31,7 @@ pub(super) struct Volume {
     /// V1.
     _lock: File,
     superblock: Option<Superblock>,
+    is_superblock_worn: bool,
     is_own_directory: bool,
 }
 
@@ -56,8 +57,10 @@ impl Volume {
                 return Err(refused(source));
             }
         };
-        let superblock = read_superblock(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_own_directory })
+        let found = read_superblock(path)?;
+        let is_superblock_worn = found.as_ref().is_some_and(|(_, copies)| *copies < 2);
+        let superblock = found.map(|(superblock, _)| superblock);
+        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_superblock_worn, is_own_directory })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -69,13 +72,14 @@ impl Volume {
         self.superblock.as_ref()
     }
 
+    /// Whether one of the superblock's copies is damaged.
+    pub(super) fn is_superblock_worn(&self) -> bool {
+        self.is_superblock_worn
+    }
+
     /// The path of a file of the directory's.
     pub(super) fn file(&self, group: usize, kind: FileKind) -> PathBuf {
-        let kind = match kind {
-            FileKind::Headers => "headers",
-            FileKind::Payloads => "payloads",
-        };
-        self.path.join(format!("kv-pager.{group}.{kind}"))
+        file(&self.path, group, kind)
     }
 
     /// Makes the file if there is none, and gives it `bytes` bytes that are really there. Returns how many it had.
@@ -126,6 +130,7 @@ impl Volume {
         };
         write().map_err(|source| fault(&self.path, "write the superblock", source))?;
         self.superblock = Some(superblock.clone());
+        self.is_superblock_worn = false;
         Ok(())
     }
 
@@ -189,8 +194,18 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Reads a directory's superblock; `None` if it has none, which is also so when it was being made for the first time.
-pub(super) fn read_superblock(directory: &Path) -> Result<Option<Superblock>, Error> {
+/// The path of a file of `directory`'s.
+pub(super) fn file(directory: &Path, group: usize, kind: FileKind) -> PathBuf {
+    let kind = match kind {
+        FileKind::Headers => "headers",
+        FileKind::Payloads => "payloads",
+    };
+    directory.join(format!("kv-pager.{group}.{kind}"))
+}
+
+/// Reads a directory's superblock and the number of its copies that are whole; `None` if it has none, which is also so when
+/// it was being made for the first time.
+pub(super) fn read_superblock(directory: &Path) -> Result<Option<(Superblock, usize)>, Error> {
     let path = directory.join(SUPERBLOCK);
     let mut bytes = Vec::new();
     match File::open(&path).and_then(|file| file.take(2 * COPY_BYTES as u64).read_to_end(&mut bytes)) {
@@ -200,7 +215,7 @@ pub(super) fn read_superblock(directory: &Path) -> Result<Option<Superblock>, Er
         Ok(_) => {}
     }
     match Superblock::decode(&bytes) {
-        Ok(superblock) => Ok(Some(superblock)),
+        Ok(found) => Ok(Some(found)),
         Err(why @ (SuperblockFault::Foreign | SuperblockFault::Damaged)) => Err(refusal(
             &path,
             &format!(

@@ -73,6 +73,10 @@ impl Copier for FileWriter {
         }
     }
 
+    fn give_up(&self) {
+        self.target.note_hang();
+    }
+
     fn copy(&self, moves: &[Move], scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32 {
         let mut copies = 0;
         let mut start = 0;

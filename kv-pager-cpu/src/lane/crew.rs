@@ -1,14 +1,12 @@
-//! The crew of a lane: its threads, and a watch over those that hang.
-//! Uses `lane::queue`, `lane::job`. Known by: `lane`.
+//! The crew of a lane: the threads that take chunks from its queue and copy them.
+//! Uses `lane::{queue, job, desk, watch}`. Known by: `lane`.
 //!
-//! - **W1** a thread that works has its job and when it began on its desk, so that the watch can end that job;
-//! - **W2** for each thread that hangs another is started, but never more than twice the crew: then the watch gives up what
-//!   waits too long in the queue's stead, for the drive is gone;
-//! - **W3** a crew that is dropped waits for its threads, but not for one that hangs: that one is left with what it uses.
+//! - **W4** a crew that is dropped waits for its threads, but not for one that hangs: that one is left behind with what it
+//!   uses, and its moves end as timed out.
 
-use super::job::Job;
+use super::desk::{Desk, Hand};
 use super::queue::{Chunk, Queue};
-use super::{Copier, LaneSpec};
+use super::{Copier, LaneSpec, watch};
 use kv_pager::Error;
 use kv_pager::clock::{Clock, Time};
 use kv_pager::ids::Fence;
@@ -16,42 +14,28 @@ use kv_pager::tier::{Move, MoveFault};
 use kv_pager::units::Nanos;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
-
-/// What a thread is at (W1).
-#[derive(Debug, Default)]
-struct Desk {
-    work: Mutex<Option<(Arc<Job>, Time)>>,
-    /// The thread does nothing more but end.
-    is_left: AtomicBool,
-}
-
-/// A thread that was started.
-#[derive(Debug)]
-struct Hand {
-    desk: Arc<Desk>,
-    thread: JoinHandle<()>,
-}
 
 /// What the threads of a lane share.
 #[derive(Debug)]
-struct Shared {
-    spec: LaneSpec,
-    copier: Arc<dyn Copier>,
-    queue: Arc<Queue>,
-    clock: Arc<dyn Clock>,
+pub(super) struct Shared {
+    pub(super) spec: LaneSpec,
+    pub(super) copier: Arc<dyn Copier>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Threads in the middle of a chunk.
     working: AtomicU32,
-    hands: Mutex<Vec<Hand>>,
-    /// Rings when a desk is left.
-    left: Condvar,
+    pub(super) hands: Mutex<Vec<Hand>>,
+    /// Rings when a desk is left, and when the queue is closed.
+    pub(super) left: Condvar,
 }
 
 /// The threads of a lane. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Crew {
     shared: Arc<Shared>,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl Crew {
@@ -71,9 +55,13 @@ impl Crew {
             left: Condvar::new(),
         });
         // From here on dropping the crew ends what was started.
-        let crew = Self { shared };
+        let mut crew = Self { shared, watch: None };
         for _ in 0..spec.workers {
             crew.shared.hire()?;
+        }
+        if spec.chunk_timeout != Nanos::MAX {
+            let shared = Arc::clone(&crew.shared);
+            crew.watch = Some(crew.shared.spawn("watch", move || watch::keep(&shared))?);
         }
         Ok(crew)
     }
@@ -83,17 +71,29 @@ impl Drop for Crew {
     fn drop(&mut self) {
         let shared = &self.shared;
         shared.queue.close();
-        let mut hands = shared.hands.lock();
-        let is_working = |hand: &Hand| !hand.desk.is_left.load(Ordering::Acquire);
+        let is_working = |hand: &Hand| !hand.desk.is_left() && !hand.desk.is_relieved();
         let timeout = shared.spec.chunk_timeout.as_duration();
-        shared.left.wait_while_for(&mut hands, |hands| hands.iter().any(is_working), timeout);
-        for hand in hands.drain(..) {
-            if is_working(&hand) {
+        // Taken out of the lock: the watch needs it to end.
+        let hands = {
+            let mut hands = shared.hands.lock();
+            shared.left.notify_all();
+            shared.left.wait_while_for(&mut hands, |hands| hands.iter().any(is_working), timeout);
+            std::mem::take(&mut *hands)
+        };
+        let mut threads = Vec::new();
+        for hand in hands {
+            if hand.desk.is_left() {
+                threads.push(hand.thread);
+            } else {
                 tracing::error!(lane = %shared.copier.ends(), "a thread hangs and is left behind");
-                if let Some((job, _)) = hand.desk.work.lock().as_ref() {
+                if let Some(job) = hand.desk.work().and_then(|work| work.job) {
                     job.give_up();
                 }
-            } else if hand.thread.join().is_err() {
+            }
+        }
+        threads.extend(self.watch.take());
+        for thread in threads {
+            if thread.join().is_err() {
                 tracing::error!(lane = %shared.copier.ends(), "a thread had panicked");
             }
         }
@@ -101,53 +101,59 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    /// Starts a thread.
-    fn hire(self: &Arc<Self>) -> Result<(), Error> {
+    /// Starts a thread that copies.
+    pub(super) fn hire(self: &Arc<Self>) -> Result<(), Error> {
         let desk = Arc::new(Desk::default());
         let (shared, own) = (Arc::clone(self), Arc::clone(&desk));
-        let ends = self.copier.ends();
-        let started = thread::Builder::new().name(format!("kv {ends}")).spawn(move || {
+        let thread = self.spawn("lane", move || {
             let _leaving = Leaving { shared: &shared, desk: &own };
             shared.work(&own);
-        });
-        let thread = started.map_err(|source| {
-            let action = format!("cannot start a thread for lane {ends}; give it fewer");
-            Error::Io { tier: ends.target, action, source }
         })?;
         self.hands.lock().push(Hand { desk, thread });
         Ok(())
     }
 
+    fn spawn(&self, what: &str, life: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+        let ends = self.copier.ends();
+        thread::Builder::new().name(format!("kv {what} {ends}")).spawn(life).map_err(|source| {
+            let action = format!("cannot start a thread for lane {ends}; give it fewer");
+            Error::Io { tier: ends.target, action, source }
+        })
+    }
+
     /// A thread's life.
     fn work(&self, desk: &Desk) {
         let mut chunk = Chunk::default();
-        let mut moves: Vec<Move> = Vec::new();
-        let mut outcomes = Vec::new();
-        let mut scratch = Vec::new();
-        while self.queue.take(&*self.copier, self.spec.chunk_bytes, &mut chunk) {
-            let Some(job) = chunk.job.take() else {
-                self.copier.housekeep();
-                continue;
-            };
+        let mut bench = Bench::default();
+        while !desk.is_relieved() && self.queue.take(&*self.copier, self.spec.chunk_bytes, &mut chunk) {
             let began = self.clock.now();
-            *desk.work.lock() = Some((Arc::clone(&job), began));
-            let sharers = self.working.fetch_add(1, Ordering::Relaxed) + 1;
-            if !chunk.upcoming.is_empty() {
-                self.copier.announce(&chunk.upcoming);
+            desk.begin(chunk.job.as_ref(), began);
+            if chunk.job.is_some() {
+                self.carry_out(&mut chunk, &mut bench, began);
+            } else {
+                self.copier.housekeep();
             }
-            chunk.moves.retain(|(index, _)| job.begin(*index));
-            moves.clear();
-            moves.extend(chunk.moves.iter().map(|(_, order)| *order));
-            outcomes.clear();
-            outcomes.resize(moves.len(), Err(MoveFault::Lost));
-            let copies = self.copy(&moves, &mut scratch, &mut outcomes);
-            // Threads that work at the same time share the time, so that the sum is the lane's.
-            let busy = Nanos::new(self.clock.now().since(began).as_u64() / u64::from(sharers));
-            self.working.fetch_sub(1, Ordering::Relaxed);
-            *desk.work.lock() = None;
-            let ends = chunk.moves.iter().zip(&outcomes).map(|((index, _), outcome)| (*index, *outcome));
-            job.end(ends, busy, copies);
+            desk.end();
         }
+    }
+
+    fn carry_out(&self, chunk: &mut Chunk, bench: &mut Bench, began: Time) {
+        let Some(job) = chunk.job.take() else { return };
+        let sharers = self.working.fetch_add(1, Ordering::Relaxed) + 1;
+        if !chunk.upcoming.is_empty() {
+            self.copier.announce(&chunk.upcoming);
+        }
+        chunk.moves.retain(|(index, _)| job.begin(*index));
+        bench.moves.clear();
+        bench.moves.extend(chunk.moves.iter().map(|(_, order)| *order));
+        bench.outcomes.clear();
+        bench.outcomes.resize(bench.moves.len(), Err(MoveFault::Lost));
+        let copies = self.copy(&bench.moves, &mut bench.scratch, &mut bench.outcomes);
+        // Threads that work at the same time share the time, so that the sum is the lane's.
+        let busy = Nanos::new(self.clock.now().since(began).as_u64() / u64::from(sharers));
+        self.working.fetch_sub(1, Ordering::Relaxed);
+        let ends = chunk.moves.iter().zip(&bench.outcomes).map(|((index, _), outcome)| (*index, *outcome));
+        job.end(ends, busy, copies);
     }
 
     /// Copies what may be copied: a move with a fence that nobody here will ever end is against the rules (L4).
@@ -168,6 +174,14 @@ impl Shared {
     }
 }
 
+/// What a thread uses again and again, so that a batch allocates nothing.
+#[derive(Default)]
+struct Bench {
+    moves: Vec<Move>,
+    outcomes: Vec<Result<(), MoveFault>>,
+    scratch: Vec<u8>,
+}
+
 /// Leaves a thread's desk when it ends, also by a panic.
 struct Leaving<'a> {
     shared: &'a Shared,
@@ -176,9 +190,8 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.desk.work.lock().take();
         let _hands = self.shared.hands.lock();
-        self.desk.is_left.store(true, Ordering::Release);
+        self.desk.leave();
         self.shared.left.notify_all();
     }
 }

@@ -8,9 +8,11 @@
 //! What is copied, and what may be copied in one piece, is a [`Copier`]'s; there is one for each pair of tiers.
 
 mod crew;
+mod desk;
 mod job;
 mod memory;
 mod queue;
+mod watch;
 
 pub(crate) use memory::MemoryCopier;
 pub(crate) use queue::Queue;
@@ -36,23 +38,24 @@ pub struct LaneSpec {
     /// The most bytes that a thread takes at once; a single part may be larger.
     pub chunk_bytes: Bytes,
     /// How long one chunk may take. Then its moves end as [`MoveFault::TimedOut`], and another thread takes its place.
+    /// [`Nanos::MAX`] where nothing can hang.
     pub chunk_timeout: Nanos,
 }
 
 impl LaneSpec {
     /// For copies within memory: few threads, for memory is soon saturated.
     pub fn memory() -> Self {
-        Self {
-            workers: 2,
-            moves_queued: 8192,
-            chunk_bytes: Bytes::mib(1),
-            chunk_timeout: Nanos::from_millis(30_000),
-        }
+        Self { workers: 2, moves_queued: 8192, chunk_bytes: Bytes::mib(1), chunk_timeout: Nanos::MAX }
     }
 
     /// For files: a thread for each of the requests that a drive likes to have at once.
     pub fn file() -> Self {
-        Self { workers: 8, chunk_bytes: Bytes::mib(4), ..Self::memory() }
+        Self {
+            workers: 8,
+            chunk_bytes: Bytes::mib(4),
+            chunk_timeout: Nanos::from_millis(10_000),
+            ..Self::memory()
+        }
     }
 
     /// # Errors
@@ -94,6 +97,9 @@ pub(crate) trait Copier: Debug + Send + Sync {
 
     /// Work of its own, done when [`Queue::nudge`] was called.
     fn housekeep(&self) {}
+
+    /// The drive at one of the ends is gone: every thread hangs in it.
+    fn give_up(&self) {}
 
     /// Copies; `scratch` keeps its memory between calls. Returns how many copy calls it took.
     fn copy(&self, moves: &[Move], scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32;

@@ -99,6 +99,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
+    }
+
+    /// Drops what waits: it ends as cancelled.
+    pub(super) fn empty(&self) {
+        // Moved away first: a ticket's end rings, which must not happen under the lock.
+        let dropped: Vec<Waiting> = self.state.lock().waiting.drain(..).collect();
+        drop(dropped);
+    }
+
     /// Ends every wait (Q2).
     pub(super) fn close(&self) {
         let mut state = self.state.lock();

@@ -2,40 +2,55 @@
 
 use kv_pager::ids::{Fence, GroupId, MoveId, PrefixHash, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::shape;
-use kv_pager::tier::{BlockLabel, Lane, LaneEnds, Move, MoveFault, RecoveredBlock, Tier};
+use kv_pager::tier::{BlockLabel, Lane, LaneEnds, Move, MoveFault, RecoveredBlock, Ticket, Tier};
 use kv_pager_cpu::file::Identity;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
 use kv_pager_testkit::conformance::{pattern, wait};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Slots of the tier; each payload takes 8,192 bytes.
 pub(crate) const SLOTS: u32 = 8;
 
+/// Slots of host memory: 0 is what is written from, 1 and up what is read into.
+const HOST_SLOTS: u32 = 10;
+
 /// A directory.
 pub(crate) struct Rig {
-    directory: TempDir,
+    root: PathBuf,
+    /// Removes it at the end, unless it is someone else's.
+    _directory: Option<TempDir>,
     pub(crate) slots: u32,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory"), slots: SLOTS }
+        let directory = tempfile::tempdir().expect("a directory");
+        Self { root: directory.path().to_owned(), _directory: Some(directory), slots: SLOTS }
+    }
+
+    /// A directory of another process's.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root, _directory: None, slots: SLOTS }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join("tier").join(name)
+        self.root.join("tier").join(name)
     }
 
     pub(crate) fn spec(&self) -> FileSpec {
-        FileSpec::new(self.directory.path().join("tier"), vec![self.slots])
+        FileSpec::new(self.root.join("tier"), vec![self.slots])
     }
 
     fn backend_spec(&self) -> CpuSpec {
         CpuSpec {
-            host_slots: Some(vec![2]),
+            host_slots: Some(vec![HOST_SLOTS]),
             file: Some(self.spec()),
             ..CpuSpec::new(shape("tiny").expect("known"), vec![1])
         }
@@ -47,6 +62,14 @@ impl Rig {
 
     pub(crate) fn open(&self) -> Session {
         self.open_with(|_| {})
+    }
+
+    /// Opens once nobody else has the directory: a thread that hung may be the last to leave it.
+    pub(crate) fn open_when_free(&self) -> Session {
+        while FileTier::open(&self.identity(), &self.spec()).is_err() {
+            std::thread::yield_now();
+        }
+        self.open()
     }
 
     pub(crate) fn open_with(&self, change: impl FnOnce(&mut CpuSpec)) -> Session {
@@ -95,9 +118,27 @@ impl Session {
     }
 
     pub(crate) fn read(&self, from: SlotId) -> Result<Vec<u8>, MoveFault> {
-        carry(&*self.reader, from, slot(1))?;
+        self.read_into(from, slot(1))
+    }
+
+    /// Reads into a certain slot of host memory.
+    pub(crate) fn read_into(&self, from: SlotId, host_slot: SlotId) -> Result<Vec<u8>, MoveFault> {
+        carry(&*self.reader, from, host_slot)?;
         let host = self.backend.host().expect("there is one");
-        Ok(host.read(GroupId::FIRST, slot(1)).expect("free").fragment(0).to_vec())
+        Ok(host.read(GroupId::FIRST, host_slot).expect("free").fragment(0).to_vec())
+    }
+
+    /// Reads in one batch.
+    pub(crate) fn read_together(&self, from: &[SlotId]) -> Vec<Result<(), MoveFault>> {
+        let batch: Vec<Move> = (1..).zip(from).map(|(host, from)| order(*from, slot(host))).collect();
+        let ticket = self.reader.submit(&batch).expect("room");
+        wait(&ticket);
+        (0..batch.len()).map(|index| ticket.outcome(index).expect("it is over")).collect()
+    }
+
+    /// Begins to read.
+    pub(crate) fn read_later(&self, from: SlotId) -> Ticket {
+        self.reader.submit(&[order(from, slot(1))]).expect("room")
     }
 
     pub(crate) fn void(&self, at: usize) {
@@ -105,11 +146,13 @@ impl Session {
     }
 }
 
-fn carry(lane: &dyn Lane, source: SlotId, target: SlotId) -> Result<(), MoveFault> {
+fn order(source: SlotId, target: SlotId) -> Move {
     let fence = Fence::OVER;
-    let group = GroupId::FIRST;
-    let order = Move { id: MoveId(0), group, source, target, source_fence: fence, target_fence: fence };
-    let ticket = lane.submit(&[order]).expect("room");
+    Move { id: MoveId(0), group: GroupId::FIRST, source, target, source_fence: fence, target_fence: fence }
+}
+
+fn carry(lane: &dyn Lane, source: SlotId, target: SlotId) -> Result<(), MoveFault> {
+    let ticket = lane.submit(&[order(source, target)]).expect("room");
     wait(&ticket);
     ticket.outcome(0).expect("it is over")
 }
@@ -142,6 +185,10 @@ impl Labelled {
             tokens: (0..16).map(|token| TokenId(depth * 16 + token)).collect(),
         };
         (0..blocks).map(block).collect()
+    }
+
+    pub(crate) fn hash(&self) -> PrefixHash {
+        self.hash
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {

@@ -1,8 +1,6 @@
 //! What a file tier still has when it is opened again (S1, S2), and what it refuses to open.
 
-mod file;
-
-use file::{Labelled, Rig, slot};
+use crate::rig::{Labelled, Rig, slot};
 use kv_pager::Error;
 use kv_pager::ids::{GroupId, ModelFingerprint};
 use kv_pager::layout::shape;

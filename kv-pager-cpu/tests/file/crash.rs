@@ -1,0 +1,132 @@
+//! A process that is killed at any moment: what it had written whole is found again, and nothing reads as damaged.
+//!
+//! The child is this test binary again, running the ignored test below in a directory that its parent names. It tells of
+//! each write before and after it; the parent kills it at a random line, and compares.
+
+use crate::rig::{Labelled, Rig, SLOTS, bytes_of, slot};
+use kv_pager::ids::PrefixHash;
+use kv_pager::tier::Tier;
+use kv_pager_cpu::file::Depth;
+use kv_pager_cpu::inspect;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+const DIRECTORY: &str = "KV_PAGER_CRASH_DIRECTORY";
+const SEED: &str = "KV_PAGER_CRASH_SEED";
+
+/// A number for each step of a seed.
+fn random(seed: u64, step: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(&step.to_le_bytes(), seed)
+}
+
+fn child(rig: &Rig, seed: u64) -> Child {
+    let own = std::env::current_exe().expect("a test has a binary");
+    Command::new(own)
+        .args(["--exact", "crash::the_child_that_is_killed", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(DIRECTORY, rig.root())
+        .env(SEED, seed.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it can be started")
+}
+
+#[test]
+#[ignore = "runs as the child of the tests below"]
+fn the_child_that_is_killed() {
+    let Ok(directory) = std::env::var(DIRECTORY) else { return };
+    let seed: u64 = std::env::var(SEED).expect("given with it").parse().expect("a number");
+    let rig = Rig::at(directory.into());
+    let session = rig.open();
+    let mut out = std::io::stdout();
+    let mut tell = |line: String| {
+        writeln!(out, "{line}").expect("the parent reads");
+        out.flush().expect("the parent reads");
+    };
+    for step in 0..100_000 {
+        let at = usize::try_from(random(seed, step) % u64::from(SLOTS)).expect("small");
+        if (random(seed, step) / 64).is_multiple_of(5) {
+            tell(format!("> {at}"));
+            session.void(at);
+        } else {
+            let block = &Labelled::chain_named(1, random(seed, step) | 1)[0];
+            tell(format!("> {at}"));
+            session.write(block, at);
+            tell(format!("= {at} {:x}", block.hash().0));
+        }
+    }
+}
+
+/// Kills the child at line `lines`, and tells what it said last of each slot: that it holds a block, or that it was at it.
+fn kill_at(child: &mut Child, lines: usize) -> HashMap<usize, Option<PrefixHash>> {
+    let out = child.stdout.take().expect("it is piped");
+    let mut said = HashMap::new();
+    // What it had said by then and was not yet heard comes after.
+    for (number, line) in BufReader::new(out).lines().map_while(Result::ok).enumerate() {
+        note(&mut said, &line);
+        if number == lines {
+            child.kill().expect("it runs");
+        }
+    }
+    child.wait().expect("it was ours");
+    said
+}
+
+fn note(said: &mut HashMap<usize, Option<PrefixHash>>, line: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        [">", at] => drop(said.insert(at.parse().expect("a slot"), None)),
+        ["=", at, hash] => {
+            let hash = u128::from_str_radix(hash, 16).expect("a name");
+            said.insert(at.parse().expect("a slot"), Some(PrefixHash(hash)));
+        }
+        // The test harness talks on the same pipe.
+        _ => {}
+    }
+}
+
+#[test]
+fn killed_under_load_it_has_what_was_whole_and_nothing_damaged() {
+    let rig = Rig::new();
+    let mut compared = 0;
+    for round in 0..20 {
+        let mut child = child(&rig, round);
+        let lines = 5 + usize::try_from(random(99, round) % 300).expect("small");
+        let said = kill_at(&mut child, lines);
+        let found = inspect(&rig.spec().directories, Depth::Verify).expect("it can be read");
+        assert_eq!(found.damages, [], "round {round}");
+        let session = rig.open();
+        assert_eq!(session.tier().damaged_at_open(), 0, "round {round}");
+        let recovered = session.tier().persistence().expect("it has").recover();
+        for (&at, hash) in &said {
+            // What it was at when it died may be there, or what was there before, or nothing.
+            let Some(hash) = hash else { continue };
+            let found = recovered.iter().find(|block| block.slot == slot(at)).map(|block| block.hash);
+            assert_eq!(found, Some(*hash), "round {round}: slot {at}");
+            compared += 1;
+        }
+        for block in recovered {
+            assert_eq!(session.read(block.slot), Ok(bytes_of(block.hash)), "round {round}");
+        }
+    }
+    assert!(compared > 50, "{compared} blocks were compared");
+}
+
+#[test]
+fn killed_while_it_is_made_the_tier_is_made_again() {
+    for round in 0..10 {
+        let rig = Rig::new();
+        let mut child = child(&rig, round);
+        // No line to wait for: a moment that is over sooner or later than the first file is made.
+        for _ in 0..random(7, round) % 4_000 {
+            std::thread::yield_now();
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("it was ours");
+        let session = rig.open();
+        let block = &Labelled::chain(1)[0];
+        session.write(block, 0);
+        assert_eq!(session.read(slot(0)), Ok(block.bytes()));
+    }
+}

@@ -1,0 +1,257 @@
+//! What a file tier makes of drives that fail, fill up, hang or lie: a miss, never wrong bytes and never a stuck request.
+
+use crate::rig::{Labelled, Rig, SLOTS, Session, slot};
+use crate::shim::{Device, Shim};
+use kv_pager::Error;
+use kv_pager::ids::TierId;
+use kv_pager::tier::{Health, MoveFault, Tier};
+use kv_pager::units::Nanos;
+use kv_pager_cpu::FileTier;
+use kv_pager_cpu::file::Access;
+use rustix::io::Errno;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn open_on(rig: &Rig, device: &Arc<Device>) -> Session {
+    rig.open_with(|spec| {
+        let shim = Shim(Arc::clone(device));
+        spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(shim));
+        spec.file_lanes.workers = 2;
+        spec.file_lanes.chunk_timeout = Nanos::from_millis(100);
+    })
+}
+
+fn recovered(session: &Session) -> usize {
+    session.tier().persistence().expect("it has").recover().len()
+}
+
+#[test]
+fn a_read_that_the_drive_refuses_is_a_miss_and_the_next_may_be_none() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let block = &Labelled::chain(1)[0];
+    session.write(block, 3);
+    Device::fail(&device.reads, Errno::IO);
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Io));
+    device.mend();
+    assert_eq!(session.read(slot(3)), Ok(block.bytes()));
+    assert_eq!(session.tier().health(), Health::Well);
+}
+
+#[test]
+fn a_failing_slot_does_not_fail_its_neighbours_in_one_request() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(3);
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    Device::fail(&device.reads, Errno::IO);
+    device.fails_up_to.store(0, Ordering::Relaxed);
+    let outcomes = session.read_together(&[slot(0), slot(1)]);
+    assert_eq!(outcomes, [Err(MoveFault::Io), Ok(())]);
+}
+
+#[test]
+fn a_write_that_fails_leaves_nothing_to_be_found() {
+    for (is_payload, had_one_before) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (rig, device) = (Rig::new(), Device::new());
+        let session = open_on(&rig, &device);
+        let chain = Labelled::chain(2);
+        if had_one_before {
+            session.write(&chain[0], 1);
+        }
+        Device::fail(if is_payload { &device.payload_writes } else { &device.header_writes }, Errno::IO);
+        assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::Io));
+        assert_eq!(session.read(slot(1)), Err(MoveFault::Io), "there is nothing in it any more");
+        device.mend();
+        drop(session);
+        assert_eq!(recovered(&rig.open()), 0, "payload: {is_payload}, before: {had_one_before}");
+    }
+}
+
+#[test]
+fn a_drive_that_fills_up_or_becomes_read_only_takes_nothing_in_but_still_gives() {
+    for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+        let (rig, device) = (Rig::new(), Device::new());
+        let session = open_on(&rig, &device);
+        let chain = Labelled::chain(2);
+        session.write(&chain[0], 0);
+        Device::fail(&device.payload_writes, errno);
+        assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::Io));
+        assert!(matches!(session.tier().health(), Health::ReadOnly { .. }));
+        assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()));
+    }
+}
+
+#[test]
+fn a_read_that_hangs_ends_at_its_deadline_and_the_lane_goes_on() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let block = &Labelled::chain(1)[0];
+    session.write(block, 0);
+    device.hang();
+    assert_eq!(session.read(slot(0)), Err(MoveFault::TimedOut));
+    device.release();
+    // Another host slot: the hung request may still have been writing the first.
+    assert_eq!(session.read_into(slot(0), slot(0)), Ok(block.bytes()));
+    assert_eq!(session.tier().health(), Health::Well);
+}
+
+#[test]
+fn a_drive_that_is_gone_is_told_and_keeps_nobody() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    session.write(&Labelled::chain(1)[0], 0);
+    device.hang();
+    // More than twice the threads; each hangs in the one before's place, until the lane gives up what waits.
+    let targets: Vec<_> = (0..7).map(|_| session.read_later(slot(0))).collect();
+    for ticket in &targets {
+        kv_pager_testkit::conformance::wait(ticket);
+        let outcome = ticket.outcome(0).expect("it is over");
+        assert!(matches!(outcome, Err(MoveFault::TimedOut | MoveFault::Cancelled | MoveFault::Busy)));
+    }
+    drop(session);
+    device.release();
+}
+
+#[test]
+fn what_hangs_while_it_is_given_up_is_not_found_again() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    device.hang();
+    assert_eq!(session.try_write(&Labelled::chain(1)[0], 2), Err(MoveFault::TimedOut));
+    session.void(2);
+    device.release();
+    drop(session);
+    assert_eq!(recovered(&rig.open_when_free()), 0);
+}
+
+#[test]
+fn a_truncated_payload_file_loses_what_lay_behind_and_nothing_else() {
+    let rig = Rig::new();
+    let chain = Labelled::chain(4);
+    let session = rig.open();
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    // While it is open: no signal, and a miss.
+    let truncate = |bytes| {
+        let path = rig.path("kv-pager.0.payloads");
+        File::options().write(true).open(path).expect("it is there").set_len(bytes).expect("it can be cut");
+    };
+    truncate(3 * 8192 + 100);
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Damaged));
+    assert_eq!(session.read(slot(2)), Ok(chain[2].bytes()));
+    drop(session);
+    truncate(8192);
+    let session = rig.open();
+    assert_eq!(session.tier().damaged_at_open(), 2, "and one had been retired");
+    assert_eq!(recovered(&session), 1);
+    assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()));
+    session.write(&chain[1], 7);
+}
+
+#[test]
+fn truncated_or_zeroed_headers_lose_their_slots_and_nothing_else() {
+    for zeroed in [false, true] {
+        let rig = Rig::new();
+        let chain = Labelled::chain(4);
+        let session = rig.open();
+        for (index, block) in chain.iter().enumerate() {
+            session.write(block, index);
+        }
+        drop(session);
+        let headers = File::options().write(true).open(rig.path("kv-pager.0.headers")).expect("it is there");
+        headers.set_len(2 * 256 + 10).expect("it can be cut");
+        if zeroed {
+            headers.set_len(u64::from(SLOTS) * 256).expect("it can be grown");
+        }
+        let session = rig.open();
+        assert_eq!(recovered(&session), 2);
+        assert_eq!(session.read(slot(1)), Ok(chain[1].bytes()));
+    }
+}
+
+#[test]
+fn a_bit_flipped_anywhere_never_gives_wrong_bytes() {
+    for name in ["kv-pager.0.headers", "kv-pager.0.payloads", "kv-pager.superblock"] {
+        for step in 0..24 {
+            let rig = Rig::new();
+            let chain = Labelled::chain(2);
+            let session = rig.open();
+            session.write(&chain[0], 0);
+            session.write(&chain[1], 1);
+            drop(session);
+            let bytes = std::fs::metadata(rig.path(name)).expect("it is there").len();
+            rig.flip(name, bytes / 24 * step + step % 7);
+            let session = rig.open();
+            for found in session.tier().persistence().expect("it has").recover() {
+                let expected = &chain[found.depth as usize];
+                expected.assert_is(&found);
+                match session.read(found.slot) {
+                    Ok(bytes) => assert_eq!(bytes, expected.bytes(), "{name}, step {step}"),
+                    Err(fault) => assert_eq!(fault, MoveFault::Damaged, "{name}, step {step}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_or_is_a_file_is_an_error_that_says_what_to_do() {
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    spec.directories = vec!["/proc/no-such-place".into()];
+    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("nothing can be made there");
+    assert!(matches!(refusal, Error::Io { tier: TierId::File, .. }));
+    assert!(refusal.to_string().contains("choose"), "{refusal}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    spec.directories = vec![file.path().to_owned()];
+    assert!(FileTier::open(&rig.identity(), &spec).is_err());
+    assert!(file.path().exists(), "and it was left alone");
+}
+
+#[test]
+fn more_than_the_drive_has_is_refused_at_once_and_nothing_is_left_behind() {
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    spec.slots = vec![u32::MAX - 1];
+    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("no drive has 32 TiB to spare");
+    assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
+    assert!(!spec.directories[0].exists(), "the directory was its own");
+}
+
+#[test]
+fn zero_sizes_are_refused() {
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    for slots in [vec![], vec![0], vec![1, 1], vec![u32::MAX]] {
+        spec.slots = slots;
+        assert!(matches!(FileTier::open(&rig.identity(), &spec), Err(Error::Configuration { .. })));
+    }
+    spec = rig.spec();
+    spec.directories.clear();
+    assert!(matches!(FileTier::open(&rig.identity(), &spec), Err(Error::Configuration { .. })));
+}
+
+#[test]
+fn through_the_page_cache_the_same_is_kept() {
+    let rig = Rig::new();
+    let chain = Labelled::chain(3);
+    let buffered =
+        |rig: &Rig| rig.open_with(|spec| spec.file.as_mut().expect("there is one").access = Access::Buffered);
+    let session = buffered(&rig);
+    assert_eq!(session.tier().access(), Access::Buffered);
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    session.tier().persistence().expect("it has").flush().expect("a sound drive");
+    drop(session);
+    let session = buffered(&rig);
+    assert_eq!(recovered(&session), 3);
+    for (index, block) in chain.iter().enumerate() {
+        assert_eq!(session.read(slot(index)), Ok(block.bytes()));
+    }
+}

@@ -1,0 +1,91 @@
+//! What `inspect` says of a tier's files, sound or not.
+
+use crate::rig::{Labelled, Rig, SLOTS, slot};
+use kv_pager::Error;
+use kv_pager::tier::Tier;
+use kv_pager_cpu::file::{Depth, Inspection, Making};
+use kv_pager_cpu::inspect;
+use std::fs;
+
+fn look(rig: &Rig, depth: Depth) -> Inspection {
+    inspect(&rig.spec().directories, depth).expect("it can be read")
+}
+
+/// Two chains of 3 and 2 blocks that share nothing.
+fn filled() -> Rig {
+    let rig = Rig::new();
+    let session = rig.open();
+    for (index, block) in Labelled::chain_named(3, 1).iter().chain(&Labelled::chain_named(2, 2)).enumerate() {
+        session.write(block, index);
+    }
+    rig
+}
+
+#[test]
+fn a_sound_tier_is_counted() {
+    let found = look(&filled(), Depth::Verify);
+    assert_eq!(found.making, Making::Complete);
+    assert_eq!((found.files, found.slots, found.used_slots), (2, u64::from(SLOTS), 5));
+    assert_eq!((found.blocks, found.chains, found.tenants), (5, 2, 1));
+    assert_eq!((found.payload_bytes, found.verified_bytes), (5 * 8192, 5 * 8192));
+    assert_eq!((found.damaged_slots, found.interrupted_slots, found.orphaned_blocks), (0, 0, 0));
+    assert_eq!(found.formats, ["raw"]);
+    assert_eq!((found.hottest[0].uses, found.hottest[0].depth), (9, 2));
+    assert!(!found.is_damaged());
+}
+
+#[test]
+fn an_open_tier_can_be_looked_at_but_not_repaired() {
+    let rig = filled();
+    let session = rig.open();
+    assert_eq!(look(&rig, Depth::Verify).used_slots, 5);
+    let refusal = inspect(&rig.spec().directories, Depth::Repair).expect_err("it is in use");
+    assert!(matches!(refusal, Error::Configuration { .. }));
+    drop(session);
+}
+
+#[test]
+fn damage_is_found_by_reading_and_repaired_by_retiring() {
+    let rig = filled();
+    rig.flip("kv-pager.0.payloads", 8192 + 5);
+    rig.flip("kv-pager.0.headers", 4 * 256 + 70);
+    rig.flip("kv-pager.superblock", 4096 + 9);
+    let shallow = look(&rig, Depth::Look);
+    assert_eq!((shallow.damaged_slots, shallow.damages.len()), (1, 2), "payloads were not read");
+    let found = look(&rig, Depth::Verify);
+    assert_eq!((found.damaged_slots, found.damages.len()), (2, 3));
+    // Slot 1 was in the middle of the first chain: what came after it can't be reached.
+    assert_eq!((found.used_slots, found.blocks, found.orphaned_blocks), (3, 2, 1));
+    assert!(found.is_damaged());
+    assert_eq!(look(&rig, Depth::Repair), found, "it tells what it found");
+    let repaired = look(&rig, Depth::Verify);
+    assert!(!repaired.is_damaged(), "{:?}", repaired.damages);
+    assert_eq!((repaired.retired_slots, repaired.damaged_slots), (2, 0));
+    let session = rig.open();
+    assert_eq!(session.tier().persistence().expect("it has").recover().len(), 2);
+    assert!(session.read(slot(0)).is_ok());
+}
+
+#[test]
+fn nothing_and_half_of_something_are_told_apart() {
+    let rig = Rig::new();
+    let directory = &rig.spec().directories[0];
+    assert!(inspect(&rig.spec().directories, Depth::Look).is_err(), "there is no such directory");
+    fs::create_dir(directory).expect("it can be made");
+    assert_eq!(look(&rig, Depth::Repair).making, Making::Empty);
+    fs::write(rig.path("kv-pager.0.payloads"), [1; 100]).expect("it can be written");
+    assert_eq!(look(&rig, Depth::Verify).making, Making::HalfCreated);
+    fs::write(rig.path("kv-pager.superblock"), []).expect("it can be written");
+    assert_eq!(look(&rig, Depth::Repair).making, Making::HalfCreated);
+    assert!(fs::exists(rig.path("kv-pager.0.payloads")).expect("it can be asked"), "and left alone");
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 0);
+    assert_eq!(look(&rig, Depth::Verify).used_slots, 1);
+}
+
+#[test]
+fn directories_that_do_not_belong_together_are_refused() {
+    let (one, other) = (filled(), filled());
+    let mixed = [one.spec().directories[0].clone(), other.spec().directories[0].clone()];
+    assert!(matches!(inspect(&mixed, Depth::Look), Err(Error::Configuration { .. })));
+}

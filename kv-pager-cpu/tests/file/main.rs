@@ -1,0 +1,10 @@
+//! The file tier under everything that happens to drives and processes; one claim a test.
+
+mod crash;
+mod faults;
+mod inspect;
+mod power;
+mod resize;
+mod restart;
+mod rig;
+mod shim;

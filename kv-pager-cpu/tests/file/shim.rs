@@ -1,0 +1,112 @@
+//! A failing device: what a drive says can be replaced by an error, or kept waiting, while a tier uses it.
+
+use kv_pager::tier::Signal;
+use kv_pager::units::Nanos;
+use kv_pager_cpu::file::{Drive, FileKind, FileRole, Interpose};
+use rustix::io::Errno;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+/// The switches of a device.
+#[derive(Debug, Default)]
+pub(crate) struct Device {
+    /// Errors, by kind of request; 0 for none.
+    pub(crate) reads: AtomicI32,
+    pub(crate) payload_writes: AtomicI32,
+    pub(crate) header_writes: AtomicI32,
+    /// Only payload requests at offsets up to this one fail.
+    pub(crate) fails_up_to: AtomicU64,
+    hanging: AtomicI32,
+    released: Signal,
+}
+
+impl Device {
+    pub(crate) fn new() -> Arc<Self> {
+        let device = Self::default();
+        device.fails_up_to.store(u64::MAX, Ordering::Relaxed);
+        Arc::new(device)
+    }
+
+    /// Payload requests wait from now on.
+    pub(crate) fn hang(&self) {
+        self.hanging.store(1, Ordering::SeqCst);
+    }
+
+    /// Lets all that wait go on.
+    pub(crate) fn release(&self) {
+        self.hanging.store(0, Ordering::SeqCst);
+        self.released.ring();
+    }
+
+    pub(crate) fn fail(switch: &AtomicI32, errno: Errno) {
+        switch.store(errno.raw_os_error(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn mend(&self) {
+        for switch in [&self.reads, &self.payload_writes, &self.header_writes] {
+            switch.store(0, Ordering::SeqCst);
+        }
+    }
+
+    fn ask(&self, switch: &AtomicI32, role: FileRole, offset: u64) -> io::Result<()> {
+        while role.kind == FileKind::Payloads && self.hanging.load(Ordering::SeqCst) != 0 {
+            let seen = self.released.count();
+            if self.hanging.load(Ordering::SeqCst) != 0 {
+                self.released.wait_past(seen, Nanos::MAX);
+            }
+        }
+        match switch.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            _ if role.kind == FileKind::Payloads && offset > self.fails_up_to.load(Ordering::Relaxed) => {
+                Ok(())
+            }
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// Puts a device's switches before each file.
+#[derive(Debug)]
+pub(crate) struct Shim(pub(crate) Arc<Device>);
+
+impl Interpose for Shim {
+    fn wrap(&self, role: FileRole, drive: Box<dyn Drive>) -> Box<dyn Drive> {
+        Box::new(Behind { device: Arc::clone(&self.0), role, drive })
+    }
+}
+
+#[derive(Debug)]
+struct Behind {
+    device: Arc<Device>,
+    role: FileRole,
+    drive: Box<dyn Drive>,
+}
+
+impl Drive for Behind {
+    fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        self.device.ask(&self.device.reads, self.role, offset)?;
+        self.drive.read(into, offset)
+    }
+
+    fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let switch = match self.role.kind {
+            FileKind::Headers => &self.device.header_writes,
+            FileKind::Payloads => &self.device.payload_writes,
+        };
+        self.device.ask(switch, self.role, offset)?;
+        self.drive.write(from, offset)
+    }
+
+    fn announce(&self, offset: u64, bytes: u64) {
+        self.drive.announce(offset, bytes);
+    }
+
+    fn forget(&self, offset: u64, bytes: u64) {
+        self.drive.forget(offset, bytes);
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.drive.sync()
+    }
+}
