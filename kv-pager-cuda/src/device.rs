@@ -160,8 +160,7 @@ impl DeviceTier {
         if tensors.len() != devices.len() {
             return Err(wrong(format!("tensors of {} ranks for {} devices", tensors.len(), devices.len())));
         }
-        let told =
-            |error: DriverError| error.tell(TierId::Device, "preparing the device tier");
+        let told = |error: DriverError| error.tell(TierId::Device, "preparing the device tier");
         let mut ranks = Vec::with_capacity(devices.len());
         for ((device, groups), memory) in devices.iter().zip(tensors).zip(memories) {
             if groups.len() != slice.groups().len() {

@@ -3,9 +3,12 @@
 //!
 //! - **M1** `address..address + bytes` is this value's own from construction to drop;
 //! - **M2** memory that a device may still be writing is never freed: it is given up instead.
+//!
+//! It comes from the device's pool and goes back to it in the order of a stream of its own: plain `cuMemFree` waits for
+//! everything on the device, an engine that hangs included.
 #![expect(unsafe_code, reason = "calls of the driver")]
 
-use super::{Device, DriverError, Visit};
+use super::{Device, DriverError, Stream, Visit};
 use cudarc::driver::sys::{self, CUdeviceptr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct DeviceMemory {
     address: CUdeviceptr,
     bytes: usize,
+    stream: Stream,
     device: Arc<Device>,
     given_up: AtomicBool,
 }
@@ -25,13 +29,18 @@ impl DeviceMemory {
     /// # Errors
     /// [`DriverError`] if there is not enough.
     pub fn allocate(device: &Arc<Device>, bytes: usize) -> Result<Self, DriverError> {
+        let stream = Stream::new(device)?;
         let visit = Visit::begin();
         visit.to(device)?;
         let mut address: CUdeviceptr = 0;
-        // SAFETY: D1; `address` is a place for one address.
-        let code = unsafe { sys::cuMemAlloc_v2(&raw mut address, bytes) };
-        DriverError::check("cuMemAlloc", code)?;
-        Ok(Self { address, bytes, device: Arc::clone(device), given_up: AtomicBool::new(false) })
+        // SAFETY: D1; `address` is a place for one address; the stream lives.
+        let code = unsafe { sys::cuMemAllocAsync(&raw mut address, bytes, stream.raw().raw()) };
+        DriverError::check("cuMemAllocAsync", code)?;
+        // SAFETY: D1; the stream lives, and has nothing on it but the allocation.
+        let code = unsafe { sys::cuStreamSynchronize(stream.raw().raw()) };
+        DriverError::check("cuStreamSynchronize", code)?;
+        let given_up = AtomicBool::new(false);
+        Ok(Self { address, bytes, stream, device: Arc::clone(device), given_up })
     }
 
     /// Where it begins; a multiple of 256.
@@ -103,8 +112,8 @@ impl Drop for DeviceMemory {
         let visit = Visit::begin();
         let freed = visit.to(&self.device).and_then(|()| {
             // SAFETY: D1, D2; M1, M2: it is ours, and nothing of ours writes there any more.
-            let code = unsafe { sys::cuMemFree_v2(self.address) };
-            DriverError::check("cuMemFree", code)
+            let code = unsafe { sys::cuMemFreeAsync(self.address, self.stream.raw().raw()) };
+            DriverError::check("cuMemFreeAsync", code)
         });
         if let Err(error) = freed {
             tracing::warn!(%error, bytes = self.bytes, "device memory was not freed");

@@ -22,13 +22,9 @@ pub(crate) fn compiled(source: &str, arch: (u32, u32), directory: Option<&Path>)
     let key = (xxh3_128(source.as_bytes()), arch);
     let images = IMAGES.get_or_init(Mutex::default);
     let mut images = images.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(image) = images.get(&key) {
-        return Ok(image.clone());
-    }
     let file = directory.map(|directory| directory.join(file_name(key)));
-    let kept =
-        file.as_deref().and_then(|file| std::fs::read(file).ok()).and_then(|text| CString::new(text).ok());
-    let image = match kept {
+    let from_file = || std::fs::read(file.as_deref()?).ok().and_then(|text| CString::new(text).ok());
+    let image = match images.get(&key).cloned().or_else(from_file) {
         Some(image) => image,
         None => compile(source, arch)?,
     };

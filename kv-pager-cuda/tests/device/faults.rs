@@ -2,11 +2,11 @@
 
 use crate::card;
 use crate::engine::Engine;
-use crate::rig::{GROUP, assert_well, backend, lane_options, part, wait};
+use crate::rig::{GROUP, assert_well, backend, clock, lane_options, part, wait};
 use kv_pager::layout::DeviceLayout;
 use kv_pager::tier::{Lane, Move, MoveFault, Ticket, Tier};
 use kv_pager::units::Nanos;
-use kv_pager_cuda::{CudaBackend, Inner, LaneOptions};
+use kv_pager_cuda::{CudaBackend, CudaLane, Direction, Inner, LaneOptions};
 
 const LAYOUT: (DeviceLayout, Inner) = (DeviceLayout::LayerMajor, Inner::Nhd);
 
@@ -53,14 +53,27 @@ fn a_lane_that_is_dropped_ends_its_tickets() {
     let Some(device) = card("a_lane_that_is_dropped_ends_its_tickets") else { return };
     let engine = Engine::new(&device);
     let options = LaneOptions { chunks_in_flight: 1, ..impatient() };
-    let backend = backend(&device, 1, LAYOUT, options);
+    let backend = backend(&device, 1, LAYOUT, lane_options());
+    let lane =
+        CudaLane::new(&backend.device, &backend.host, Direction::Offload, options, &clock()).expect("a lane");
     engine.be_slow();
     let fence = backend.device.fence(&[engine.raw()]).expect("a fence");
-    let begun = backend.offload.submit(&[Move { source_fence: fence, ..part(GROUP, 0, 0) }]).expect("room");
-    let waiting = backend.offload.submit(&[part(GROUP, 1, 1)]).expect("room");
-    drop(backend);
+    let begun = lane.submit(&[Move { source_fence: fence, ..part(GROUP, 0, 0) }]).expect("room");
+    let waiting = lane.submit(&[part(GROUP, 1, 1)]).expect("room");
+    drop(lane);
     assert!(begun.is_over() && waiting.is_over());
     assert_eq!(waiting.outcome(0), Some(Err(MoveFault::Cancelled)));
+}
+
+#[test]
+fn memory_is_given_back_while_the_engine_is_held_up() {
+    let Some(device) = card("memory_is_given_back_while_the_engine_is_held_up") else { return };
+    let engine = Engine::new(&device);
+    let backend = backend(&device, 1, LAYOUT, impatient());
+    engine.hold_up();
+    assert_well(&backend.offload.submit(&[part(GROUP, 0, 0)]).expect("room"));
+    drop(backend);
+    engine.let_go();
 }
 
 #[test]

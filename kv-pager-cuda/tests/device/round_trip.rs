@@ -85,6 +85,18 @@ fn without_kernels_copies_serve() {
 }
 
 #[test]
+fn compiled_kernels_are_kept_in_a_directory() {
+    let Some(device) = card("compiled_kernels_are_kept_in_a_directory") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        DeviceOptions { kernel_directory: Some(directory.path().to_owned()), ..DeviceOptions::default() };
+    let backend = backend_with(&device, 1, LAYOUTS[0], lane_options(), &options);
+    let files: Vec<_> = std::fs::read_dir(directory.path()).expect("it is there").collect();
+    assert_eq!(files.len(), 1, "one image for one architecture");
+    there_and_back(&backend, Path::Gather, &[7]);
+}
+
+#[test]
 fn moves_within_the_device_keep_the_bytes() {
     let Some(device) = card("moves_within_the_device_keep_the_bytes") else { return };
     for layout in LAYOUTS {
