@@ -19,12 +19,16 @@ fn plans(criterion: &mut Criterion) {
     let queues = ByLane::default();
     let host = runs(&[(512, TierId::Host)]);
     let mixed = runs(&[(300, TierId::Host), (100, TierId::File), (12, TierId::Host), (100, TierId::File)]);
+    let torn: Vec<_> =
+        (0..16).map(|index| (32, if index % 2 == 0 { TierId::Host } else { TierId::File })).collect();
+    let torn = runs(&torn);
     let part = |runs, window_blocks| GroupPrefix { window_blocks, part_bytes: [Bytes::mib(2); 3], runs };
     let small =
         |runs, window_blocks| GroupPrefix { window_blocks, part_bytes: [Bytes::new(64 << 10); 3], runs };
     let prefixes = [
         ("host", vec![part(&host, None)]),
         ("host_and_file", vec![part(&mixed, None)]),
+        ("sixteen_runs", vec![part(&torn, None)]),
         ("two_groups_of_small_parts", vec![small(&host, None), small(&host, Some(64))]),
     ];
     let throughput = Aim::Throughput { compute_waiting: 3, lanes_waiting: 1 };

@@ -3,6 +3,7 @@
 //!
 //! An option is here once it is served, never before.
 
+use crate::compare::Contestant;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kv_pager::layout::shape_names;
 use kv_pager::units::Bytes;
@@ -19,8 +20,32 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measure what this machine's lanes and prefill cost, in less than 20 seconds.
+    Measure(MeasureArguments),
     /// Serve a request stream with a reference engine, and check every block that comes back.
     Replay(ReplayArguments),
+    /// Tell what each keeping policy would hit on a request stream, by capacity.
+    Compare(CompareArguments),
+}
+
+/// Options of `measure`.
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArguments {
+    /// What computes and holds the nearest tier: cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Measure files on DIR's drive, in a directory of their own that is removed at the end [default: where temporary files are].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) file_dir: Option<PathBuf>,
+
+    /// The model whose cache layout is used.
+    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
+    pub(crate) shape: String,
+
+    /// Write the profile to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Options of `replay`.
@@ -31,7 +56,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Serve the first N requests [default: all of a trace, 800 of the built-in workload].
+    /// Serve the first N requests [default: all of a trace, 1600 of the built-in workload].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) requests: Option<u32>,
 
@@ -82,6 +107,47 @@ pub(crate) struct ReplayArguments {
     /// Write the results to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Write a page with charts to FILE, as HTML that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// A trace (.jsonl, plain or zstd), as for replay; the built-in workload if left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Take the first N requests [default: all of a trace, 8000 of the built-in workload].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) requests: Option<u32>,
+
+    /// Decides the built-in workload.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// The policies: lru, slru, arc, s3fifo, cost-aware, and belady, the bound.
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "lru,slru,arc,s3fifo,cost-aware,belady"
+    )]
+    pub(crate) policies: Vec<Contestant>,
+
+    /// The capacities, in blocks of 512 tokens [default: 0.5 % to 50 % of the stream's different blocks].
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) capacity_blocks: Vec<u32>,
+
+    /// Write the results to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write a page with charts to FILE, as HTML that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// The policies that can be chosen.
@@ -118,6 +184,9 @@ mod tests {
             &["replay", "--shape", "unheard-of"],
             &["replay", "--policy", "none"],
             &["replay", "--virtual"],
+            &["measure", "--shape", "unheard-of"],
+            &["compare", "--policies", "lru,none"],
+            &["compare", "--capacity-blocks", "0"],
             &["sing"],
         ] {
             let arguments = ["kv-pager"].iter().chain(wrong);

@@ -1,5 +1,5 @@
-//! Where `--json` goes: found out at the start, written at the end.
-//! Known by: `replay`.
+//! Where `--json` and `--report` go: found out at the start, written at the end.
+//! Known by: `replay`, `compare`.
 
 use crate::failure::Failure;
 use serde::Serialize;
@@ -46,11 +46,24 @@ impl Destination {
     /// # Errors
     /// [`Failure::File`] if the drive refuses.
     pub(crate) fn write(self, value: &impl Serialize) -> Result<(), Failure> {
+        self.fill(|out| write_json(out, value))
+    }
+
+    /// Writes `text`, and makes it appear.
+    ///
+    /// # Errors
+    /// [`Failure::File`] if the drive refuses.
+    pub(crate) fn write_text(self, text: &str) -> Result<(), Failure> {
+        self.fill(|out| out.write_all(text.as_bytes()))
+    }
+
+    fn fill(self, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         let Self { path, target } = self;
         let written = match target {
-            Target::Fresh(mut file) => write_json(&mut file, value)
-                .and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error)),
-            Target::Stream(mut stream) => write_json(&mut stream, value),
+            Target::Fresh(mut file) => {
+                write(&mut file).and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error))
+            }
+            Target::Stream(mut stream) => write(&mut stream),
         };
         written.map_err(|source| Failure::File { action: "can't write", path, source })
     }
@@ -64,8 +77,8 @@ fn fresh_file(path: &Path) -> io::Result<NamedTempFile> {
         .tempfile_in(directory.unwrap_or(Path::new(".")))
 }
 
-fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+fn write_json(mut out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, value)?;
     out.write_all(b"\n")
 }
 

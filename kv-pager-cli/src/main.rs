@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod compare;
 mod destination;
 mod failure;
 mod interrupt;
+mod measure;
 mod output;
 mod replay;
+mod report;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -18,7 +21,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
+        Command::Measure(arguments) => measure::measure(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
+        Command::Compare(arguments) => compare::compare(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! The pinned tier: slots in host memory that devices read and write at the link's full speed.
 //! Uses the CPU backend's [`HostTier`], `mapping`, `driver::Registration`, `device`. Known by: `lane`, `backend`.
 //!
-//! - **H1** the memory is page-locked from construction to drop, and stays mapped for longer: the host tier outlives it;
+//! - **H1** the memory is page-locked from construction to drop, and stays mapped for as long: the registration keeps the
+//!   host tier;
 //! - **H2** slot `s` of a group is at `offset + s * stride`, and rank `r`'s slice `r * slice_bytes` further in;
 //! - **H3** memory that a device may still be writing is neither unlocked nor unmapped: it is given up instead.
 //!
@@ -32,7 +33,7 @@ pub(crate) struct ClassPlace {
 /// Slots in page-locked host memory.
 #[derive(Debug)]
 pub struct PinnedTier {
-    /// H1: before the memory.
+    /// H1.
     registration: Registration,
     memory: Arc<HostTier>,
     layout: ModelLayout,
@@ -56,9 +57,9 @@ impl PinnedTier {
                 Error::Io { tier: TierId::Host, action, source }
             })?;
         let memory = Arc::new(HostTier::host_over(&layout, Format::Raw, slots, map)?);
-        let (start, length) = memory.memory();
-        // SAFETY: the mapping is private; by H1 and H3 it outlives the registration.
-        let registration = unsafe { Registration::new(&device.devices()[0], start, length) };
+        let owner: Arc<dyn std::any::Any + Send + Sync> = Arc::<HostTier>::clone(&memory);
+        // SAFETY: the mapping is private, and the host tier keeps it while it lives.
+        let registration = unsafe { Registration::new(&device.devices()[0], memory.memory(), owner) };
         let registration = registration.map_err(|error| {
             if error.is_out_of_memory() {
                 Error::OutOfMemory { tier: TierId::Host, wanted: bytes, available: Bytes::ZERO }
@@ -131,9 +132,7 @@ impl PinnedTier {
 
     /// H3.
     pub(crate) fn give_up(&self) {
-        tracing::warn!("pinned memory stays locked and mapped: a copy into it never ended");
         self.registration.give_up();
-        Box::leak(Box::new(Arc::clone(&self.memory)));
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`engine`] | a decoder whose outputs tell whether a cache is right |
 //! | [`faulty`], [`late`], [`throttled`] | lanes that fail, fences that end late, lanes of a given speed |
 //! | [`random`] | numbers from a seed |
+//! | [`scenario`] | request streams on which one way of keeping or another goes wrong |
 //! | [`tagged`] | memory of tags and lanes that move when told to: a wrong byte is a wrong tag |
 //! | [`trace`] | request streams recorded elsewhere, read and checked whole |
 //! | [`workload`] | a seeded request stream of conversations, where no trace is at hand |
@@ -18,7 +19,14 @@ pub mod faulty;
 pub mod late;
 pub mod random;
 mod relay;
+pub mod scenario;
 pub mod tagged;
 pub mod throttled;
 pub mod trace;
 pub mod workload;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -13,6 +13,9 @@ use crate::random::{Random, mix};
 use crate::trace::{Request, TOKENS_PER_ID, Trace};
 use kv_pager::units::Nanos;
 
+/// One conversation in so many is a busy one.
+const BUSY_SHARE: u32 = 8;
+
 /// What a stream is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Workload {
@@ -42,7 +45,7 @@ impl Workload {
             requests,
             system_prompts: 4,
             system_tokens: 1500,
-            conversations: 48,
+            conversations: 400,
             turns_max: 8,
             turn_tokens_max: 3000,
             output_tokens_max: 64,
@@ -63,7 +66,10 @@ impl Workload {
             (0..self.conversations).map(|_| self.begin(&systems, &mut random)).collect();
         let mut arrival_ms = 0;
         let requests = (0..self.requests).map(|_| {
-            let place = random.below(self.conversations) as usize;
+            // Every other turn is one of the busy conversations; the others rest for long, and come back from far.
+            let busy = self.conversations.div_ceil(BUSY_SHARE);
+            let among = if random.below(2) == 0 { busy } else { self.conversations };
+            let place = random.below(among) as usize;
             let request = open[place].turn(self, &mut random, &mut ids, Nanos::from_millis(arrival_ms));
             if open[place].turns_left == 0 {
                 open[place] = self.begin(&systems, &mut random);

@@ -49,7 +49,8 @@ pub enum DeviceOwner {
 pub struct Limits {
     /// Sequences that are open.
     pub sequences: u32,
-    /// Tokens in one sequence; 4 bytes of memory each, and 16 to 24 a block, for each sequence that is open.
+    /// Tokens in one sequence. Memory for each sequence that is open at a time: 4 bytes a token, and a block 28 bytes and 4 more a
+    /// group.
     pub sequence_tokens: u32,
     /// Moves that wait in one lane's queues.
     pub moves_queued: u32,
@@ -89,6 +90,10 @@ impl Limits {
             ("Limits::batch_moves", self.batch_moves),
             ("Limits::events", self.events),
         ];
+        if self.move_deadline == Nanos::ZERO {
+            let why = "is zero; no move could ever end in time".to_owned();
+            return Err(Error::Configuration { setting: "Limits::move_deadline", why });
+        }
         for (setting, value) in positive {
             if value == 0 {
                 return Err(Error::Configuration { setting, why: "is zero; choose at least 1".to_owned() });

@@ -174,6 +174,12 @@ impl SequenceId {
         self.index as usize
     }
 
+    /// The name of the place's next user.
+    #[must_use]
+    pub fn next_user(self) -> Self {
+        Self { generation: self.generation.wrapping_add(1), ..self }
+    }
+
     /// How many sequences had the place before.
     pub fn generation(self) -> u32 {
         self.generation

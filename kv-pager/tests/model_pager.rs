@@ -16,18 +16,21 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 pub(crate) struct Operations;
 
 impl ReferenceStateMachine for Operations {
-    type State = ();
+    /// Which of the machines.
+    type State = usize;
     type Transition = Operation;
 
-    fn init_state() -> BoxedStrategy<()> {
-        Just(()).boxed()
+    fn init_state() -> BoxedStrategy<usize> {
+        (0..pager_model::MACHINES.len()).boxed()
     }
 
-    fn transitions((): &()) -> BoxedStrategy<Operation> {
+    fn transitions(_machine: &usize) -> BoxedStrategy<Operation> {
         pager_model::operation().boxed()
     }
 
-    fn apply((): (), _operation: &Operation) {}
+    fn apply(machine: usize, _operation: &Operation) -> usize {
+        machine
+    }
 }
 
 /// A rig for one of the kinds of model.
@@ -37,20 +40,20 @@ impl<const KIND: usize> StateMachineTest for RigFor<KIND> {
     type SystemUnderTest = Self;
     type Reference = Operations;
 
-    fn init_test((): &()) -> Self {
-        Self(Rig::new(KIND))
+    fn init_test(machine: &usize) -> Self {
+        Self(Rig::new(KIND, *machine))
     }
 
-    fn apply(mut rig: Self, (): &(), operation: Operation) -> Self {
+    fn apply(mut rig: Self, _machine: &usize, operation: Operation) -> Self {
         rig.0.apply(&operation);
         rig
     }
 
-    fn check_invariants(rig: &Self, (): &()) {
+    fn check_invariants(rig: &Self, _machine: &usize) {
         rig.0.check();
     }
 
-    fn teardown(rig: Self, (): ()) {
+    fn teardown(rig: Self, _machine: usize) {
         rig.0.finish();
     }
 }
@@ -80,7 +83,7 @@ prop_state_machine! {
 }
 
 fn run(operations: &[Operation]) {
-    let mut rig = Rig::new(0);
+    let mut rig = Rig::new(0, 0);
     for operation in operations {
         rig.apply(operation);
         rig.check();

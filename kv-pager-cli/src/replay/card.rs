@@ -58,7 +58,8 @@ pub(super) fn build(
         let why = "a card's blocks are kept in host memory first; give it some".to_owned();
         return Err(Failure::Argument { option: "--host-bytes", why });
     }
-    let owned = OwnedSlots { slots: vec![spec.device_slots], layout: DeviceLayout::LayerMajor, inner: Inner::Nhd };
+    let owned =
+        OwnedSlots { slots: vec![spec.device_slots], layout: DeviceLayout::LayerMajor, inner: Inner::Nhd };
     let mut builder = CudaBackendBuilder::new(layout.clone(), vec![spec.ordinal], vec![spec.host_slots]);
     if let Some(file) = spec.file {
         builder = builder.with_file(file);

@@ -9,6 +9,7 @@
 
 mod cached;
 mod card;
+mod figures;
 mod outcome;
 mod pass;
 mod queue;
@@ -51,6 +52,7 @@ const SAMPLE_MAX: usize = 256;
 pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
+    let page = arguments.report.as_deref().map(Destination::new).transpose()?;
     let settings = Settings::new(arguments)?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let setup = Setup::new(arguments, &settings, &clock)?;
@@ -68,6 +70,10 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     ))?;
     if let Some(destination) = destination {
         destination.write(&results)?;
+    }
+    if let Some(page) = page {
+        let figures = figures::figures(&results, &settings.stream_name);
+        page.write_text(&figures.to_page().to_html())?;
     }
     check(&settings, &results)
 }

@@ -48,7 +48,7 @@ impl Outcome {
     }
 
     /// Takes in the request at `index`.
-    pub(super) fn add(&mut self, index: usize, served: Served) {
+    pub(super) fn add(&mut self, index: usize, served: &Served) {
         self.requests += 1;
         for (sum, tokens) in self.hit_tokens.iter_mut().zip(served.hit_tokens) {
             *sum += tokens;

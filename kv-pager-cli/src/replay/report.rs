@@ -22,7 +22,7 @@ fn tokens(results: &Results) -> Table {
         ("computed", results.computed_tokens),
         ("of them computed before", results.recomputed_tokens),
     ] {
-        row(&mut table, name, [grouped(tokens), share(tokens, results.prompt_tokens)]);
+        row(&mut table, name, &[grouped(tokens), share(tokens, results.prompt_tokens)]);
     }
     table
 }
@@ -32,7 +32,7 @@ fn lanes(lanes: &[LaneResults]) -> Table {
     for lane in lanes {
         let rate = lane.bytes_per_s.map_or_else(nothing, per_second);
         let bytes = Bytes::new(lane.bytes).to_string();
-        row(&mut table, &lane.name, [grouped(lane.transfers), grouped(lane.blocks), bytes, rate]);
+        row(&mut table, &lane.name, &[grouped(lane.transfers), grouped(lane.blocks), bytes, rate]);
     }
     table
 }
@@ -41,7 +41,7 @@ fn spans(results: &Results) -> Table {
     let mut table = table(&["time to first token", "mean", "p50", "p90", "p99"]);
     let sample = format!("without it ({} requests)", grouped(results.sample_requests));
     for (name, spans) in [("with the cache", results.ttft_ns), (&sample, results.ttft_without_cache_ns)] {
-        row(&mut table, name, spans.map_or_else(|| std::array::from_fn(|_| nothing()), quantiles));
+        row(&mut table, name, &spans.map_or_else(|| std::array::from_fn(|_| nothing()), quantiles));
     }
     table
 }
@@ -77,7 +77,7 @@ fn checks(results: &Results) -> Table {
         ("blocks that mismatched", grouped(results.mismatched_blocks)),
         ("sampled requests that differed", grouped(results.differing_requests)),
     ] {
-        row(&mut table, name, [value]);
+        row(&mut table, name, &[value]);
     }
     table
 }
@@ -92,7 +92,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn row<const N: usize>(table: &mut Table, name: &str, values: [String; N]) {
+fn row<const N: usize>(table: &mut Table, name: &str, values: &[String; N]) {
     let cells = [name].into_iter().chain(values.iter().map(String::as_str));
     table.add_row(cells.enumerate().map(|(index, text)| aligned(index, text)).collect::<Vec<_>>());
 }

@@ -19,7 +19,7 @@ const DEVICE_TRACE_BLOCKS: u64 = 300;
 const HOST_TRACE_BLOCKS: u64 = 2_000;
 const FILE_TRACE_BLOCKS: u64 = 8_000;
 /// Requests of the built-in workload where no number is given.
-const WORKLOAD_REQUESTS: u32 = 800;
+const WORKLOAD_REQUESTS: u32 = 1_600;
 
 /// Slots of each tier; a tier without slots is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

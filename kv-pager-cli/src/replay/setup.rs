@@ -12,7 +12,6 @@ use kv_pager::policy::{Lru, Policy};
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, HostTier};
 use kv_pager_cuda::CudaFileSpec;
 use kv_pager_testkit::engine::KvMemory;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -84,7 +83,7 @@ impl Setup {
 fn temporary_directory() -> Result<TempDir, Failure> {
     tempfile::Builder::new().prefix("kv-pager-").tempdir().map_err(|source| Failure::File {
         action: "can't make a temporary directory in",
-        path: PathBuf::from(std::env::temp_dir()),
+        path: std::env::temp_dir(),
         source,
     })
 }

@@ -115,7 +115,7 @@ impl<S: Server> Shift<'_, S> {
 
     fn end(&self, place: Place<S::Job>, outcome: &mut Outcome) {
         if let State::Serving { job, .. } = place.state {
-            outcome.add(place.admitted.index, self.server.finish(job));
+            outcome.add(place.admitted.index, &self.server.finish(job));
         }
         self.queue.give_back(place.admitted.blocks);
         self.progress.inc(1);

@@ -73,7 +73,7 @@ pub trait Interpose: Debug + Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// Around the page cache where the file system can, through it elsewhere.
+    /// Whichever is faster, measured when the tier is made.
     #[default]
     Auto,
     /// Around the page cache (`O_DIRECT`), or not at all.

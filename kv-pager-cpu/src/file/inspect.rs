@@ -5,7 +5,6 @@
 //! - **Y2** a write that was cut short and a block whose parent is gone are no damage: they are counted apart.
 
 use super::connect::{Connection, connect};
-use super::drive::Access;
 use super::group::Group;
 use super::header::{Found, SlotState};
 use super::records::SlotUse;
@@ -176,7 +175,7 @@ pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Erro
     let superblock = in_order(&mut looked)?;
     let paths: Vec<&Path> = looked.iter().map(|looked| looked.directory).collect();
     let connection =
-        Connection { access: Access::Auto, interpose: None, is_writable: depth == Depth::Repair };
+        Connection { access: superblock.access, interpose: None, is_writable: depth == Depth::Repair };
     let (groups, _) = connect(&paths, &superblock, connection)?;
     inspection.files = 2 * (groups.len() * paths.len()) as u64;
     inspection.formats = vec![superblock.format.to_string()];

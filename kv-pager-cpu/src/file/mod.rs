@@ -17,6 +17,7 @@ mod labels;
 mod open;
 mod persistence;
 mod placement;
+mod probe;
 mod read;
 mod records;
 mod recovery;

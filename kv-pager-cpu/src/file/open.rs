@@ -11,7 +11,7 @@ use super::group::Group;
 use super::placement::Placement;
 use super::superblock::{Stage, Superblock};
 use super::volume::{Volume, fault, refusal};
-use super::{FileSpec, Identity};
+use super::{FileSpec, Identity, probe};
 use kv_pager::Error;
 use kv_pager::units::Bytes;
 use std::fs;
@@ -98,6 +98,7 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
         format: identity.format,
         fingerprint: identity.fingerprint,
         hash_key: identity.hash_key,
+        access: spec.access,
         extra_keys_max: spec.extra_keys_max,
         slots: spec.slots.clone(),
         stripe_slots: Vec::new(),
@@ -112,7 +113,8 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
             clear(volume, &superblock)?;
         }
         let payload_bytes = allocate(&volumes, &superblock)?;
-        let opened = connect(&paths(&volumes), &superblock, connection(spec))?;
+        superblock.access = settle(&volumes, &superblock)?;
+        let opened = connect(&paths(&volumes), &superblock, connection(spec, &superblock))?;
         superblock.stage = Stage::Complete;
         write_superblocks(&mut volumes, &superblock)?;
         Ok((opened, payload_bytes))
@@ -155,7 +157,7 @@ fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
     if is_growing || volumes.iter().any(Volume::is_superblock_worn) {
         write_superblocks(&mut volumes, &superblock)?;
     }
-    let (groups, access) = connect(&paths(&volumes), &superblock, connection(spec))?;
+    let (groups, access) = connect(&paths(&volumes), &superblock, connection(spec, &superblock))?;
     Ok(Opened { volumes, groups, payload_bytes, access })
 }
 
@@ -234,6 +236,18 @@ fn paths(volumes: &[Volume]) -> Vec<&Path> {
     volumes.iter().map(Volume::path).collect()
 }
 
-fn connection(spec: &FileSpec) -> Connection<'_> {
-    Connection { access: spec.access, interpose: spec.interpose.as_deref(), is_writable: true }
+/// How payloads are to be accessed: as was asked for, or whichever way is faster on the drive of the first directory.
+fn settle(volumes: &[Volume], superblock: &Superblock) -> Result<Access, Error> {
+    if superblock.access != Access::Auto {
+        return Ok(superblock.access);
+    }
+    let path = volumes[0].file(0, FileKind::Payloads);
+    let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+    probe::faster(&path, bytes).map_err(|source| fault(&path, "measure the drive", source))
+}
+
+/// What the caller asks for goes before what was settled when the tier was made.
+fn connection<'a>(spec: &'a FileSpec, superblock: &Superblock) -> Connection<'a> {
+    let access = if spec.access == Access::Auto { superblock.access } else { spec.access };
+    Connection { access, interpose: spec.interpose.as_deref(), is_writable: true }
 }

@@ -7,6 +7,7 @@
 //!
 //! Numbers are in the machine's own byte order, and the order is marked: a cache doesn't travel between machines.
 
+use super::drive::Access;
 use bytemuck::{Pod, Zeroable};
 use kv_pager::ids::{GroupId, ModelFingerprint};
 use kv_pager::layout::{Attention, DType, Entry, Format, KvGroup, ModelLayout};
@@ -42,6 +43,8 @@ pub(crate) struct Superblock {
     pub(crate) format: Format,
     pub(crate) fingerprint: ModelFingerprint,
     pub(crate) hash_key: u128,
+    /// How payloads are read and written; [`Access::Auto`] if that was never settled.
+    pub(crate) access: Access,
     /// The most extra keys that a header has room for.
     pub(crate) extra_keys_max: u32,
     /// By group, over all directories.
@@ -95,7 +98,7 @@ struct Record {
     groups: u32,
     format: u32,
     extra_keys_max: u32,
-    reserved: u32,
+    access: u32,
     classes: [ClassRecord; ModelLayout::GROUPS_MAX],
 }
 
@@ -136,7 +139,7 @@ impl Superblock {
             groups: u32::try_from(self.model.groups().len()).expect("at most GROUPS_MAX"),
             format: format_code(self.format),
             extra_keys_max: self.extra_keys_max,
-            reserved: 0,
+            access: code(&ACCESSES, self.access),
             classes: Zeroable::zeroed(),
         };
         for (index, group) in self.model.groups().iter().enumerate() {
@@ -210,6 +213,7 @@ impl Record {
             format: *FORMATS.get(self.format as usize)?,
             fingerprint: ModelFingerprint(whole(self.fingerprint)),
             hash_key: whole(self.hash_key),
+            access: *ACCESSES.get(self.access as usize)?,
             extra_keys_max: self.extra_keys_max,
             slots: classes.iter().map(|class| class.slots).collect(),
             stripe_slots: classes.iter().map(|class| class.stripe_slots).collect(),
@@ -237,6 +241,8 @@ impl ClassRecord {
     }
 }
 
+/// By code; new ones go to the end.
+const ACCESSES: [Access; 3] = [Access::Auto, Access::Direct, Access::Buffered];
 /// By code; new ones go to the end.
 const FORMATS: [Format; 3] = [Format::Raw, Format::Int8, Format::Int4];
 /// By code; new ones go to the end.
@@ -274,7 +280,7 @@ fn entry_code(entry: Entry) -> [u32; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::{COPY_BYTES, Stage, Superblock, SuperblockFault, checksum};
+    use super::{Access, COPY_BYTES, Stage, Superblock, SuperblockFault, checksum};
     use kv_pager::ids::ModelFingerprint;
     use kv_pager::layout::{Attention, DType, Entry, Format, KvGroup, ModelLayout};
 
@@ -298,6 +304,7 @@ mod tests {
             format: Format::Int8,
             fingerprint: ModelFingerprint(u128::MAX - 5),
             hash_key: 77,
+            access: Access::Buffered,
             extra_keys_max: 8,
             slots: vec![100, 7, 1],
             stripe_slots: vec![16, 1, 2],

@@ -36,6 +36,8 @@ pub(super) struct Shared {
 pub(super) struct Crew {
     shared: Arc<Shared>,
     watch: Option<JoinHandle<()>>,
+    /// The process that has the threads.
+    owner: u32,
 }
 
 impl Crew {
@@ -55,7 +57,7 @@ impl Crew {
             left: Condvar::new(),
         });
         // From here on dropping the crew ends what was started.
-        let mut crew = Self { shared, watch: None };
+        let mut crew = Self { shared, watch: None, owner: std::process::id() };
         for _ in 0..spec.workers {
             crew.shared.hire()?;
         }
@@ -70,6 +72,9 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         let shared = &self.shared;
+        if self.owner != std::process::id() {
+            return;
+        }
         shared.queue.close();
         let is_working = |hand: &Hand| !hand.desk.is_left() && !hand.desk.is_relieved();
         let timeout = shared.spec.chunk_timeout.as_duration();
@@ -125,7 +130,7 @@ impl Shared {
     fn work(&self, desk: &Desk) {
         let mut chunk = Chunk::default();
         let mut bench = Bench::default();
-        while !desk.is_relieved() && self.queue.take(&*self.copier, self.spec.chunk_bytes, &mut chunk) {
+        while !desk.is_relieved() && self.queue.take(&*self.copier, &self.spec, &mut chunk) {
             let began = self.clock.now();
             desk.begin(chunk.job.as_ref(), began);
             if chunk.job.is_some() {

@@ -3,7 +3,8 @@
 //!
 //! - **N1** a queue never holds more than [`LaneSpec::moves_queued`] moves: a batch that doesn't fit is refused whole;
 //! - **N2** a move that was taken from the queue is ended by the thread that took it, or by the lane when that thread hangs;
-//! - **N3** when a lane has been dropped, every ticket of it has ended (L3).
+//! - **N3** when a lane has been dropped, every ticket of it has ended (L3);
+//! - **N4** in a forked child, which has none of the threads, nothing is moved and nobody waits.
 //!
 //! What is copied, and what may be copied in one piece, is a [`Copier`]'s; there is one for each pair of tiers.
 
@@ -20,7 +21,7 @@ pub(crate) use queue::Queue;
 use crew::Crew;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
-use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket};
+use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket, TicketWriter};
 use kv_pager::units::{Bytes, Nanos};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl LaneSpec {
     /// For files: a thread for each of the requests that a drive likes to have at once.
     pub fn file() -> Self {
         Self {
-            workers: 8,
+            workers: 16,
             chunk_bytes: Bytes::mib(4),
             chunk_timeout: Nanos::from_millis(10_000),
             ..Self::memory()
@@ -112,6 +113,8 @@ pub(crate) struct WorkerLane {
     queue: Arc<Queue>,
     /// Dropped with the lane: joins the threads.
     _crew: Crew,
+    /// The process that has the threads.
+    owner: u32,
 }
 
 impl WorkerLane {
@@ -127,7 +130,7 @@ impl WorkerLane {
         spec.check()?;
         let queue = Arc::new(Queue::new(spec.moves_queued));
         let crew = Crew::start(spec, &copier, &queue, clock)?;
-        Ok(Self { copier, queue, _crew: crew })
+        Ok(Self { copier, queue, _crew: crew, owner: std::process::id() })
     }
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
@@ -145,6 +148,10 @@ impl Lane for WorkerLane {
     /// # Panics
     /// If a slot does not exist.
     fn submit(&self, batch: &[Move]) -> Result<Ticket, Error> {
+        if self.owner != std::process::id() {
+            // A forked child has the queue, but nobody who works: its tickets end at once, and nothing is moved.
+            return Ok(TicketWriter::new(batch.len()).1);
+        }
         for order in batch {
             assert!(self.copier.bytes(order) > Bytes::ZERO, "{order:?} moves nothing");
         }

@@ -6,13 +6,16 @@
 //! - **Q2** once closed, nothing is taken any more, and what waited is dropped: it ends as cancelled.
 
 use super::job::Job;
-use super::{CHUNK_MOVES_MAX, Copier};
+use super::{CHUNK_MOVES_MAX, Copier, LaneSpec};
 use kv_pager::Error;
 use kv_pager::tier::{Move, Ticket};
 use kv_pager::units::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// So many bytes are soon moved, and a thread takes more at once, to come to the queue less often.
+const SMALL_BYTES: Bytes = Bytes::new(128 << 10);
 
 /// A move that waits.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Queue {
     }
 
     /// Waits for moves or a nudge, and takes the next chunk; false once the queue is closed.
-    pub(super) fn take(&self, copier: &dyn Copier, bytes_max: Bytes, chunk: &mut Chunk) -> bool {
+    pub(super) fn take(&self, copier: &dyn Copier, spec: &LaneSpec, chunk: &mut Chunk) -> bool {
         chunk.job = None;
         chunk.moves.clear();
         chunk.upcoming.clear();
@@ -86,7 +89,7 @@ impl Queue {
                 return true;
             }
             if let Some(first) = state.waiting.pop_front() {
-                fill(chunk, first, &mut state.waiting, copier, bytes_max);
+                fill(chunk, first, &mut state.waiting, copier, spec);
                 return true;
             }
             self.changed.wait(&mut state);
@@ -121,25 +124,25 @@ impl Queue {
     }
 }
 
-/// Takes with `first` what joins it.
+/// Takes with `first` what joins it, and of small moves that don't as many as leave enough for the other threads.
 fn fill(
     chunk: &mut Chunk,
     first: Waiting,
     waiting: &mut VecDeque<Waiting>,
     copier: &dyn Copier,
-    bytes_max: Bytes,
+    spec: &LaneSpec,
 ) {
+    let share = (waiting.len() / (2 * spec.workers)).min(CHUNK_MOVES_MAX - 1);
     let mut bytes = copier.bytes(&first.order);
     let mut last = first.order;
     chunk.moves.push((first.index, last));
     while chunk.moves.len() < CHUNK_MOVES_MAX {
         let Some(next) = waiting.front() else { break };
         bytes += copier.bytes(&next.order);
-        let joins = Arc::ptr_eq(&next.job, &first.job)
-            && next.order.group == last.group
-            && bytes <= bytes_max
-            && copier.joins(&last, &next.order);
-        if !joins {
+        let belongs = Arc::ptr_eq(&next.job, &first.job) && next.order.group == last.group;
+        let joins = bytes <= spec.chunk_bytes && copier.joins(&last, &next.order);
+        let is_small = bytes <= SMALL_BYTES && chunk.moves.len() < share;
+        if !(belongs && (joins || is_small)) {
             break;
         }
         last = next.order;

@@ -8,3 +8,4 @@ mod resize;
 mod restart;
 mod rig;
 mod shim;
+mod space;

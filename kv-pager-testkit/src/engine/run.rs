@@ -99,9 +99,9 @@ impl<S: StepSource> Run<S> {
         (self.source, self.output)
     }
 
-    /// The source of steps.
-    pub fn source(&self) -> &S {
-        &self.source
+    /// Tokens of the request's prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
     }
 
     fn try_advance(&mut self, engine: &Engine<'_>) -> Result<Progress, Error> {

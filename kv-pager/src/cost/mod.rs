@@ -9,6 +9,7 @@
 //! A [`Profile`] holds what [`fit`] made of samples measured on one machine with one model; a [`CostModel`] is loaded from
 //! it, predicts, and is corrected by every transfer and every step of the engine since. Formulas: `docs/cost-model.md`.
 
+pub mod calibrate;
 mod codec;
 mod correction;
 pub mod fit;
@@ -94,3 +95,8 @@ impl CostModel {
         profile
     }
 }
+
+/// The page's examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cost-model.md")]
+struct CostModelPage;

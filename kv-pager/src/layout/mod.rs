@@ -134,10 +134,31 @@ impl KvGroup {
 
 /// A model's cache: its groups, and how many tokens a block has.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
 pub struct ModelLayout {
     tokens_per_block: u32,
     groups: Vec<KvGroup>,
     part_bytes: Vec<Bytes>,
+}
+
+/// A layout as it is written down: what [`ModelLayout::new`] takes.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    tokens_per_block: u32,
+    groups: Vec<KvGroup>,
+}
+
+impl TryFrom<Parts> for ModelLayout {
+    type Error = Error;
+    fn try_from(parts: Parts) -> Result<Self, Error> {
+        Self::new(parts.tokens_per_block, parts.groups)
+    }
+}
+
+impl From<ModelLayout> for Parts {
+    fn from(layout: ModelLayout) -> Self {
+        Self { tokens_per_block: layout.tokens_per_block, groups: layout.groups }
+    }
 }
 
 impl ModelLayout {
@@ -164,16 +185,19 @@ impl ModelLayout {
         for (index, group) in groups.iter().enumerate() {
             let bytes = group
                 .fragment_bytes(tokens_per_block)
+                .filter(|_| group.layers <= Self::LAYERS_MAX)
                 .and_then(|bytes| bytes.checked_mul(u64::from(group.fragments())))
                 .filter(|bytes| *bytes > Bytes::ZERO && *bytes <= Bytes::mib(1024))
                 .ok_or_else(|| {
-                    wrong(format!("group {index} ({group:?}) makes parts of no bytes, or of more than 1 GiB"))
+                    wrong(format!("group {index} ({group:?}) has too many layers, or makes parts of no bytes or of more than 1 GiB"))
                 })?;
             part_bytes.push(bytes);
         }
         Ok(Self { tokens_per_block, groups, part_bytes })
     }
 
+    /// The most layers a group may have.
+    pub const LAYERS_MAX: u32 = 4096;
     /// The most groups a model may have.
     pub const GROUPS_MAX: usize = 8;
 

@@ -1,6 +1,7 @@
 //! What a pager is built from, and whether it fits together.
 //! Layer 9. Uses `ids`, `error`, `layout`, `tier`. Known by: `pager`.
 
+use crate::config::{Config, DeviceOwner};
 use crate::error::Error;
 use crate::ids::TierId;
 use crate::layout::{Attention, ModelLayout};
@@ -29,7 +30,11 @@ fn wrong(setting: &'static str, why: String) -> Error {
 /// # Errors
 /// [`Error::Configuration`] if a group is of a kind that is not served, the device tier is missing, a kind is there twice, a file tier has no host tier above it, or
 /// the slots of a tier don't fit the model.
-pub(super) fn tier_set(model: &ModelLayout, backend: &Backend) -> Result<TierSet, Error> {
+pub(super) fn tier_set(model: &ModelLayout, config: &Config, backend: &Backend) -> Result<TierSet, Error> {
+    if config.device_owner != DeviceOwner::Managed {
+        let why = "device slots owned by the engine are not served yet; choose Managed".to_owned();
+        return Err(wrong("Config::device_owner", why));
+    }
     if let Some(group) = model.groups().iter().find(|group| group.attention == Attention::State) {
         let why = format!("{group:?} carries a state from token to token, which is not served yet");
         return Err(wrong("model layout", why));

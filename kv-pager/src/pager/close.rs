@@ -5,22 +5,42 @@ use super::core::Core;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::sequence::{EntryKind, SequenceState};
+use std::collections::VecDeque;
 
-/// How many holds may wait for a fence, for each device slot.
+/// How many holds and references may wait for fences, for each device slot.
 const PARKED_A_SLOT: usize = 4;
 
-/// A hold or a reference that a sequence has given up, while compute may still use the slot.
-#[derive(Clone, Copy, Debug)]
+/// What sequences have given up while compute may still use it, fence by fence.
+#[derive(Debug, Default)]
 pub(super) struct Parked {
-    /// What is given up.
-    given: Given,
-    fence: Fence,
+    waiting: VecDeque<(Fence, Vec<Given>)>,
+    count: usize,
+    /// Kept buffers.
+    spare: Vec<Vec<Given>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Given {
     Hold(GroupId, SlotId),
     Reference(BlockId),
+}
+
+impl Parked {
+    fn push(&mut self, fence: Fence, given: Given) {
+        self.count += 1;
+        match self.waiting.back_mut() {
+            Some((last, list)) if *last == fence => list.push(given),
+            _ => {
+                let mut list = self.spare.pop().unwrap_or_default();
+                list.push(given);
+                self.waiting.push_back((fence, list));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
 }
 
 impl Core {
@@ -33,7 +53,7 @@ impl Core {
         if state.computing.is_some() {
             return Err(Error::Misuse { sequence: state.id, why: "commit what was computed before forking" });
         }
-        if state.entries.iter().any(|entry| entry.kind == EntryKind::Copying) {
+        if self.parked_is_full() || state.entries.iter().any(|entry| entry.kind == EntryKind::Copying) {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
         child.copy_from(state);
@@ -91,6 +111,7 @@ impl Core {
     pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
         self.let_go_from(&mut state, 0);
         self.return_state(state);
+        self.signal.ring();
     }
 
     /// Gives everything back; the next step opens the sequence again, from what is cached then.
@@ -128,7 +149,7 @@ impl Core {
         if self.is_over(fence) {
             self.give_back(given);
         } else {
-            self.parked.push(Parked { given, fence });
+            self.parked.push(fence, given);
         }
     }
 
@@ -143,27 +164,25 @@ impl Core {
     pub(super) fn parked_is_full(&self) -> bool {
         let capacity: usize =
             self.groups().map(|group| self.pools.pool(TierId::Device, group).capacity() as usize).sum();
-        self.parked.len() >= PARKED_A_SLOT * capacity
+        self.parked.count >= PARKED_A_SLOT * capacity
     }
 
-    /// Gives back what was let go with a fence that is over now, in the order in which it was.
+    /// Gives back what was let go with a fence that is over now, in the order in which it was. Asks once for each fence.
     pub(super) fn release_parked(&mut self) {
-        if self.parked.is_empty() {
-            return;
-        }
-        let mut parked = std::mem::take(&mut self.parked);
-        let before = parked.len();
-        parked.retain(|Parked { given, fence }| {
-            let is_over = self.is_over(*fence);
-            if is_over {
-                self.give_back(*given);
+        let mut index = 0;
+        while index < self.parked.waiting.len() {
+            if !self.is_over(self.parked.waiting[index].0) {
+                index += 1;
+                continue;
             }
-            !is_over
-        });
-        if parked.len() < before {
+            let (_, mut list) = self.parked.waiting.remove(index).expect("just looked at");
+            self.parked.count -= list.len();
+            for given in list.drain(..) {
+                self.give_back(given);
+            }
+            self.parked.spare.push(list);
             self.signal.ring();
         }
-        self.parked = parked;
     }
 
     /// A sequence relies no longer on the record of `block`, if it is one. If the last plan to compute it was given up, what was

@@ -16,7 +16,7 @@ use crate::pool::{SlotPool, TierPools};
 use crate::prefix::PrefixIndex;
 use crate::sequence::SequenceState;
 use crate::tier::{Health, Signal};
-use crate::transfer::{Ended, Purpose, TransferEngine};
+use crate::transfer::{Ended, TransferEngine};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(super) struct Core {
     full: [bool; ModelLayout::GROUPS_MAX],
     pub(super) config: Config,
     pub(super) tiers: TierSet,
+    /// By tier: whether its memory is lost. What it held can't be found any more; its slots stay as they are.
+    pub(super) lost: [bool; TierId::COUNT],
     pub(super) pools: TierPools,
     pub(super) index: PrefixIndex,
     pub(super) engine: TransferEngine,
@@ -46,13 +48,16 @@ pub(super) struct Core {
     /// Loads that have their device slot and wait for a queue or a host slot.
     pub(super) pending: VecDeque<PendingLoad>,
     /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
-    pub(super) parked: Vec<Parked>,
+    pub(super) parked: Parked,
     /// Closed: their memory is used again.
     spare: Vec<Box<SequenceState>>,
     open_sequences: u32,
-    next_generation: u32,
+    /// How many states were ever made: their places.
+    places: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
     pub(super) spoiled: Vec<(GroupId, SlotId)>,
+    /// The time of the call at hand.
+    pub(super) now: Time,
     pub(super) counters: Counters,
     pub(super) events: EventStream,
     /// Buffers that are kept.
@@ -62,7 +67,7 @@ pub(super) struct Core {
     pub(super) claims: Vec<Claim>,
     pub(super) slots: Vec<SlotId>,
     pub(super) victims: Vec<BlockId>,
-    pub(super) batch: Vec<(BlockId, Purpose)>,
+    pub(super) missing: Vec<BlockId>,
 }
 
 impl Core {
@@ -75,7 +80,7 @@ impl Core {
         now: Time,
     ) -> Result<Self, Error> {
         config.check()?;
-        let tiers = build::tier_set(&model, &backend)?;
+        let tiers = build::tier_set(&model, &config, &backend)?;
         let capacities = build::capacities(&tiers);
         // A record lives by a slot, or by a reference to a block without one, which has a device slot set aside for it.
         let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
@@ -99,14 +104,16 @@ impl Core {
             model,
             full,
             tiers,
+            lost: [false; TierId::COUNT],
             policy,
             signal,
             pending: VecDeque::new(),
-            parked: Vec::new(),
+            parked: Parked::default(),
             spare: Vec::new(),
             open_sequences: 0,
-            next_generation: 0,
+            places: 0,
             spoiled: Vec::new(),
+            now,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),
             ended: Vec::new(),
@@ -115,15 +122,35 @@ impl Core {
             claims: Vec::new(),
             slots: Vec::new(),
             victims: Vec::new(),
-            batch: Vec::new(),
+            missing: Vec::new(),
             config,
         };
         core.recover(now);
         Ok(core)
     }
 
+    /// Notes which tiers are lost.
+    fn look_after(&mut self) {
+        for tier in TierId::ALL {
+            let health = self.tiers[tier.index()].as_ref().map(|tier| tier.health());
+            if matches!(health, Some(Health::Lost { .. })) {
+                self.lost[tier.index()] = true;
+            }
+        }
+    }
+
+    /// The error that says why nothing can be opened, if the device is lost.
+    pub(super) fn device_lost(&self) -> Option<Error> {
+        match self.tiers[TierId::Device.index()].as_ref().map(|tier| tier.health()) {
+            Some(Health::Lost { why }) => Some(Error::DeviceLost { tier: TierId::Device, why }),
+            _ => None,
+        }
+    }
+
     /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
     pub(super) fn housekeep(&mut self, now: Time) {
+        self.now = now;
+        self.look_after();
         self.take_in(now);
         self.release_parked();
         self.balance(now);
@@ -134,6 +161,11 @@ impl Core {
     /// Whether anything is under way that may free a slot or end a wait.
     pub(super) fn is_busy(&self) -> bool {
         self.engine.is_busy() || !self.pending.is_empty() || !self.parked.is_empty()
+    }
+
+    /// Whether something is given back only once a fence is over.
+    pub(super) fn waits_for_fence(&self) -> bool {
+        !self.parked.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Time {
@@ -156,7 +188,7 @@ impl Core {
 
     /// The slot of `block`'s part in `tier`, if it is whole there.
     pub(super) fn whole(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<SlotId> {
-        if !self.pools.has(tier) {
+        if !self.pools.has(tier) || self.lost[tier.index()] {
             return None;
         }
         let slot = self.index.location(block, group, tier);
@@ -203,13 +235,17 @@ impl Core {
             return Err(Error::TooManySequences { limit });
         }
         self.open_sequences += 1;
+        let places = self.places;
         let mut state = self.spare.pop().unwrap_or_else(|| {
             let limits = &self.config.limits;
             let tokens_per_block = self.model.tokens_per_block();
-            Box::new(SequenceState::new(tokens_per_block, self.model.groups().len(), limits.sequence_tokens))
+            self.places += 1;
+            let mut state =
+                SequenceState::new(tokens_per_block, self.model.groups().len(), limits.sequence_tokens);
+            state.id = SequenceId::new(places, 0);
+            Box::new(state)
         });
-        self.next_generation = self.next_generation.wrapping_add(1);
-        state.id = SequenceId::new(self.open_sequences - 1, self.next_generation);
+        state.id = state.id.next_user();
         Ok(state)
     }
 
@@ -218,7 +254,6 @@ impl Core {
         state.clear();
         self.spare.push(state);
         self.open_sequences -= 1;
-        self.signal.ring();
     }
 
     /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so.

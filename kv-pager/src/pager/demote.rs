@@ -40,27 +40,34 @@ impl Core {
         victims.truncate(free as usize);
         // Making room may have taken some of them.
         victims.retain(|block| self.idle_slot(*block, group, from).is_some());
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
-        if to == TierId::File && self.model.is_full(group) {
-            let limit = self.engine.room(from, to).min(self.free_slots(to, group) as usize);
-            self.add_with_ancestors(group, from, to, victims, limit, &mut batch, now);
-        } else {
-            batch.extend(victims.iter().rev().map(|block| (*block, Purpose::Demote)));
-        }
-        self.copy_batch(group, from, to, &batch);
-        self.batch = batch;
-    }
-
-    /// Takes slots for all of `batch`, in runs, and queues the moves.
-    fn copy_batch(&mut self, group: GroupId, from: TierId, to: TierId, batch: &[(BlockId, Purpose)]) {
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
-        let count = u32::try_from(batch.len()).expect("no more than free slots");
+        let count = u32::try_from(victims.len()).expect("bounded by the room of a queue");
+        let count = count.min(self.free_slots(to, group));
         let is_taken = self.pools.pool_mut(to, group).take(count, |slot| slots.push(slot));
         assert!(is_taken, "{count} slots of tier {to} were free, and could not be taken");
-        for ((block, purpose), target) in batch.iter().zip(&slots) {
-            self.start_copy(Way { block: *block, group, from, to, target: *target }, *purpose);
+        // Popped from the end: ascending.
+        slots.reverse();
+        for victim in victims.iter().rev() {
+            if slots.is_empty() {
+                break;
+            }
+            // It may have gone ahead of a descendant.
+            if self.index.location(*victim, group, to).is_some() {
+                continue;
+            }
+            if to == TierId::File
+                && self.model.is_full(group)
+                && !self.send_ancestors(group, *victim, &mut slots, now)
+            {
+                continue;
+            }
+            if let Some(target) = slots.pop() {
+                self.start_copy(Way { block: *victim, group, from, to, target }, Purpose::Demote);
+            }
+        }
+        for unused in slots.drain(..) {
+            self.pools.pool_mut(to, group).free(unused);
         }
         self.slots = slots;
     }
@@ -81,42 +88,33 @@ impl Core {
         self.enqueue(way, purpose, Priority::Offload);
     }
 
-    /// Adds the victims to `batch`, root to leaf, each after those of its ancestors that are not in `to`; at most `limit`
-    /// blocks. Of a long chain the blocks next to the root go first, and the next call goes on from there. A victim whose
-    /// ancestors can't come along is dropped, or waits.
-    #[expect(clippy::too_many_arguments, reason = "one step of `demote`, split for reading")]
-    fn add_with_ancestors(
+    /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go; the
+    /// next call goes on from there. Returns whether all are there or on their way. A victim whose ancestors can't come along is
+    /// dropped.
+    fn send_ancestors(
         &mut self,
         group: GroupId,
-        from: TierId,
-        to: TierId,
-        victims: &[BlockId],
-        limit: usize,
-        batch: &mut Vec<(BlockId, Purpose)>,
+        victim: BlockId,
+        slots: &mut Vec<SlotId>,
         now: Time,
-    ) {
-        let mut missing = Vec::new();
-        for victim in victims.iter().rev() {
-            let room = limit - batch.len();
-            match self.missing_ancestors(group, *victim, from, to, batch, &mut missing) {
-                Reach::Whole if missing.len() >= room => {
-                    let nearest_root = missing.iter().rev().take(room);
-                    batch.extend(nearest_root.map(|block| (*block, Purpose::Replicate)));
-                    return;
-                }
-                Reach::Whole => {
-                    batch.extend(missing.iter().rev().map(|block| (*block, Purpose::Replicate)));
-                    if let Some(copied) = batch.iter_mut().find(|(block, _)| block == victim) {
-                        copied.1 = Purpose::Demote;
-                    } else {
-                        batch.push((*victim, Purpose::Demote));
-                    }
-                }
-                Reach::Later => {}
-                Reach::Missing(ancestor) if self.bring_down(group, ancestor, now) => {}
-                Reach::Missing(_) | Reach::Never => {
-                    self.drop_copy(*victim, group, from);
-                }
+    ) -> bool {
+        let mut missing = std::mem::take(&mut self.missing);
+        let reach = self.missing_ancestors(group, victim, &mut missing);
+        if reach == Reach::Whole {
+            for ancestor in missing.iter().rev() {
+                let Some(target) = slots.pop() else { break };
+                let way = Way { block: *ancestor, group, from: TierId::Host, to: TierId::File, target };
+                self.start_copy(way, Purpose::Replicate);
+            }
+        }
+        self.missing = missing;
+        match reach {
+            Reach::Whole => !slots.is_empty(),
+            Reach::Later => false,
+            Reach::Missing(ancestor) if self.bring_down(group, ancestor, now) => false,
+            Reach::Missing(_) | Reach::Never => {
+                self.drop_copy(victim, group, TierId::Host);
+                false
             }
         }
     }
@@ -137,31 +135,19 @@ impl Core {
         is_movable
     }
 
-    /// Collects the ancestors of `block`, nearest first, that are neither in `to` nor in `batch`.
-    fn missing_ancestors(
-        &self,
-        group: GroupId,
-        block: BlockId,
-        from: TierId,
-        to: TierId,
-        batch: &[(BlockId, Purpose)],
-        missing: &mut Vec<BlockId>,
-    ) -> Reach {
+    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there.
+    fn missing_ancestors(&self, group: GroupId, block: BlockId, missing: &mut Vec<BlockId>) -> Reach {
         missing.clear();
         // A chain longer than the tier would push out its own front for ever.
-        if self.index.view(block).depth >= self.pools.pool(to, group).capacity() {
+        if self.index.view(block).depth >= self.pools.pool(TierId::File, group).capacity() {
             return Reach::Never;
         }
         let mut only_on_device = None;
         let mut ancestor = self.index.parent(block);
-        while ancestor.is_some() && !self.index.location(ancestor, group, to).is_some() {
-            // In a chain the ancestor is the victim just before, so the search from the end is short.
-            if batch.iter().rev().any(|(added, _)| *added == ancestor) {
-                break;
-            }
-            if self.whole(ancestor, group, from).is_some() {
+        while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
+            if self.whole(ancestor, group, TierId::Host).is_some() {
                 missing.push(ancestor);
-            } else if self.index.location(ancestor, group, from).is_some() {
+            } else if self.index.location(ancestor, group, TierId::Host).is_some() {
                 return Reach::Later;
             } else {
                 only_on_device = Some(ancestor);

@@ -187,6 +187,12 @@ impl Sequence {
         &self.state().tables[group.index()]
     }
 
+    /// Fences of other sequences' compute that wrote what was found on the device. The engine's stream waits for them before it
+    /// reads this sequence's slots; what the same stream computed it need not wait for.
+    pub fn waits(&self) -> &[Fence] {
+        &self.state().waits
+    }
+
     /// Where the bytes of block `block` came from; `None` if this sequence computes them, or waits for them still.
     pub fn block_source(&self, block: usize) -> Option<TierId> {
         self.state().entries.get(block).filter(|entry| entry.is_settled()).and_then(|entry| entry.source)

@@ -105,7 +105,7 @@ impl Core {
                 && self.pools.pool(TierId::Device, group).holds(load.device) > 0
         };
         let room = self.engine.room(TierId::File, TierId::Host).min(LOADS_A_CALL);
-        let wanted = self.pending.iter().take_while(needs_slot).count().min(room);
+        let wanted = self.pending.iter().take(room).take_while(needs_slot).count();
         let wanted_slots = u32::try_from(wanted).expect("at most 512");
         // What can be had at once is used; the rest waits.
         let free = match self.ensure_free(TierId::Host, group, wanted_slots, now) {
@@ -113,6 +113,7 @@ impl Core {
             Err(_busy) => self.free_slots(TierId::Host, group).min(wanted_slots),
         };
         let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
         assert!(is_taken, "{free} host slots were free, and could not be taken");
         for host in slots.drain(..) {
@@ -160,6 +161,7 @@ impl Core {
         let source = self.index.location(block, group, from);
         let source_fence = self.pools.pool(from, group).fence(source);
         let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
-        self.engine.enqueue(from, to, Flight { part, block, purpose, priority });
+        let flight = Flight { part, block, purpose, priority, deadline: Time::NEVER };
+        self.engine.enqueue(from, to, flight, self.now);
     }
 }

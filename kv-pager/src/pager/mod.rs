@@ -46,6 +46,9 @@ use crate::tier::Signal;
 use crate::units::Nanos;
 use std::sync::Arc;
 
+/// How often a waiter looks whether a fence is over: well below what one step of compute takes.
+const FENCE_POLL: Nanos = Nanos::new(200_000);
+
 /// What all handles share.
 #[derive(Debug)]
 struct Shared {
@@ -99,13 +102,24 @@ impl Pager {
         Progress(self.shared.signal.count())
     }
 
-    /// Blocks until something has ended or was closed since `seen` was taken, or for `timeout`. Returns whether it did.
+    /// Blocks until something has ended or was closed since `seen` was taken, or for `timeout`. Returns whether it did. Fences of
+    /// compute ring no bell: while something waits for one, it looks every 200 µs.
     pub fn wait(&self, seen: Progress, timeout: Nanos) -> bool {
-        let deadline = self.shared.core.lock().next_deadline();
-        let until_deadline = deadline.since(self.shared.clock.now());
-        let has_rung = self.shared.signal.wait_past(seen.0, timeout.min(until_deadline));
-        self.poll();
-        has_rung
+        let mut left = timeout;
+        loop {
+            let (deadline, waits_for_fence) = {
+                let core = self.shared.core.lock();
+                (core.next_deadline(), core.waits_for_fence())
+            };
+            let until_deadline = deadline.since(self.shared.clock.now());
+            let nap = left.min(until_deadline).min(if waits_for_fence { FENCE_POLL } else { Nanos::MAX });
+            let has_rung = self.shared.signal.wait_past(seen.0, nap);
+            self.poll();
+            left = Nanos::new(left.as_u64() - nap.as_u64());
+            if has_rung || self.progress() != seen || left == Nanos::ZERO || !waits_for_fence {
+                return has_rung || self.progress() != seen;
+            }
+        }
     }
 
     /// Takes in what has ended and starts what waits. Every other call does it too.

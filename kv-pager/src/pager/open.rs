@@ -18,6 +18,9 @@ impl Core {
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
         self.housekeep(now);
+        if let Some(lost) = self.device_lost() {
+            return Err(lost);
+        }
         if self.parked_is_full() {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
@@ -28,12 +31,15 @@ impl Core {
         let view = View::new(&self.pools, &self.index, self.demotable(), now);
         let plan = self.policy.plan(&view, &request);
         for at in 0..matched.len() {
-            self.claim(state, &matched, at, plan.load.contains(&at), now);
+            self.claim(state, &matched, at, plan.load.contains(&at));
         }
-        self.touch_below(&matched);
+        let is_filled = self.fill_tables(state, now);
+        if is_filled.is_ok() {
+            self.note_hits(&matched, now);
+        }
         matched.clear();
         self.matched = matched;
-        self.fill_tables(state, now)?;
+        is_filled?;
         self.issue_loads(now);
         self.engine.pump(now);
         Ok(())
@@ -42,7 +48,10 @@ impl Core {
     /// Refuses what can never fit.
     pub(super) fn check_length(&self, tokens: usize) -> Result<(), Error> {
         let size = self.model.tokens_per_block() as usize;
-        let slots = |group| self.pools.pool(TierId::Device, group).capacity() as usize;
+        let slots = |group| {
+            let pool = self.pools.pool(TierId::Device, group);
+            (pool.capacity() - pool.counts().of(SlotState::Retired)) as usize
+        };
         for group in self.groups() {
             let needed = if self.model.is_full(group) {
                 tokens.div_ceil(size)
@@ -65,24 +74,20 @@ impl Core {
     /// The nearest tier where the part is whole or, on the device, about to be.
     pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
         let device_slot = self.index.location(block, group, TierId::Device);
-        if device_slot.is_some() && self.pools.pool(TierId::Device, group).block(device_slot) == block {
+        let is_lost = self.lost[TierId::Device.index()];
+        if device_slot.is_some()
+            && !is_lost
+            && self.pools.pool(TierId::Device, group).block(device_slot) == block
+        {
             return Some(TierId::Device);
         }
         [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, group, *tier).is_some())
     }
 
     /// Refers to block `at` of a match, holds its parts on the device, and keeps those that are to be loaded from being evicted.
-    fn claim(
-        &mut self,
-        state: &mut SequenceState,
-        matched: &[MatchedBlock],
-        at: usize,
-        is_load: bool,
-        now: Time,
-    ) {
+    fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, is_load: bool) {
         let block = matched[at].block;
         self.index.add_reference(block);
-        self.index.note_use(block, now);
         let position = matched.len() * state.tokens_per_block();
         let mut entry = Entry {
             block,
@@ -105,6 +110,10 @@ impl Core {
                 None => {}
                 Some(TierId::Device) => {
                     place = self.index.location(block, group, TierId::Device);
+                    let fence = self.pools.pool(TierId::Device, group).fence(place);
+                    if !self.is_over(fence) && !state.waits.contains(&fence) {
+                        state.waits.push(fence);
+                    }
                     let pool = self.device(group);
                     pool.hold(place);
                     if pool.state(place) == SlotState::Filling {
@@ -126,9 +135,11 @@ impl Core {
         state.entries.push(entry);
     }
 
-    /// Copies below the device are as recently used as those on it; leaf first, so that a parent is warmer than its child.
-    fn touch_below(&mut self, matched: &[MatchedBlock]) {
+    /// What was found was asked for, and its copies below the device are as recently used as those on it; leaf first, so that a
+    /// parent is warmer than its child.
+    fn note_hits(&mut self, matched: &[MatchedBlock], now: Time) {
         for found in matched.iter().rev() {
+            self.index.note_use(found.block, now);
             for group in self.groups() {
                 for tier in [TierId::Host, TierId::File] {
                     if let Some(slot) = self.whole(found.block, group, tier) {

@@ -38,7 +38,7 @@ impl Core {
                 self.pools.pool_mut(to, group).end_move(part.target);
             }
             // Both ends stay counted as moving until the move is known to be over (I2).
-            Outcome::Failed(MoveFault::TimedOut) => self.spoil(to, &flight, true),
+            Outcome::Failed(fault) if fault.may_go_on() => self.spoil(to, &flight, true),
             Outcome::Failed(_) => {
                 self.pools.pool_mut(from, group).end_move(part.source);
                 self.spoil(to, &flight, false);
@@ -101,7 +101,9 @@ impl Core {
             if is_late {
                 self.pools.pool_mut(tier, group).quarantine(slot);
             } else {
-                self.spoiled.push((group, slot));
+                if self.pools.pool(tier, group).holds(slot) > 0 {
+                    self.spoiled.push((group, slot));
+                }
                 self.pools.pool_mut(tier, group).end_move(slot);
             }
             return;
@@ -128,21 +130,29 @@ impl Core {
 
     /// The source's side of an end.
     fn give_up_source(&mut self, end: &Ended) {
-        let Ended { source: from, target: to, flight, .. } = *end;
+        let Ended { source: from, target: to, flight, outcome } = *end;
         let Flight { part, block, purpose, .. } = flight;
         let group = part.group;
-        if purpose == Purpose::CopyOnWrite || self.sweep_detached(block) {
+        if purpose == Purpose::CopyOnWrite {
+            return;
+        }
+        let is_leaving = self.is_at(block, group, from, part.source)
+            && self.pools.pool(from, group).state(part.source) == SlotState::Leaving;
+        if is_leaving && matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {
+            // It can't go while it may be read, and nobody knows how long that is.
+            self.pools.pool_mut(from, group).stay(part.source);
+            self.call_back(self.index.parent(block), group, from);
+        }
+        if self.sweep_detached(block) {
             return;
         }
         if self.is_at(block, group, to, part.target) {
             self.pools.pool_mut(to, group).settle_idle(part.target);
         }
-        if self.sweep_source(block, group, from, part.source) || !self.is_at(block, group, from, part.source)
-        {
+        if self.sweep_source(block, group, from, part.source) || !is_leaving {
             return;
         }
-        let pool = self.pools.pool(from, group);
-        if pool.state(part.source) == SlotState::Leaving && !pool.is_moving(part.source) {
+        if self.is_at(block, group, from, part.source) && !self.pools.pool(from, group).is_moving(part.source) {
             self.finish_leaving(block, group, from);
         }
     }
@@ -188,8 +198,9 @@ impl Core {
             if !is_ready {
                 return;
             }
-            if !self.has_farther(block, group, tier) || !self.index.may_evict(block, group, tier) {
-                if !self.has_leaving_child(block, group, tier) {
+            let has_copy = self.has_farther(block, group, tier);
+            if !has_copy || !self.index.may_evict(block, group, tier) {
+                if !has_copy || !self.has_leaving_child(block, group, tier) {
                     self.call_back(block, group, tier);
                 }
                 return;

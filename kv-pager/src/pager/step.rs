@@ -178,6 +178,9 @@ impl Core {
             group < self.groups().len()
                 && !self.is_mine(state.tables[group][at], GroupId::from_index(group), entry.kind)
         });
+        if self.engine.room(TierId::Device, TierId::Device) < self.groups().len() {
+            return Err(Error::TierBusy { tier: TierId::Device });
+        }
         for group in self.groups().filter(|group| needs_slot[group.index()]) {
             self.ensure_free(TierId::Device, group, 1, now)?;
         }
@@ -225,9 +228,14 @@ impl Core {
         pool.begin_move(target);
         let source_fence = pool.fence(source);
         let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
-        let flight =
-            Flight { part, block: BlockId::NONE, purpose: Purpose::CopyOnWrite, priority: Priority::Demand };
-        self.engine.enqueue(TierId::Device, TierId::Device, flight);
+        let flight = Flight {
+            part,
+            block: BlockId::NONE,
+            purpose: Purpose::CopyOnWrite,
+            priority: Priority::Demand,
+            deadline: Time::NEVER,
+        };
+        self.engine.enqueue(TierId::Device, TierId::Device, flight, now);
         self.engine.pump(now);
     }
 }

@@ -27,6 +27,7 @@
 //! ```
 
 mod decision;
+pub mod keeping;
 mod lru;
 pub mod plan;
 mod view;

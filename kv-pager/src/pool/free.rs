@@ -64,10 +64,11 @@ impl FreeMap {
     /// If fewer are free.
     pub fn take(&mut self, count: u32, mut taken: impl FnMut(SlotId)) {
         let mut left = count;
+        let mut is_worth_a_search = true;
         while left > 0 {
-            let run = if left >= RUN_MIN { self.longest_run(left) } else { 0..0 };
-            let range =
-                if run.end - run.start >= RUN_MIN.max(left / 8) { run } else { self.lowest_run(left) };
+            let run = if is_worth_a_search && left >= RUN_MIN { self.longest_run(left) } else { 0..0 };
+            is_worth_a_search = run.end - run.start >= RUN_MIN.max(left / 8);
+            let range = if is_worth_a_search { run } else { self.lowest_run(left) };
             assert!(!range.is_empty(), "{left} of {count} slots are wanted, and none is free");
             self.clear(range.clone());
             left -= range.end - range.start;

@@ -111,10 +111,13 @@ impl PrefixIndex {
             let next = self.record(*at).chain_next;
             next.is_some().then_some(next)
         });
-        chain.find(|at| {
+        let is_meant = |at: &BlockId| {
             let record = self.record(*at);
             record.hash() == hash && record.salt == salt && record.depth == depth
-        })
+        };
+        let found = chain.find(is_meant)?;
+        // Two of one name: nobody can say which is meant.
+        if chain.any(|at| is_meant(&at)) { None } else { Some(found) }
     }
 
     fn is_same(&self, block: BlockId, keys: &BlockKeys<'_>) -> bool {

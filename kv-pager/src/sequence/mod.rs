@@ -55,6 +55,8 @@ pub struct SequenceState {
     pub computing: Option<Range<usize>>,
     /// Tokens that this sequence has computed.
     pub computed_tokens: u64,
+    /// The compute of others that wrote what was found on the device: its own reads after that.
+    pub waits: Vec<Fence>,
     /// The last fence it was given: the compute that may still use its slots.
     pub fence: Fence,
     /// Extra keys of the block at hand, in a buffer that is kept.
@@ -79,6 +81,7 @@ impl SequenceState {
             matched_blocks: 0,
             computing: None,
             computed_tokens: 0,
+            waits: Vec::new(),
             fence: Fence::OVER,
             keys_of_block: Vec::new(),
             tokens_per_block: tokens_per_block as usize,
@@ -98,6 +101,7 @@ impl SequenceState {
         self.matched_blocks = 0;
         self.computing = None;
         self.computed_tokens = 0;
+        self.waits.clear();
         self.fence = Fence::OVER;
     }
 
@@ -115,6 +119,7 @@ impl SequenceState {
         self.slid.copy_from_slice(&other.slid);
         self.cursor = other.cursor;
         self.matched_blocks = other.matched_blocks;
+        self.waits.extend_from_slice(&other.waits);
         self.fence = other.fence;
     }
 
@@ -143,10 +148,15 @@ impl SequenceState {
         self.tables[group.index()][index]
     }
 
-    /// The extra keys of block `index`, sorted.
+    /// The extra keys of block `index`, in order: of each its place in the block, and its hash.
     pub fn keys_of_block(&self, index: usize) -> impl Iterator<Item = u64> + '_ {
-        let range = index * self.tokens_per_block..(index + 1) * self.tokens_per_block;
-        self.extra_keys.iter().filter(move |key| range.contains(&(key.at_token as usize))).map(|key| key.key)
+        let tokens = index * self.tokens_per_block..(index + 1) * self.tokens_per_block;
+        let start = tokens.start as u64;
+        let in_block = move |key: &&ExtraKey| tokens.contains(&(key.at_token as usize));
+        self.extra_keys
+            .iter()
+            .filter(in_block)
+            .flat_map(move |key| [u64::from(key.at_token) - start, key.key])
     }
 
     /// Names all full blocks that have none yet. Needs no lock; allocates nothing within the limits.

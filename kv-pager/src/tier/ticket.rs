@@ -36,7 +36,7 @@ pub enum MoveFault {
     /// One of the ends is on a device that is lost.
     #[error("the device is lost")]
     DeviceLost = 7,
-    /// The lane ended without telling.
+    /// The lane ended without telling; nobody knows whether the move goes on.
     #[error("the lane ended without telling")]
     Lost = 8,
     /// A slot was in use by someone else: a rule was broken.
@@ -45,6 +45,11 @@ pub enum MoveFault {
 }
 
 impl MoveFault {
+    /// Whether the move may still be reading its source and writing its target.
+    pub fn may_go_on(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Lost)
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         [Self::Cancelled, Self::Io, Self::Damaged, Self::TimedOut, Self::DeviceLost, Self::Lost, Self::Busy]
             .into_iter()

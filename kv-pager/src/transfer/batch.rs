@@ -4,13 +4,14 @@
 use super::{Ended, Flight, Outcome};
 use crate::clock::Time;
 use crate::tier::{LaneEnds, MoveFault, Ticket};
-use crate::units::Bytes;
 
 /// What has been told of a flight (E1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Told {
     Nothing,
     TimedOut,
+    /// That it failed and may go on: nobody will ever know when it is over.
+    GivenUp,
     All,
 }
 
@@ -23,7 +24,7 @@ pub(super) struct Batch {
     /// How many moves had ended when we last looked: nothing new, no look.
     seen: usize,
     untold: usize,
-    pub(super) deadline: Time,
+    deadline: Time,
     is_overdue: bool,
 }
 
@@ -49,24 +50,24 @@ impl Batch {
         }
         self.seen = self.ticket.ended();
         for index in 0..self.flights.len() {
-            if self.told[index] == Told::All {
-                continue;
-            }
-            let outcome = match (self.ticket.outcome(index), self.told[index]) {
-                (Some(_), Told::TimedOut) => Outcome::Over,
-                (Some(Ok(())), _) => Outcome::Done,
-                // A lane that gave a move up by itself can't say when it is over: its slots stay aside.
-                (Some(Err(fault)), _) => Outcome::Failed(fault),
-                (None, Told::Nothing) if self.is_overdue => Outcome::Failed(MoveFault::TimedOut),
-                (None, _) => continue,
+            let (outcome, told) = match (self.ticket.outcome(index), self.told[index]) {
+                (_, Told::All | Told::GivenUp) | (None, Told::TimedOut) => continue,
+                (None, Told::Nothing) if !self.is_overdue => continue,
+                (None, Told::Nothing) => (Some(Outcome::Failed(MoveFault::TimedOut)), Told::TimedOut),
+                (Some(Err(fault)), Told::TimedOut) if fault.may_go_on() => (None, Told::GivenUp),
+                (Some(_), Told::TimedOut) => (Some(Outcome::Over), Told::All),
+                (Some(Ok(())), Told::Nothing) => (Some(Outcome::Done), Told::All),
+                (Some(Err(fault)), Told::Nothing) => {
+                    let told = if fault.may_go_on() { Told::GivenUp } else { Told::All };
+                    (Some(Outcome::Failed(fault)), told)
+                }
             };
-            let gave_up = self.ticket.outcome(index).is_none();
-            self.told[index] = if gave_up { Told::TimedOut } else { Told::All };
-            if !gave_up {
-                self.untold -= 1;
+            self.told[index] = told;
+            self.untold -= usize::from(told != Told::TimedOut);
+            if let Some(outcome) = outcome {
+                let flight = self.flights[index];
+                ended.push(Ended { source: ends.source, target: ends.target, flight, outcome });
             }
-            let flight = self.flights[index];
-            ended.push(Ended { source: ends.source, target: ends.target, flight, outcome });
         }
     }
 
@@ -74,15 +75,16 @@ impl Batch {
         self.untold == 0
     }
 
-    pub(super) fn bytes(&self, slot_bytes: impl Fn(&Flight) -> Bytes) -> Bytes {
-        self.flights.iter().map(slot_bytes).sum()
+    /// When it is given up; `None` once it has been.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        (!self.is_overdue).then_some(self.deadline)
     }
 
     pub(super) fn ticket(&self) -> &Ticket {
         &self.ticket
     }
 
-    /// The flights of which the end has not been told.
+    /// The flights that may still touch their slots.
     pub(super) fn open_flights(&self) -> impl Iterator<Item = &Flight> {
         self.flights.iter().zip(&self.told).filter(|(_, told)| **told != Told::All).map(|(flight, _)| flight)
     }

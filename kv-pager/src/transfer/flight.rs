@@ -1,6 +1,7 @@
 //! A flight: one move with what it is for.
 //! Layer 7. Uses `ids`, `tier`. Known by: `transfer`, `pager`.
 
+use crate::clock::Time;
 use crate::ids::{BlockId, SlotId, TierId};
 use crate::tier::{Move, MoveFault};
 
@@ -45,6 +46,8 @@ pub struct Flight {
     pub purpose: Purpose,
     /// How urgent.
     pub priority: Priority,
+    /// When it is given up if it has not begun.
+    pub deadline: Time,
 }
 
 /// How a flight ended.
@@ -52,7 +55,8 @@ pub struct Flight {
 pub enum Outcome {
     /// The bytes are in the target.
     Done,
-    /// They are not. After [`MoveFault::TimedOut`] both ends may still be touched, until [`Outcome::Over`].
+    /// They are not. After a fault that [may go on](MoveFault::may_go_on) both ends may still be touched, until
+    /// [`Outcome::Over`], which may never come.
     Failed(MoveFault),
     /// A flight that had timed out is known to be over, whichever way.
     Over,

@@ -2,10 +2,11 @@
 //! Layer 7. Uses `clock`, `config`, `tier`. Known by: `transfer`.
 
 use super::batch::Batch;
-use super::{Ended, Flight};
+use super::{Ended, Flight, Outcome};
 use crate::clock::Time;
 use crate::config::Limits;
-use crate::tier::{Lane, LaneEnds, Move, Signal};
+use crate::error::ErrorKind;
+use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal};
 use crate::units::{Bytes, Nanos};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,7 +37,13 @@ pub(super) struct LaneState {
     queues: [VecDeque<Flight>; PRIORITIES],
     batches: Vec<Batch>,
     bytes_in_flight: Bytes,
+    /// Moves in a batch: the limit, or fewer where the lane's own queue takes no more.
+    batch_moves: usize,
     slot_bytes: Vec<Bytes>,
+    /// What the lane would not take, or did not in time, until it is told.
+    refused: Vec<(Flight, MoveFault)>,
+    /// What failed and may go on for ever. Each keeps its slots, so there are never more than slots.
+    given_up: Vec<Flight>,
     /// Kept buffers: no batch allocates its flights anew.
     spare: Vec<Vec<Flight>>,
     moves: Vec<Move>,
@@ -50,7 +57,10 @@ impl LaneState {
             queues: std::array::from_fn(|_| VecDeque::new()),
             batches: Vec::new(),
             bytes_in_flight: Bytes::ZERO,
+            batch_moves: limits.batch_moves as usize,
             slot_bytes: slot_bytes.to_vec(),
+            refused: Vec::new(),
+            given_up: Vec::new(),
             spare: Vec::new(),
             moves: Vec::with_capacity(limits.batch_moves as usize),
             stats: LaneStats::default(),
@@ -87,7 +97,7 @@ impl LaneState {
             'fill: for queue in &mut self.queues {
                 while let Some(flight) = queue.front() {
                     let sum = bytes + self.slot_bytes[flight.part.group.index()];
-                    let is_full = flights.len() == limits.batch_moves as usize || sum > limits.batch_bytes;
+                    let is_full = flights.len() >= self.batch_moves || sum > limits.batch_bytes;
                     if is_full && !flights.is_empty() {
                         break 'fill;
                     }
@@ -103,32 +113,55 @@ impl LaneState {
                     self.bytes_in_flight += bytes;
                     self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline)));
                 }
-                Err(_full) => {
+                Err(error) if error.kind() == ErrorKind::Retry => {
+                    let is_too_large = self.batches.is_empty() && flights.len() > 1;
+                    if is_too_large {
+                        self.batch_moves = flights.len() / 2;
+                    }
                     while let Some(flight) = flights.pop() {
                         self.queues[flight.priority as usize].push_front(flight);
                     }
                     self.spare.push(flights);
-                    return;
+                    if !is_too_large {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let fault = if error.kind() == ErrorKind::DeviceLost {
+                        MoveFault::DeviceLost
+                    } else {
+                        MoveFault::Io
+                    };
+                    self.refused.extend(flights.drain(..).map(|flight| (flight, fault)));
+                    self.spare.push(flights);
+                    signal.ring();
                 }
             }
         }
     }
 
+    /// Tells what has ended, was refused, or has waited longer than it may (E4).
     pub(super) fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
         let ends = self.lane.ends();
+        let first = ended.len();
+        for queue in &mut self.queues {
+            while let Some(late) = queue.pop_front_if(|flight| flight.deadline <= now) {
+                self.refused.push((late, MoveFault::Cancelled));
+            }
+        }
+        ended.extend(self.refused.drain(..).map(|(flight, fault)| Ended {
+            source: ends.source,
+            target: ends.target,
+            flight,
+            outcome: Outcome::Failed(fault),
+        }));
+        self.stats.failed += (ended.len() - first) as u64;
         let mut index = 0;
         while index < self.batches.len() {
             let first = ended.len();
             self.batches[index].poll(now, ends, ended);
             for end in &ended[first..] {
-                match end.outcome {
-                    super::Outcome::Done => {
-                        self.stats.moves += 1;
-                        self.stats.bytes += self.slot_bytes[end.flight.part.group.index()];
-                    }
-                    super::Outcome::Failed(_) => self.stats.failed += 1,
-                    super::Outcome::Over => {}
-                }
+                self.count(end);
             }
             if self.batches[index].is_over() {
                 let batch = self.batches.remove(index);
@@ -139,27 +172,45 @@ impl LaneState {
         }
     }
 
-    fn retire(&mut self, batch: Batch) {
-        let bytes = batch.bytes(|flight| self.slot_bytes[flight.part.group.index()]);
+    /// Counts an end. What is told of for the first time counts as in flight no more: a hung move holds its slots, not the lane.
+    fn count(&mut self, end: &Ended) {
+        let bytes = self.slot_bytes[end.flight.part.group.index()];
+        match end.outcome {
+            Outcome::Done => {
+                self.stats.moves += 1;
+                self.stats.bytes += bytes;
+            }
+            Outcome::Failed(_) => self.stats.failed += 1,
+            Outcome::Over => return,
+        }
         self.bytes_in_flight = Bytes::new(self.bytes_in_flight.as_u64() - bytes.as_u64());
+    }
+
+    fn retire(&mut self, batch: Batch) {
         let (busy, copies) = batch.ticket().effort();
         self.stats.batches += 1;
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
+        self.given_up.extend(batch.open_flights());
         let mut flights = batch.into_flights();
         flights.clear();
         self.spare.push(flights);
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.queued() > 0 || !self.batches.is_empty()
+        self.queued() > 0
+            || !self.refused.is_empty()
+            || self.batches.iter().any(|batch| batch.deadline().is_some())
     }
 
     pub(super) fn next_deadline(&self) -> Time {
-        self.batches.iter().map(|batch| batch.deadline).min().unwrap_or(Time::NEVER)
+        let queued = self.queues.iter().filter_map(|queue| queue.front()).map(|flight| flight.deadline);
+        self.batches.iter().filter_map(Batch::deadline).chain(queued).min().unwrap_or(Time::NEVER)
     }
 
     pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
-        self.queues.iter().flatten().chain(self.batches.iter().flat_map(Batch::open_flights))
+        let refused = self.refused.iter().map(|(flight, _)| flight);
+        let open = self.batches.iter().flat_map(Batch::open_flights);
+        self.queues.iter().flatten().chain(refused).chain(open).chain(&self.given_up)
     }
 }

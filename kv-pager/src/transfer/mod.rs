@@ -4,7 +4,8 @@
 //! - **E1** a flight is told of exactly once as ended, or once as timed out and once more as over;
 //! - **E2** a lane is given no batch while it has as many bytes under way as the limits allow;
 //! - **E3** a demand load starts before a prefetch, a prefetch before an offload, each kind in the order asked for;
-//! - **E4** a batch that exceeds its deadline is cancelled: moves not begun end as cancelled, those begun as timed out.
+//! - **E4** a flight that waits past its deadline, or whose batch exceeds its own, ends: as cancelled if it had not begun, as timed
+//!   out if it had.
 //!
 //! It returns facts and acts on none: what a flight was for is the pager's business.
 
@@ -65,10 +66,12 @@ impl TransferEngine {
     ///
     /// # Panics
     /// If there is no such lane or its queue has no room: ask first.
-    pub fn enqueue(&mut self, source: TierId, target: TierId, mut flight: Flight) {
+    pub fn enqueue(&mut self, source: TierId, target: TierId, mut flight: Flight, now: Time) {
         let lane = self.by_ends[source.index()][target.index()].expect("asked for a lane that is there");
         flight.part.id = MoveId(self.next_move);
         self.next_move += 1;
+        // It waits as long as its batch may take.
+        flight.deadline = now.after(self.limits.move_deadline);
         self.lanes[lane].enqueue(flight, &self.limits);
     }
 

@@ -40,7 +40,7 @@ fn flight(slot: usize, priority: Priority) -> Flight {
         source_fence: Fence::OVER,
         target_fence: Fence::OVER,
     };
-    Flight { part, block: BlockId::NONE, purpose: Purpose::Onboard, priority }
+    Flight { part, block: BlockId::NONE, purpose: Purpose::Onboard, priority, deadline: Time::NEVER }
 }
 
 fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
@@ -52,7 +52,7 @@ fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
 
 fn enqueue(engine: &mut TransferEngine, flights: impl IntoIterator<Item = (usize, Priority)>) {
     for (slot, priority) in flights {
-        engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority));
+        engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority), Time::START);
     }
 }
 

@@ -21,16 +21,19 @@ const KNOT_BYTES: [u64; LaneCost::KNOTS_MAX] =
 /// Of the rate that the lane can reach, the share that a chunk must reach to saturate it.
 const SATURATED: f64 = 0.97;
 
-/// The cost that explains `samples` best; `None` if they are too few or all of one size. Samples of nothing are ignored.
+/// The cost that explains `samples` best; `None` if they are too few or all alike. Samples of nothing are ignored.
 ///
-/// Alpha and gamma are told apart by batches of the same bytes in more or fewer copies. Knots are set only where samples lie
-/// around them.
+/// Alpha and gamma are told apart by batches of the same bytes in more or fewer copies; where all copies have one size, gamma
+/// counts as part of the bytes' time. Knots are set only where samples lie around them.
 pub fn fit_lane(samples: &[LaneSample]) -> Option<LaneCost> {
     let real_moves = |sample: &&LaneSample| sample.load.copies > 0 && sample.took > Nanos::ZERO;
     let mut mean_bytes: Vec<f64> =
         samples.iter().filter(real_moves).map(|sample| copy_bytes(sample.load)).collect();
     mean_bytes.sort_by(f64::total_cmp);
     let knots = choose_knots(&mean_bytes)?;
+    if samples.iter().all(|sample| sample.load == samples[0].load) {
+        return None;
+    }
     let rows: Vec<Row> = samples.iter().filter(real_moves).map(|sample| row(sample, &knots)).collect();
     let found = regress(&rows, knots.len() + 1)?;
     let curve: Vec<Knot> = knots
@@ -61,7 +64,7 @@ fn choose_knots(sorted_bytes: &[f64]) -> Option<Vec<f64>> {
     if knots.len() == LaneCost::KNOTS_MAX {
         knots.pop();
     }
-    (largest > 0.0 && sorted_bytes[0] < largest).then(|| {
+    (largest >= 1.0).then(|| {
         knots.push(largest.floor());
         knots
     })
@@ -136,7 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn one_size_is_no_curve() {
+    fn copies_of_one_size_have_no_gamma_but_the_right_time() {
+        let truth = LaneCost::uniform(20_000.0, 5_000.0, 9e9, Bytes::mib(1));
+        let samples = [1, 2, 4, 8, 16, 32].map(|copies| {
+            let load = Load { bytes: Bytes::mib(2 * u64::from(copies)), copies };
+            LaneSample { load, took: truth.busy(load) }
+        });
+        let found = fit_lane(&samples).expect("enough samples");
+        for sample in samples {
+            let error = found.busy_ns(sample.load) / real::from_nanos(sample.took) - 1.0;
+            assert!(error.abs() < 0.01, "{sample:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_batch_is_no_curve() {
         let truth = LaneCost::uniform(1_000.0, 100.0, 1e9, Bytes::mib(1));
         let load = Load { bytes: Bytes::mib(1), copies: 1 };
         let sample = LaneSample { load, took: truth.busy(load) };

@@ -17,9 +17,14 @@ impl Ends {
         Self { blocks: [0; Self::MAX], count: 0 }
     }
 
+    /// Whether there is room for no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.count == Self::MAX
+    }
+
     /// Adds an end, if there is room and it is new and not before the first block.
     pub(super) fn add(&mut self, block: u32) {
-        if block > 0 && self.count < Self::MAX && !self.iter().any(|known| known == block) {
+        if block > 0 && !self.is_full() && !self.iter().any(|known| known == block) {
             self.blocks[self.count] = block;
             self.count += 1;
         }

@@ -10,19 +10,23 @@
 
 mod counts;
 mod ends;
+mod loader;
 mod onboard;
 mod outcome;
 mod prefix;
 mod pressure;
 mod request;
+mod runs;
 mod scan;
 mod search;
 mod split;
 
+pub use loader::{Loader, Situation};
 pub use outcome::{BlockSpan, Choice, Outcome, Plan, Prediction, Reasons};
 pub use prefix::{GroupPrefix, Prefix, TierRun};
 pub use pressure::{Fate, Verdict, Victim, judge};
 pub use request::{Aim, EngineAbility, Loading, PlanRequest};
+pub use runs::TierRuns;
 
 use crate::cost::{TokenSpan, real};
 use crate::units::Nanos;

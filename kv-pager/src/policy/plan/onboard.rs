@@ -44,9 +44,9 @@ impl<'a> Hop<'a> {
         self.lane.busy_ns(cargo.load) + self.decode_ns_per_byte * real::from_bytes(cargo.raw)
     }
 
-    /// The time of a chunk, or of all of `cargo` if that is less.
-    fn chunk_ns(&self, cargo: Cargo) -> f64 {
-        let bytes = cargo.load.bytes.min(self.lane.chunk_bytes());
+    /// The time of what `first` hands over at once: one of its chunks, or all of `cargo` if that is less.
+    fn chunk_ns(&self, first: &Hop<'_>, cargo: Cargo) -> f64 {
+        let bytes = cargo.load.bytes.min(first.lane.chunk_bytes());
         self.lane.busy_ns(Load { bytes, copies: cargo.load.copies.min(1) })
     }
 
@@ -229,8 +229,8 @@ impl OnboardUntil<'_, '_> {
             let busy_ns = hop.busy_ns(file);
             add(hop.queue_ns, busy_ns);
             if let (true, Some(up)) = (climbs, all.up) {
-                let drained_ns = hop.queue_ns + busy_ns + up.chunk_ns(file_up);
-                let filled_ns = hop.queue_ns + hop.chunk_ns(file) + up.busy_ns(file_up);
+                let drained_ns = hop.queue_ns + busy_ns + up.chunk_ns(&hop, file_up);
+                let filled_ns = hop.queue_ns + hop.chunk_ns(&hop, file) + up.busy_ns(file_up);
                 time.end_ns = time.end_ns.max(drained_ns).max(filled_ns);
             }
         }

@@ -199,9 +199,9 @@ impl<'a> Search<'a> {
     fn ends(&self) -> Ends {
         let mut ends = Ends::new();
         let mut before = self.cached + 1;
-        while let Some(cut) =
-            self.onboarding.cuts(self.cached).chain([self.cached]).filter(|&cut| cut < before).max()
-        {
+        while !ends.is_full() {
+            let cuts = self.onboarding.cuts(self.cached).chain([self.cached]);
+            let Some(cut) = cuts.filter(|&cut| cut < before).max() else { break };
             ends.add(cut);
             before = cut;
         }

@@ -1,0 +1,264 @@
+//! File lanes beside raw direct I/O: cold random batches of slots, on the drive of a directory.
+//!
+//! `cargo bench -p benches --bench file-lanes -- [DIRECTORY] [MiB of the file] [SHAPE]`. Prints MiB/s. The raw figure of a row is the
+//! best over 1 to 32 requests at once, each of one slot, by `pread` and `pwrite` with `O_DIRECT` in as many threads, from
+//! and to the same huge pages; the lane's, of the same batch by the file lane, checksums and headers included.
+//! `KV_PAGER_FILE_WORKERS` sets the lane's threads.
+
+use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::ids::{Fence, GroupId, MoveId, SlotId, TierId};
+use kv_pager::layout::shape;
+use kv_pager::tier::{Lane, LaneEnds, Move, Persistence, Signal, Ticket};
+use kv_pager::units::Nanos;
+use kv_pager_cpu::file::Access;
+use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+const ROUNDS: u64 = 5;
+
+fn main() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let parent = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
+    let file_mib: u64 = arguments.get(1).map_or(1024, |mib| mib.parse().expect("a number of MiB"));
+    let directory = tempfile::tempdir_in(parent).expect("a directory that can be written");
+    say(&format!("{} in files of {file_mib} MiB, MiB/s", directory.path().display()));
+    say(
+        "shape         slot KiB  slots   raw read (depth)  lane read    %   raw write (depth)  lane write    %   buffered read",
+    );
+    let shapes = ["llama3-8b", "qwen2.5-0.5b", "tiny"];
+    for name in shapes.into_iter().filter(|name| arguments.get(2).is_none_or(|only| only == name)) {
+        row(name, directory.path(), file_mib << 20);
+    }
+    stall(directory.path(), file_mib << 20);
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// A tier under measurement.
+struct Bench {
+    backend: CpuBackend,
+    slot_bytes: u64,
+    slots: usize,
+    clock: MonotonicClock,
+}
+
+impl Bench {
+    fn new(name: &str, directory: &Path, file_bytes: u64, access: Access) -> Self {
+        let model = shape(name).expect("known");
+        let slot_bytes = model.slot_bytes(GroupId::FIRST, kv_pager::layout::Format::Raw).as_u64();
+        let slots = u32::try_from(file_bytes / slot_bytes).expect("small");
+        let mut file = FileSpec::new(directory.join(format!("{name}-{access:?}")), vec![slots]);
+        file.access = access;
+        let host = u32::try_from((256 << 20) / slot_bytes).expect("small").min(4096);
+        let mut spec =
+            CpuSpec { host_slots: Some(vec![host]), file: Some(file), ..CpuSpec::new(model, vec![1]) };
+        if let Ok(workers) = std::env::var("KV_PAGER_FILE_WORKERS") {
+            spec.file_lanes.workers = workers.parse().expect("a number of threads");
+        }
+        let backend = CpuBackend::new(&spec).expect("room for it");
+        Self { backend, slot_bytes, slots: slots as usize, clock: MonotonicClock::new() }
+    }
+
+    fn lane(&self, source: TierId, target: TierId) -> Arc<dyn Lane> {
+        let ends = LaneEnds { source, target };
+        self.backend.lanes().into_iter().find(|lane| lane.ends() == ends).expect("there is one")
+    }
+
+    /// Distinct random file slots, each with a host slot.
+    fn pairs(&self, count: usize, seed: u64) -> Vec<(usize, usize)> {
+        let mut order: Vec<usize> = (0..self.slots).collect();
+        order.sort_by_key(|slot| xxhash_rust::xxh3::xxh3_64_with_seed(&slot.to_le_bytes(), seed));
+        let host =
+            self.backend.host().map_or(1, |host| kv_pager::tier::Tier::classes(&**host)[0].slots as usize);
+        order.into_iter().take(count.min(host)).enumerate().map(|(host, file)| (file, host)).collect()
+    }
+
+    fn batch(&self, pairs: &[(usize, usize)], is_read: bool) -> Vec<Move> {
+        let order = |(file, host): &(usize, usize)| {
+            let (file, host) = (SlotId::from_index(*file), SlotId::from_index(*host));
+            let (source, target) = if is_read { (file, host) } else { (host, file) };
+            let fence = Fence::OVER;
+            Move {
+                id: MoveId(0),
+                group: GroupId::FIRST,
+                source,
+                target,
+                source_fence: fence,
+                target_fence: fence,
+            }
+        };
+        pairs.iter().map(order).collect()
+    }
+
+    /// MiB/s of one batch over a lane.
+    fn carry(&self, pairs: &[(usize, usize)], is_read: bool) -> f64 {
+        let (source, target) =
+            if is_read { (TierId::File, TierId::Host) } else { (TierId::Host, TierId::File) };
+        let lane = self.lane(source, target);
+        let batch = self.batch(pairs, is_read);
+        let start = self.clock.now();
+        let ticket = lane.submit(&batch).expect("it fits the queue");
+        wait(&ticket);
+        self.rate(pairs.len(), self.clock.now().since(start))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn rate(&self, slots: usize, span: Nanos) -> f64 {
+        (slots as u64 * self.slot_bytes) as f64 / f64::from(1 << 20) / span.as_secs_f64()
+    }
+
+    /// MiB/s of the same slots by `depth` threads of direct requests, from and to the same host memory.
+    fn raw(&self, path: &Path, pairs: &[(usize, usize)], depth: usize, is_read: bool) -> f64 {
+        let flags = OFlags::RDWR | OFlags::DIRECT;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).expect("direct access"));
+        let host = self.backend.host().expect("there is one");
+        let next = AtomicUsize::new(0);
+        let start = self.clock.now();
+        thread::scope(|scope| {
+            for _ in 0..depth {
+                scope.spawn(|| {
+                    while let Some((slot, at)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let offset = *slot as u64 * self.slot_bytes;
+                        let mut lent = host.write(GroupId::FIRST, SlotId::from_index(*at)).expect("free");
+                        let bytes = lent.fragment_mut(0);
+                        let done = if is_read {
+                            rustix::io::pread(&file, &mut *bytes, offset)
+                        } else {
+                            rustix::io::pwrite(&file, &*bytes, offset)
+                        };
+                        assert_eq!(done.expect("a sound drive"), bytes.len());
+                    }
+                });
+            }
+        });
+        self.rate(pairs.len(), self.clock.now().since(start))
+    }
+
+    /// Raw requests beside the lane, in turns on the same slots, so that what a drive does from one second to the next meets
+    /// both: the medians of the best depth and of the lane.
+    fn compare(&self, raw_file: &Path, count: usize, is_read: bool) -> Comparison {
+        let mut rates = vec![Vec::new(); DEPTHS.len()];
+        let mut lane = Vec::new();
+        for seed in 0..ROUNDS {
+            for (depth, rates) in DEPTHS.iter().zip(&mut rates) {
+                rates.push(self.raw(raw_file, &self.pairs(count, seed), *depth, is_read));
+            }
+            lane.push(self.carry(&self.pairs(count, seed + 100), is_read));
+        }
+        let raw = rates.into_iter().map(median).zip(DEPTHS);
+        let (raw, depth) = raw.fold((0.0, 0), |best, rate| if rate.0 > best.0 { rate } else { best });
+        Comparison { raw, depth, lane: median(lane) }
+    }
+}
+
+struct Comparison {
+    raw: f64,
+    depth: usize,
+    lane: f64,
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { raw, depth, lane } = self;
+        write!(out, "{raw:9.0} ({depth:2}) {lane:9.0} {:4.0}%", lane / raw * 100.0)
+    }
+}
+
+fn wait(ticket: &Ticket) {
+    let signal = Arc::new(Signal::new());
+    ticket.attach(&signal);
+    loop {
+        let seen = signal.count();
+        if ticket.is_over() {
+            break;
+        }
+        signal.wait_past(seen, Nanos::MAX);
+    }
+    let failed = (0..ticket.len()).filter(|index| ticket.outcome(*index) != Some(Ok(()))).count();
+    assert_eq!(failed, 0, "moves failed");
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+fn fill(bench: &Bench) {
+    let host = bench.pairs(usize::MAX, 0).len();
+    for start in (0..bench.slots).step_by(host) {
+        let pairs: Vec<_> =
+            (start..bench.slots).take(host).enumerate().map(|(host, file)| (file, host)).collect();
+        bench.carry(&pairs, false);
+    }
+    kv_pager::tier::Tier::persistence(&**bench.backend.file().expect("there is one"))
+        .map(Persistence::flush)
+        .expect("it has")
+        .expect("a sound drive");
+}
+
+/// A file like the tier's payloads, written whole by direct requests.
+fn raw_file(directory: &Path, bench: &Bench) -> PathBuf {
+    let path = directory.join("raw");
+    File::create(&path).expect("a file").set_len(0).expect("ours");
+    let file = File::options().write(true).open(&path).expect("ours");
+    let bytes = bench.slot_bytes * bench.slots as u64;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).expect("room for it");
+    let host = bench.pairs(usize::MAX, 0).len();
+    for start in (0..bench.slots).step_by(host) {
+        let pairs: Vec<_> =
+            (start..bench.slots).take(host).enumerate().map(|(host, file)| (file, host)).collect();
+        bench.raw(&path, &pairs, 16, false);
+    }
+    path
+}
+
+fn row(name: &str, directory: &Path, file_bytes: u64) {
+    let bench = Bench::new(name, directory, file_bytes, Access::Auto);
+    fill(&bench);
+    let count = usize::try_from((192 << 20) / bench.slot_bytes).expect("small").min(4096);
+    let tier = bench.backend.file().expect("there is one").directories().next().expect("one").to_owned();
+    let read = bench.compare(&tier.join("kv-pager.0.payloads"), count, true);
+    let raw = raw_file(directory, &bench);
+    let write = bench.compare(&raw, count, false);
+    std::fs::remove_file(&raw).expect("it is ours");
+    let (kib, slots) = (bench.slot_bytes / 1024, bench.slots);
+    drop(bench);
+    std::fs::remove_dir_all(&tier).expect("it is ours");
+    let bench = Bench::new(name, directory, file_bytes / 2, Access::Buffered);
+    fill(&bench);
+    let buffered = median((0..ROUNDS).map(|seed| bench.carry(&bench.pairs(count, seed), true)).collect());
+    say(&format!("{name:14}{kib:5} {slots:6}  {read}  {write} {buffered:9.0}"));
+    let tier = bench.backend.file().expect("there is one").directories().next().expect("one").to_owned();
+    drop(bench);
+    std::fs::remove_dir_all(&tier).expect("it is ours");
+}
+
+/// How much longer a batch of reads takes beside a burst of writes.
+fn stall(directory: &Path, file_bytes: u64) {
+    let bench = Bench::new("llama3-8b", directory, file_bytes, Access::Auto);
+    fill(&bench);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for seed in 0..ROUNDS * 2 {
+        let pairs = bench.pairs(usize::MAX, seed);
+        let (reads, writes) = pairs.split_at(24);
+        alone.push(bench.carry(reads, true));
+        let burst = bench.lane(TierId::Host, TierId::File).submit(&bench.batch(writes, false)).expect("room");
+        beside.push(bench.carry(reads, true));
+        wait(&burst);
+    }
+    let (alone, beside) = (median(alone), median(beside));
+    say(&format!(
+        "24 reads of 2 MiB: {alone:.0} MiB/s alone, {beside:.0} beside a burst of writes: {:.1} times as long",
+        alone / beside
+    ));
+}

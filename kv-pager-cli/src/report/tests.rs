@@ -1,0 +1,104 @@
+//! Pages hold what they should, and nothing from elsewhere.
+
+use super::numbers::short;
+use super::replay::{ChoiceFigures, HitFigures, LaneFigures, PredictionFigures, ReplayFigures, TtftFigures};
+use super::{Axis, Figure, Line, Lines, Page, Section};
+
+/// A replay with every part.
+fn replay() -> ReplayFigures {
+    let hits = (1..=40_u32).map(|minute| HitFigures {
+        at_s: f64::from(minute) * 60.0,
+        hit_tokens: [u64::from(minute) * 300, u64::from(minute) * 500, 4_000],
+        prompt_tokens: 60_000,
+    });
+    let lane = |name: &str, bytes| LaneFigures {
+        name: name.to_owned(),
+        bytes,
+        transfers: 1_200,
+        bytes_per_s: Some(4.8e10),
+    };
+    let ttft = |arm: &str, factor| TtftFigures {
+        arm: arm.to_owned(),
+        mean_p50_p90_p99_ns: [900, 600, 2_100, 7_000].map(|ms: u64| ms * 1_000_000 * factor / 10),
+    };
+    let pairs =
+        |step| (1..60_u64).map(|place| (place * step, place * step + (place * 7_919 * 977) % step)).collect();
+    let plan =
+        |name: &str, step| PredictionFigures { plan: name.to_owned(), predicted_observed_ns: pairs(step) };
+    let winners = (0..8).map(|row| (0..10).map(|column| Some((row * 2 + column) / 9)).collect());
+    ReplayFigures {
+        summary: "A made-up stream & three <tiers>, to look at.".to_owned(),
+        hits: hits.collect(),
+        ttft: vec![ttft("adaptive", 10), ttft("always-load", 13), ttft("always-recompute", 17)],
+        lanes: vec![
+            lane("host→device", 91 << 30),
+            lane("device→host", 60 << 30),
+            lane("file→host", 17 << 30),
+        ],
+        evictions: [51_000, 23_000, 4_000],
+        drops: 9_000,
+        file_bytes_written: (0..40_u32)
+            .map(|minute| (f64::from(minute) * 60.0, u64::from(minute) << 30))
+            .collect(),
+        predictions: vec![plan("load", 40_000_000), plan("recompute", 90_000_000), plan("both", 25_000_000)],
+        choice: ChoiceFigures {
+            context_tokens: (0..10).map(|step| step * 4_096).collect(),
+            prefix_tokens: (1..9).map(|step| step * 512).collect(),
+            plans: ["load", "both", "recompute"].map(str::to_owned).to_vec(),
+            winners: winners.collect(),
+        },
+    }
+}
+
+#[test]
+fn a_page_needs_nothing_from_outside() {
+    let html = replay().to_page().to_html();
+    for outside in ["<script", "<link", "@import", "url(", "src="] {
+        assert!(!html.contains(outside), "RP1: {outside}");
+    }
+    let addresses = html.matches("http").count();
+    assert_eq!(
+        addresses,
+        html.matches("xmlns=\"http://www.w3.org/2000/svg\"").count(),
+        "RP1: only the name of SVG"
+    );
+}
+
+#[test]
+fn every_part_is_shown_and_an_empty_one_is_left_out() {
+    assert_eq!(replay().to_page().sections.len(), 8);
+    assert_eq!(ReplayFigures::default().to_page().sections.len(), 0);
+    let html = replay().to_page().to_html();
+    assert_eq!(html.matches("<svg role=\"img\"").count(), 7);
+    assert!(html.contains("&amp; three &lt;tiers&gt;"), "words are no markup");
+}
+
+#[test]
+fn a_page_can_be_looked_at() {
+    // Left for a person, where one asks for it.
+    if let Some(path) = std::env::var_os("KV_PAGER_REPORT") {
+        std::fs::write(path, replay().to_page().to_html())
+            .expect("the path that was asked for can be written");
+    }
+}
+
+#[test]
+fn charts_without_values_are_drawn_all_the_same() {
+    for across in [Axis::linear("x"), Axis::logarithmic("x")] {
+        for points in [vec![], vec![(0.0, 0.0)], vec![(f64::NAN, 1.0), (3.0, f64::INFINITY)]] {
+            let lines = vec![Line { name: "a".to_owned(), points }];
+            let lines =
+                Lines { across: across.clone(), up: Axis::linear("y"), series: lines, is_marked: true };
+            let section =
+                Section { heading: "h".to_owned(), words: String::new(), figure: Figure::Lines(lines) };
+            let page = Page { title: "t".to_owned(), summary: String::new(), sections: vec![section] };
+            assert!(page.to_html().contains("</svg>"));
+        }
+    }
+}
+
+#[test]
+fn numbers_are_short() {
+    let texts = [0.0, 0.137, 1.0, 18_279.0, 2_000_000.0, 913.0, 0.05].map(short);
+    assert_eq!(texts, ["0", "0.137", "1", "18.3k", "2M", "913", "0.05"].map(str::to_owned));
+}

@@ -1,0 +1,127 @@
+//! Ghosts: what an arm remembers of blocks that left.
+//! Layer 8. Uses `names`. Known by: `arc`, `s3fifo`, `reuse`.
+//!
+//! - **G1** there are never more than the capacity: the one that left first is forgotten first;
+//! - **G2** a name is found exactly while its ghost is in the order.
+
+use super::names::Names;
+
+/// No neighbour.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Ghost<R> {
+    name: u64,
+    older: u32,
+    newer: u32,
+    record: R,
+}
+
+/// Bounded memory of departed names, each with a record.
+#[derive(Debug)]
+pub(super) struct Ghosts<R> {
+    places: Vec<Ghost<R>>,
+    free: Vec<u32>,
+    names: Names,
+    oldest: u32,
+    newest: u32,
+    capacity: usize,
+}
+
+impl<R: Copy> Ghosts<R> {
+    /// Room for `capacity` ghosts; at least one.
+    pub(super) fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        Self {
+            places: Vec::with_capacity(capacity),
+            free: Vec::with_capacity(capacity),
+            names: Names::new(capacity),
+            oldest: NONE,
+            newest: NONE,
+            capacity,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether `name` is remembered. O(1).
+    pub(super) fn contains(&self, name: u64) -> bool {
+        self.names.get(name).is_some()
+    }
+
+    /// Remembers `name` as the newest; forgets the oldest if there is no room. O(1).
+    pub(super) fn insert(&mut self, name: u64, record: R) {
+        self.take(name);
+        if self.len() == self.capacity {
+            self.forget_oldest();
+        }
+        let ghost = Ghost { name, older: self.newest, newer: NONE, record };
+        let place = if let Some(place) = self.free.pop() {
+            self.places[place as usize] = ghost;
+            place
+        } else {
+            self.places.push(ghost);
+            u32::try_from(self.places.len() - 1).expect("entries are counted in 32 bits")
+        };
+        match self.newest {
+            NONE => self.oldest = place,
+            newest => self.places[newest as usize].newer = place,
+        }
+        self.newest = place;
+        self.names.insert(name, place);
+    }
+
+    /// Takes `name` out: it is back. O(1).
+    pub(super) fn take(&mut self, name: u64) -> Option<R> {
+        let place = self.names.remove(name)?;
+        let Ghost { older, newer, record, .. } = self.places[place as usize];
+        match older {
+            NONE => self.oldest = newer,
+            older => self.places[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.places[newer as usize].older = older,
+        }
+        self.free.push(place);
+        Some(record)
+    }
+
+    /// Forgets the one that left first, if there is any. O(1).
+    pub(super) fn forget_oldest(&mut self) {
+        if self.oldest != NONE {
+            self.take(self.places[self.oldest as usize].name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ghosts;
+
+    #[test]
+    fn the_oldest_is_forgotten_first_and_the_returned_are_not_counted() {
+        let mut ghosts = Ghosts::new(3);
+        for name in [10, 11, 12] {
+            ghosts.insert(name, name + 100);
+        }
+        assert_eq!(ghosts.take(10), Some(110));
+        ghosts.insert(13, 113);
+        assert!(ghosts.contains(11), "there was room");
+        ghosts.insert(14, 114);
+        assert_eq!((ghosts.take(11), ghosts.len()), (None, 3));
+    }
+
+    #[test]
+    fn inserted_again_it_is_the_newest() {
+        let mut ghosts = Ghosts::new(2);
+        ghosts.insert(1, 'a');
+        ghosts.insert(2, 'b');
+        ghosts.insert(1, 'c');
+        ghosts.insert(3, 'd');
+        assert_eq!((ghosts.take(1), ghosts.take(2), ghosts.take(3)), (Some('c'), None, Some('d')));
+    }
+}

@@ -1,0 +1,216 @@
+//! Keeping: in which order one tier gives up what it holds.
+//! Layer 8. Uses `ids`, `units`. Known by: `pager`, the command line.
+//!
+//! - **KE1** a victim is always an entry that was offered and not withheld since: leaf-first (I6) and holds (I2) are the
+//!   caller's to say, and no arm goes round them;
+//! - **KE2** an arm knows an entry from its first [`Touch`] until its [`Keeping::depart`], and its counts say so;
+//! - **KE3** the same calls give the same victims (I9): no clock, no randomness, no hash that differs from run to run;
+//! - **KE4** nothing is allocated after [`Arm::build`] (I8): what an arm remembers of entries that left is bounded too.
+//!
+//! Time is counted in blocks inserted. So an arm needs no clock, ages stand still while nothing competes for the tier, and
+//! the time for which a block can be kept is simply the capacity.
+//!
+//! An order of one's own takes part like any other:
+//!
+//! ```
+//! use kv_pager::policy::keeping::shadow::{Footprint, Named, Shadow};
+//! use kv_pager::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Visit};
+//! use std::collections::BTreeSet;
+//!
+//! /// Evicts by the number of the entry. (A real one allocates nothing in steady state.)
+//! #[derive(Debug, Default)]
+//! struct ByNumber {
+//!     known: BTreeSet<EntryId>,
+//!     offered: BTreeSet<EntryId>,
+//! }
+//!
+//! impl Keeping for ByNumber {
+//!     fn name(&self) -> &'static str {
+//!         "by-number"
+//!     }
+//!     fn visit(&mut self, visit: &Visit<'_>) {
+//!         self.known.extend(visit.touches.iter().map(|touch| touch.entry));
+//!     }
+//!     fn offer(&mut self, entries: &[EntryId]) {
+//!         self.offered.extend(entries);
+//!     }
+//!     fn withhold(&mut self, entries: &[EntryId]) {
+//!         self.offered.retain(|entry| !entries.contains(entry));
+//!     }
+//!     fn victim(&mut self) -> Option<EntryId> {
+//!         self.offered.first().copied()
+//!     }
+//!     fn depart(&mut self, entry: EntryId, _departure: Departure) {
+//!         assert!(self.known.remove(&entry));
+//!         self.offered.remove(&entry);
+//!     }
+//!     fn len(&self) -> usize {
+//!         self.known.len()
+//!     }
+//!     fn check(&self) {
+//!         assert!(self.offered.is_subset(&self.known));
+//!     }
+//! }
+//!
+//! let bounds = Bounds { capacity: 2, request_blocks: 4, tokens_per_block: 16 };
+//! let mut own = Shadow::with_keeping(Box::new(ByNumber::default()), &bounds);
+//! let mut lru = Shadow::new(Arm::Lru, &bounds);
+//! for name in [1, 2, 3, 1, 2, 3] {
+//!     let request = Footprint { length: 1, blocks: &[Named { name, depth: 0 }] };
+//!     own.request(&request);
+//!     lru.request(&request);
+//! }
+//! assert!(own.tally().prefix > lru.tally().prefix, "a round of three in two places");
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `lru`, `slru`, `arc`, `s3fifo`, `cost_aware` | the arms |
+//! | `queues`, `order`, `ghosts`, `names` | what they are made of: indices into arrays, linked |
+//! | `reuse` | the model behind `cost-aware`: how likely is a block's reuse, by what it looks like |
+//! | [`shadow`] | an arm run on names alone: what it would have hit |
+
+mod arc;
+mod arm;
+mod cost_aware;
+mod duel;
+mod ghosts;
+mod lru;
+mod names;
+mod order;
+mod prices;
+mod queues;
+mod reuse;
+mod s3fifo;
+pub mod shadow;
+mod slru;
+#[cfg(test)]
+mod tests;
+
+pub use arm::{Arm, UnknownArm};
+pub use cost_aware::CostAware;
+pub use prices::{DEPTH_BANDS, Prices};
+
+use std::fmt::Debug;
+
+/// Something a tier holds: an index below [`Bounds::entries`]. A pager's slot, a shadow's node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct EntryId(u32);
+
+impl EntryId {
+    /// The entry at `index`.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// The bare number.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+
+    /// Its place in an array of entries.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What an arm is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Blocks that the tier holds; at least one.
+    pub capacity: u32,
+    /// Blocks of the longest request. A shadow holds as many above its capacity until it is trimmed.
+    pub request_blocks: u32,
+    /// Tokens of a block, so that depths mean the same with blocks of any size; at least one.
+    pub tokens_per_block: u32,
+}
+
+impl Bounds {
+    /// One more than the largest [`EntryId`].
+    ///
+    /// # Panics
+    /// If there are 2^32 - 1 or more.
+    pub fn entries(&self) -> u32 {
+        let entries = self.capacity.checked_add(self.request_blocks).filter(|&count| count < u32::MAX);
+        entries.expect("capacity and the longest request together stay below 2^32 - 1 blocks")
+    }
+}
+
+/// One block of a request, as it lies in the tier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touch {
+    /// Where. An entry the arm does not know is inserted; one that it knows was hit.
+    pub entry: EntryId,
+    /// The block's name, or 64 bits of it: what left is remembered by it. A collision costs a wrong guess, nothing else.
+    pub name: u64,
+    /// How many blocks of the request come before it.
+    pub depth: u32,
+}
+
+/// One request, whole: what an arm learns from.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit<'a> {
+    /// Blocks of the request, also those that are not in `touches`.
+    pub length: u32,
+    /// Its blocks in this tier, root to leaf. The leaf counts as used first and the root last.
+    pub touches: &'a [Touch],
+}
+
+/// Why an entry leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Room was needed; the block may be asked for again, and is remembered.
+    Evicted,
+    /// It was erased or damaged: it says nothing about reuse, and is forgotten.
+    Invalidated,
+}
+
+/// One tier's order of eviction. Contract, beside KE1 to KE4:
+/// **K1** an entry is touched before it is offered, and departs before its index is used for another block;
+/// **K2** what was never offered, or is withheld, is no victim; offering or withholding twice changes nothing;
+/// **K3** a touched entry stays offered if it was;
+/// **K4** [`Keeping::victim`] is `None` only when nothing is offered, and names the same entry until something changes;
+/// **K5** the victim stays known and offered until it departs or is withheld: asking moves nothing in the tier.
+/// Checked for every arm by the tests beside it.
+pub trait Keeping: Debug + Send {
+    /// Its name on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Takes in a request: hits and insertions, in one go. O(blocks).
+    fn visit(&mut self, visit: &Visit<'_>);
+
+    /// These entries may be evicted: nothing holds them and no child lies in the tier. O(log offered) each.
+    fn offer(&mut self, entries: &[EntryId]);
+
+    /// These may no longer. O(1) each, nearly always.
+    fn withhold(&mut self, entries: &[EntryId]);
+
+    /// The entry to evict next. One at a time, for its departure may leave its parent without a child in the tier, and
+    /// that parent may be the next.
+    fn victim(&mut self) -> Option<EntryId>;
+
+    /// The entry has left the tier.
+    ///
+    /// # Panics
+    /// If the arm does not know the entry.
+    fn depart(&mut self, entry: EntryId, departure: Departure);
+
+    /// Whether a copy of the entry lies farther away: it would be loaded, not computed again. Arms that do not weigh costs
+    /// ignore it.
+    fn set_backed(&mut self, _entry: EntryId, _is_backed: bool) {}
+
+    /// What it costs to have a block back. Arms that do not weigh costs ignore it.
+    fn set_prices(&mut self, _prices: &Prices) {}
+
+    /// How many entries it knows.
+    fn len(&self) -> usize;
+
+    /// Whether it knows none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Asserts what must be true of it; O(n), for tests.
+    fn check(&self);
+}

@@ -1,0 +1,326 @@
+//! The reuse model as an order of eviction: the block with the least expected value goes first.
+//! Layer 8. Uses `ghosts`, `prices`, `queues`. Known by: `cost_aware`, `duel`.
+//!
+//! - **RE1** each queue holds offered blocks of one category, in order of last use, so its head is the oldest and, ages
+//!   alone telling them apart, the least likely to return;
+//! - **RE2** the victim is a head; values are at most [`Reuse::refresh_after`] insertions old.
+//!
+//! A block's value is the chance that it returns within the horizon, times what its return would cost. The horizon is the
+//! capacity, in insertions: about as long as a block can be kept at all, whatever the rate of requests. The chance comes
+//! from what became of blocks that looked alike, also of those that had left: ghosts remember them for a while.
+//!
+//! Told to, it evicts by last use instead, over the same queues: the oldest head of all is the least recently used block.
+
+mod category;
+mod statistics;
+mod tournament;
+
+use super::ghosts::Ghosts;
+use super::prices::{Prices, units};
+use super::queues::Queues;
+use super::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
+use category::{Category, Look};
+use statistics::{Outlook, Statistics};
+use tournament::{Key, Tournament};
+
+/// Queues: each category, without and with a copy farther away.
+const QUEUES: u16 = 480;
+const _: () = assert!(QUEUES as usize == 2 * Category::COUNT);
+
+/// Insertions after which values are worked out anew, at least: keeps that under 40 ns an insertion.
+const REFRESH_MIN: u64 = 128;
+
+/// Which head goes first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rule {
+    /// The one of least expected value.
+    Value,
+    /// The one used least recently.
+    Recency,
+}
+
+/// What is known of a block, in the tier or not.
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    /// Insertions before its last use.
+    used_at: u64,
+    category: Category,
+    uses: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    name: u64,
+    /// Zero when it is not in the tier.
+    stamp: u64,
+    past: Past,
+    is_backed: bool,
+}
+
+impl State {
+    const ABSENT: u64 = 0;
+
+    /// The queue in which it stands when it is offered.
+    fn queue(&self) -> u16 {
+        2 * self.past.category.number() + u16::from(self.is_backed)
+    }
+}
+
+/// The arm without the duel.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    states: Box<[State]>,
+    ghosts: Ghosts<Past>,
+    statistics: Statistics,
+    offered: Queues,
+    rule: Rule,
+    prices: Prices,
+    outlooks: Box<[Outlook]>,
+    /// Categories whose outlook has been worked out since the last refresh.
+    is_current: Box<[bool]>,
+    tournament: Tournament,
+    /// Queues whose heads may have changed since they took part in the tournament.
+    stale: Vec<u16>,
+    is_stale: Box<[bool]>,
+    /// When values were last worked out.
+    refreshed_at: u64,
+    inserted: u64,
+    stamp: u64,
+    len: usize,
+    capacity: u32,
+    tokens_per_block: u32,
+}
+
+impl Reuse {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        let entries = bounds.entries();
+        let past = Past { used_at: 0, category: Category::from_index(0), uses: 0 };
+        let absent = State { name: 0, stamp: State::ABSENT, past, is_backed: false };
+        Self {
+            states: vec![absent; entries as usize].into_boxed_slice(),
+            ghosts: Ghosts::new(ghost_capacity(bounds.capacity)),
+            statistics: Statistics::new(),
+            offered: Queues::new(entries, QUEUES),
+            rule: Rule::Value,
+            prices: Prices::EQUAL,
+            outlooks: vec![Outlook::default(); Category::COUNT].into_boxed_slice(),
+            is_current: vec![false; Category::COUNT].into_boxed_slice(),
+            tournament: Tournament::new(QUEUES),
+            stale: Vec::with_capacity(usize::from(QUEUES)),
+            is_stale: vec![false; usize::from(QUEUES)].into_boxed_slice(),
+            refreshed_at: 0,
+            inserted: 0,
+            stamp: State::ABSENT,
+            len: 0,
+            capacity: bounds.capacity,
+            tokens_per_block: bounds.tokens_per_block,
+        }
+    }
+
+    /// Which head goes first from now on.
+    pub(super) fn set_rule(&mut self, rule: Rule) {
+        if self.rule != rule {
+            self.rule = rule;
+            self.refresh();
+        }
+    }
+
+    /// Insertions for which values hold: a small part of the horizon.
+    fn refresh_after(&self) -> u64 {
+        u64::from(self.capacity / 64).max(REFRESH_MIN)
+    }
+
+    fn units(&self, blocks: u32) -> u32 {
+        units(blocks, self.tokens_per_block)
+    }
+
+    /// How many blocks of the request's front had been seen before.
+    fn known_front(&self, visit: &Visit<'_>) -> u32 {
+        let is_known = |touch: &Touch| {
+            self.states[touch.entry.index()].stamp != State::ABSENT || self.ghosts.contains(touch.name)
+        };
+        visit.touches.iter().find(|touch| !is_known(touch)).map_or(visit.length, |touch| touch.depth)
+    }
+
+    fn touch(&mut self, touch: &Touch, known: u32, length: u32) {
+        let state = self.states[touch.entry.index()];
+        let is_new = state.stamp == State::ABSENT;
+        let past = if is_new { self.ghosts.take(touch.name) } else { Some(state.past) };
+        if let Some(past) = past {
+            let age = (self.inserted - past.used_at).max(1);
+            self.statistics.count_return(past.category, as_float(age));
+        }
+        let uses = past.map_or(0, |past| past.uses).saturating_add(1);
+        let category = Category::of(&Look {
+            uses,
+            depth: self.units(touch.depth),
+            known: self.units(known),
+            added: self.units(length - known),
+            is_last: touch.depth + 1 == length,
+        });
+        self.statistics.count_trial(category);
+        self.len += usize::from(is_new);
+        self.stamp += 1;
+        let state = State {
+            name: touch.name,
+            stamp: self.stamp,
+            past: Past { used_at: self.inserted, category, uses },
+            is_backed: state.is_backed && !is_new,
+        };
+        self.states[touch.entry.index()] = state;
+        if let Some(queue) = self.offered.queue_of(touch.entry) {
+            self.set_stale(queue);
+            self.enqueue(touch.entry);
+        }
+    }
+
+    /// Puts an entry where its state says.
+    fn enqueue(&mut self, entry: EntryId) {
+        let state = self.states[entry.index()];
+        self.offered.insert(state.queue(), entry, state.stamp);
+        self.set_stale(state.queue());
+    }
+
+    fn dequeue(&mut self, entry: EntryId) {
+        if let Some(queue) = self.offered.queue_of(entry) {
+            self.offered.remove(entry);
+            self.set_stale(queue);
+        }
+    }
+
+    fn set_stale(&mut self, queue: u16) {
+        if !std::mem::replace(&mut self.is_stale[usize::from(queue)], true) {
+            self.stale.push(queue);
+        }
+    }
+
+    /// RE2: the values of all heads are worked out anew, from what is known by now.
+    fn refresh(&mut self) {
+        self.refreshed_at = self.inserted;
+        self.is_current.fill(false);
+        for queue in 0..QUEUES {
+            if self.offered.first(queue).is_some() {
+                self.set_stale(queue);
+            }
+        }
+    }
+
+    fn outlook(&mut self, category: Category) -> Outlook {
+        let place = category.index();
+        if !std::mem::replace(&mut self.is_current[place], true) {
+            self.outlooks[place] = self.statistics.outlook(category, f64::from(self.capacity));
+        }
+        self.outlooks[place]
+    }
+
+    /// Lets the queues whose heads have changed take part anew.
+    fn settle(&mut self) {
+        while let Some(queue) = self.stale.pop() {
+            self.is_stale[usize::from(queue)] = false;
+            let head = self.offered.first(queue);
+            let key =
+                head.map_or(Key::ABSENT, |(entry, stamp)| Key { value: self.value(queue, entry), stamp });
+            self.tournament.set(queue, key);
+        }
+    }
+
+    fn value(&mut self, queue: u16, entry: EntryId) -> f64 {
+        if self.rule == Rule::Recency {
+            return 0.0;
+        }
+        let category = Category::from_index(queue / 2);
+        let age = self.inserted - self.states[entry.index()].past.used_at;
+        let price = self.prices.of(category.band(), queue % 2 == 1);
+        self.outlook(category).chance(as_float(age)) * price
+    }
+}
+
+/// Ages and counts of insertions stay far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 insertions")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+/// How many departed blocks are remembered: enough to see returns at several times the horizon, more where that is cheap.
+fn ghost_capacity(capacity: u32) -> usize {
+    (capacity as usize).max((capacity as usize * 8).min(1 << 16))
+}
+
+impl Keeping for Reuse {
+    fn name(&self) -> &'static str {
+        Arm::CostAware.name()
+    }
+
+    fn visit(&mut self, visit: &Visit<'_>) {
+        let known = self.known_front(visit);
+        let before = self.len;
+        for touch in visit.touches.iter().rev() {
+            self.touch(touch, known, visit.length);
+        }
+        self.inserted += (self.len - before) as u64;
+        if self.inserted - self.refreshed_at >= self.refresh_after() {
+            self.refresh();
+        }
+    }
+
+    fn offer(&mut self, entries: &[EntryId]) {
+        for &entry in entries {
+            let state = &self.states[entry.index()];
+            assert!(state.stamp != State::ABSENT, "{entry:?} is offered, and was never touched");
+            self.enqueue(entry);
+        }
+    }
+
+    fn withhold(&mut self, entries: &[EntryId]) {
+        for &entry in entries {
+            self.dequeue(entry);
+        }
+    }
+
+    fn victim(&mut self) -> Option<EntryId> {
+        self.settle();
+        let queue = self.tournament.least()?;
+        self.offered.first(queue).map(|(entry, _)| entry)
+    }
+
+    fn depart(&mut self, entry: EntryId, departure: Departure) {
+        let state = self.states[entry.index()];
+        assert!(state.stamp != State::ABSENT, "{entry:?} departs, and was never touched");
+        self.dequeue(entry);
+        self.states[entry.index()].stamp = State::ABSENT;
+        self.len -= 1;
+        if departure == Departure::Evicted {
+            self.ghosts.insert(state.name, state.past);
+        }
+    }
+
+    fn set_backed(&mut self, entry: EntryId, is_backed: bool) {
+        if self.states[entry.index()].is_backed != is_backed {
+            self.states[entry.index()].is_backed = is_backed;
+            if let Some(queue) = self.offered.queue_of(entry) {
+                self.set_stale(queue);
+                self.enqueue(entry);
+            }
+        }
+    }
+
+    fn set_prices(&mut self, prices: &Prices) {
+        self.prices = *prices;
+        self.refresh();
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn check(&self) {
+        self.offered.check();
+        let present = self.states.iter().filter(|state| state.stamp != State::ABSENT).count();
+        assert_eq!(self.len, present, "KE2");
+        for (index, state) in self.states.iter().enumerate() {
+            let entry = EntryId::new(u32::try_from(index).expect("entries are counted in 32 bits"));
+            let queue = self.offered.queue_of(entry);
+            assert!(queue.is_none_or(|queue| queue == state.queue()), "RE1: {entry:?} stands in {queue:?}");
+        }
+    }
+}
