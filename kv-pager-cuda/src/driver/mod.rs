@@ -7,12 +7,12 @@
 //!
 //! cudarc's own safe layer is not used: it allocates per copy, blocks in drops, and cannot name another engine's memory.
 
-mod aside;
 mod batch;
 mod copy;
 mod device;
 mod error;
 mod event;
+mod idle;
 mod memory;
 mod module;
 mod registration;

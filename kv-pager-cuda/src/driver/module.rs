@@ -4,7 +4,7 @@
 //! - **N1** a [`Kernel`] keeps its module loaded.
 #![expect(unsafe_code, reason = "calls of the driver")]
 
-use super::aside::call_aside;
+use super::idle::comes_to_rest;
 use super::{Device, DriverError, RawStream, Visit};
 use cudarc::driver::sys::{self, CUfunction, CUmodule};
 use std::ffi::{CStr, c_void};
@@ -46,18 +46,19 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        let (raw, device) = (self.raw.expose_provenance(), Arc::clone(&self.device));
-        call_aside("cuModuleUnload", move || {
-            let visit = Visit::begin();
-            let unloaded = visit.to(&device).and_then(|()| {
-                // SAFETY: D2; N1: no kernel of it is left.
-                let code = unsafe { sys::cuModuleUnload(std::ptr::with_exposed_provenance_mut(raw)) };
-                DriverError::check("cuModuleUnload", code)
-            });
-            if let Err(error) = unloaded {
-                tracing::debug!(%error, "a module was not unloaded");
-            }
+        if !comes_to_rest(&self.device) {
+            tracing::warn!("compiled kernels stay loaded: work on the device does not end");
+            return;
+        }
+        let visit = Visit::begin();
+        let unloaded = visit.to(&self.device).and_then(|()| {
+            // SAFETY: D2; N1: no kernel of it is left.
+            let code = unsafe { sys::cuModuleUnload(self.raw) };
+            DriverError::check("cuModuleUnload", code)
         });
+        if let Err(error) = unloaded {
+            tracing::debug!(%error, "a module was not unloaded");
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Page-locking: host memory that devices read and write at the link's full speed.
-//! Uses `driver::{device, aside}`. Known by: `pinned`.
+//! Uses `driver::{device, idle}`. Known by: `pinned`.
 //!
 //! - **R1** the range is registered from construction to drop, and its owner is kept for as long;
 //! - **R2** it is portable (every card may use it) and never write-combined: the CPU reads it too;
 //! - **R3** memory that a device may still be writing is neither unregistered nor let go.
 #![expect(unsafe_code, reason = "calls of the driver")]
 
-use super::aside::call_aside;
+use super::idle::comes_to_rest;
 use super::{Device, DriverError, Visit};
 use cudarc::driver::sys::{self, CUdeviceptr};
 use std::any::Any;
@@ -20,14 +20,19 @@ const DEVICE_MAP: u32 = sys::CU_MEMHOSTREGISTER_DEVICEMAP;
 /// A page-locked range of host memory.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// R1: the range's address.
-    start: usize,
+    /// R1.
+    start: *mut u8,
     device_address: CUdeviceptr,
     device: Arc<Device>,
     /// R1: `Some` until it is dropped.
     owner: Option<Arc<dyn Any + Send + Sync>>,
     given_up: AtomicBool,
 }
+
+// SAFETY: the pointer is only a name here; nothing is read or written through it.
+unsafe impl Send for Registration {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Registration {}
 
 impl Registration {
     /// Page-locks `bytes` bytes from `start`, which `owner` owns.
@@ -70,24 +75,19 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let owner = self.owner.take();
-        if self.given_up.load(Ordering::Relaxed) {
-            tracing::warn!("pinned memory stays locked and mapped: a copy into it never ended");
+        if self.given_up.load(Ordering::Relaxed) || !comes_to_rest(&self.device) {
+            tracing::warn!("pinned memory stays locked and mapped: work on the device does not end");
             Box::leak(Box::new(owner));
             return;
         }
-        let (start, device) = (self.start, Arc::clone(&self.device));
-        call_aside("cuMemHostUnregister", move || {
-            let visit = Visit::begin();
-            let undone = visit.to(&device).and_then(|()| {
-                let start = std::ptr::with_exposed_provenance_mut::<c_void>(start);
-                // SAFETY: D1; R1: registered in `new`, and the range is still mapped: its owner is here.
-                let code = unsafe { sys::cuMemHostUnregister(start) };
-                DriverError::check("cuMemHostUnregister", code)
-            });
-            if let Err(error) = undone {
-                tracing::warn!(%error, "host memory was not unregistered");
-            }
-            drop(owner);
+        let visit = Visit::begin();
+        let undone = visit.to(&self.device).and_then(|()| {
+            // SAFETY: D1; R1: registered in `new`, and the range is still mapped: its owner is here.
+            let code = unsafe { sys::cuMemHostUnregister(self.start.cast::<c_void>()) };
+            DriverError::check("cuMemHostUnregister", code)
         });
+        if let Err(error) = undone {
+            tracing::warn!(%error, "host memory was not unregistered");
+        }
     }
 }
