@@ -50,9 +50,7 @@ impl Registration {
         let code = unsafe { sys::cuMemHostRegister_v2(start.cast::<c_void>(), bytes, PORTABLE | DEVICE_MAP) };
         DriverError::check("cuMemHostRegister", code)?;
         let (device, given_up) = (Arc::clone(device), AtomicBool::new(false));
-        let address = start.expose_provenance();
-        let mut registration =
-            Self { start: address, device_address: 0, device, owner: Some(owner), given_up };
+        let mut registration = Self { start, device_address: 0, device, owner: Some(owner), given_up };
         // SAFETY: D1; the range was just registered with the mapping flag.
         let code = unsafe {
             sys::cuMemHostGetDevicePointer_v2(&raw mut registration.device_address, start.cast::<c_void>(), 0)
