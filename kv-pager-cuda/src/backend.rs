@@ -2,7 +2,8 @@
 //! Uses `device`, `pinned`, `lane`, `calibration`, the CPU backend's files. Known by: whoever builds a pager on CUDA.
 
 use crate::calibration::Calibration;
-use crate::device::{DeviceOptions, DeviceTier, OwnedSlots};
+use crate::device::DeviceTier;
+use crate::device_options::{DeviceOptions, OwnedSlots};
 use crate::lane::{CudaLane, Direction, LaneOptions};
 use crate::pinned::PinnedTier;
 use crate::probe::open_device;

@@ -9,48 +9,20 @@
     reason = "an engine's tensors are named by address; slots are read and written for tests"
 )]
 
-use crate::driver::{Device, DeviceMemory, DriverError, RawStream, Stream, Visit, copy_async};
+use crate::device_options::{DeviceOptions, OwnedSlots};
+use crate::driver::{Device, DeviceMemory, DriverError, RawStream, Stream, Visit};
 use crate::fences::{Fences, NoFence, Waited};
 use crate::kernels::{Kernels, Region};
 use crate::plan::Plan;
 use crate::ranks::rank_slice;
-use crate::tensors::{GroupTensors, Inner};
+use crate::tensors::GroupTensors;
 use kv_pager::Error;
-use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
-use kv_pager::layout::{DeviceLayout, Format, ModelLayout};
+use kv_pager::ids::{Fence, GroupId, TierId};
+use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::sync::Mutex;
 use kv_pager::tier::{Health, Persistence, SlotClass, Tier};
-use kv_pager::units::{Bytes, Nanos};
-use std::path::PathBuf;
+use kv_pager::units::Bytes;
 use std::sync::Arc;
-
-/// What a device tier is built with, beyond its tensors.
-#[derive(Clone, Debug)]
-pub struct DeviceOptions {
-    /// How many fences may be under way at once.
-    pub fences: usize,
-    /// Whether copy kernels are used at all.
-    pub kernels: bool,
-    /// Where compiled kernels are kept between processes; `None` compiles them at each start, in a fraction of a second.
-    pub kernel_directory: Option<PathBuf>,
-}
-
-impl Default for DeviceOptions {
-    fn default() -> Self {
-        Self { fences: 4096, kernels: true, kernel_directory: None }
-    }
-}
-
-/// How a tier of this crate's own lies in memory.
-#[derive(Clone, Debug)]
-pub struct OwnedSlots {
-    /// Slots of each group, in order.
-    pub slots: Vec<u32>,
-    /// A region a layer and side, or one piece a part.
-    pub layout: DeviceLayout,
-    /// What comes first inside a fragment.
-    pub inner: Inner,
-}
 
 /// One rank: its card, and where each group lies there.
 #[derive(Debug)]
@@ -62,7 +34,7 @@ pub(crate) struct Rank {
     pub(crate) tables: Vec<u64>,
     pub(crate) kernels: Option<Kernels>,
     /// For slots that are read and written by hand.
-    slot_stream: Stream,
+    pub(crate) slot_stream: Stream,
     _table_memory: DeviceMemory,
     /// Q2, where the memory is the tier's own.
     memory: Option<DeviceMemory>,
@@ -270,60 +242,6 @@ impl DeviceTier {
         }
     }
 
-    /// Reads a part out of `slot`, all ranks' slices one after the other, and waits for it. For tests and tools.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`] or [`Error::Io`] if the device refuses.
-    ///
-    /// # Panics
-    /// If there is no such slot, or `into` is no part long.
-    pub fn read_slot(&self, group: GroupId, slot: SlotId, into: &mut [u8]) -> Result<(), Error> {
-        self.check_part(group, slot, into.len());
-        let slice_bytes = into.len() / self.ranks.len();
-        for (rank, into) in self.ranks.iter().zip(into.chunks_exact_mut(slice_bytes)) {
-            let start = into.as_mut_ptr().addr() as u64;
-            let pieces = |copy: &mut dyn FnMut(u64, u64, u64)| {
-                rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
-                    copy(start + offset, address, bytes);
-                });
-            };
-            // SAFETY: P1 and the check: pieces of a slot in range, and of a slice of `into`; Q2: the memory is there.
-            unsafe { rank.copy_pieces(pieces) }
-                .map_err(|error| error.tell(TierId::Device, "reading a slot"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes a part into `slot`, all ranks' slices one after the other, and waits for it. For tests and tools.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`] or [`Error::Io`] if the device refuses.
-    ///
-    /// # Panics
-    /// If there is no such slot, or `from` is no part long.
-    pub fn write_slot(&self, group: GroupId, slot: SlotId, from: &[u8]) -> Result<(), Error> {
-        self.check_part(group, slot, from.len());
-        let slice_bytes = from.len() / self.ranks.len();
-        for (rank, from) in self.ranks.iter().zip(from.chunks_exact(slice_bytes)) {
-            let start = from.as_ptr().addr() as u64;
-            let pieces = |copy: &mut dyn FnMut(u64, u64, u64)| {
-                rank.plans[group.index()].pieces(slot.as_u32(), |address, offset, bytes| {
-                    copy(address, start + offset, bytes);
-                });
-            };
-            // SAFETY: P1 and the check: pieces of a slot in range, and of a slice of `from`; Q2: the memory is there.
-            unsafe { rank.copy_pieces(pieces) }
-                .map_err(|error| error.tell(TierId::Device, "writing a slot"))?;
-        }
-        Ok(())
-    }
-
-    fn check_part(&self, group: GroupId, slot: SlotId, bytes: usize) {
-        let class = self.classes[group.index()];
-        assert!(slot.as_u32() < class.slots, "slot {slot:?} of {}", class.slots);
-        assert!(bytes == class.slot_bytes.as_usize(), "{bytes} bytes for a part of {}", class.slot_bytes);
-    }
-
     pub(crate) fn ranks(&self) -> &[Rank] {
         &self.ranks
     }
@@ -344,35 +262,6 @@ impl DeviceTier {
     /// Leaves the tier's own memory allocated for good: a copy into it never ended.
     pub(crate) fn give_up(&self) {
         self.ranks.iter().filter_map(|rank| rank.memory.as_ref()).for_each(DeviceMemory::give_up);
-    }
-}
-
-/// How long reading or writing a slot may take.
-const PATIENCE: Nanos = Nanos::from_millis(10_000);
-
-impl Rank {
-    /// Copies each `(to, from, bytes)` that `pieces` names, and waits for them. On a stream of its own: the default stream
-    /// is not ordered with ours, and a copy out of pageable memory may return before its bytes have arrived.
-    ///
-    /// # Safety
-    /// All ranges are there, and nobody else reads or writes them meanwhile.
-    unsafe fn copy_pieces(&self, pieces: impl Fn(&mut dyn FnMut(u64, u64, u64))) -> Result<(), DriverError> {
-        let visit = Visit::begin();
-        let mut outcome = visit.to(&self.device);
-        pieces(&mut |to, from, bytes| {
-            let bytes = usize::try_from(bytes).expect("a part has at most 1 GiB");
-            if outcome.is_ok() {
-                // SAFETY: the caller vouches for all ranges, and they are waited for below.
-                outcome = unsafe { copy_async(to, from, bytes, self.slot_stream.raw()) };
-            }
-        });
-        let is_over = self.slot_stream.finish(PATIENCE)?;
-        assert!(
-            is_over,
-            "a copy of one slot did not end in {} s; its memory can't be given back",
-            PATIENCE.as_secs_f64()
-        );
-        outcome
     }
 }
 

@@ -17,6 +17,8 @@
 mod backend;
 mod calibration;
 mod device;
+mod device_options;
+mod device_slots;
 mod driver;
 mod fences;
 mod kernels;
@@ -32,7 +34,8 @@ mod tensors;
 
 pub use backend::{CudaBackend, CudaBackendBuilder, CudaFileSpec};
 pub use calibration::{Calibration, Measured};
-pub use device::{DeviceOptions, DeviceTier, OwnedSlots};
+pub use device::DeviceTier;
+pub use device_options::{DeviceOptions, OwnedSlots};
 pub use driver::{Device, DeviceMemory, DriverError, RawStream, Stream};
 pub use lane::{CudaLane, Direction, LaneOptions, Path};
 pub use numa::NodeId;

@@ -8,18 +8,20 @@
 //! The calls for one chunk are made rank by rank on the caller's thread, so the first link starts while the next is told.
 
 use super::books::{Aside, Batch, Books, Flight};
+use super::chunk::{LayerPiece, Scratch, stage_stride};
 use super::cut::{Limits, chunk_parts};
+use super::layers::layer_pieces;
+use super::parts::Parts;
 use super::path::{Choice, Path};
-use super::rank::{Chunk, EVENTS, LayerPiece, RankLane, Scratch, number, stage_stride};
+use super::rank::RankLane;
 use super::{Direction, LaneOptions};
 use crate::device::DeviceTier;
 use crate::driver::{DriverError, Visit};
-use crate::fences::Fences;
 use crate::kernels::MOVES_MAX;
 use crate::pinned::PinnedTier;
 use kv_pager::clock::Clock;
-use kv_pager::ids::{Fence, GroupId};
-use kv_pager::tier::{Move, MoveFault};
+use kv_pager::ids::GroupId;
+use kv_pager::tier::MoveFault;
 
 /// What a lane issues with: all that does not change from batch to batch.
 #[derive(Debug)]
@@ -30,30 +32,12 @@ pub(super) struct Issuer {
     parts: Parts,
 }
 
-/// The parts of the chunk in hand.
-#[derive(Debug)]
-struct Parts {
-    /// `(host slot, device slot, index in the batch)`.
-    list: Vec<(u32, u32, u32)>,
-    device_slots: Vec<u32>,
-    host_slots: Vec<u32>,
-    source_fences: Vec<Fence>,
-    target_fences: Vec<Fence>,
-}
-
 /// Pieces of one chunk on the paths that copy piece by piece; a part of more pieces makes a chunk alone.
 const PIECES_MAX: usize = 32 << 10;
 
 impl Issuer {
     pub(super) fn new(ranks: Vec<RankLane>, choices: Vec<Choice>) -> Self {
-        let parts = Parts {
-            list: Vec::with_capacity(MOVES_MAX),
-            device_slots: Vec::with_capacity(MOVES_MAX),
-            host_slots: Vec::with_capacity(MOVES_MAX),
-            source_fences: Vec::with_capacity(MOVES_MAX),
-            target_fences: Vec::with_capacity(MOVES_MAX),
-        };
-        Self { ranks, choices, scratch: Scratch::new(PIECES_MAX), parts }
+        Self { ranks, choices, scratch: Scratch::new(PIECES_MAX), parts: Parts::new() }
     }
 
     /// Hands chunks to the devices while there is room for more. Returns the driver's refusal, if there was one: then the
@@ -72,7 +56,7 @@ impl Issuer {
         let visit = Visit::begin();
         while index < books.batches.len() && books.flights.len() < options.chunks_in_flight {
             let batch_number = books.first_batch + index as u64;
-            let pieces = self.layer_pieces(books, index, tier, options);
+            let pieces = layer_pieces(books, (index, self.ranks[0].ring_bytes()), tier, options);
             let group =
                 self.take_parts(books, (index, pieces.is_some()), (tier, host), (direction, options), clock);
             if !self.parts.list.is_empty() {
@@ -271,44 +255,6 @@ impl Issuer {
         Ok(())
     }
 
-    /// The pieces of a layer-wise onboarding; `None` where parts have to come whole. A batch is one chunk or is not split by
-    /// layers at all, so that a layer's fence stands behind all its parts.
-    fn layer_pieces(
-        &self,
-        books: &Books,
-        index: usize,
-        tier: &DeviceTier,
-        options: &LaneOptions,
-    ) -> Option<Vec<LayerPiece>> {
-        let batch = &books.batches[index];
-        if !batch.by_layer || batch.taken > 0 || batch.moves > MOVES_MAX {
-            return None;
-        }
-        let group = books.waiting[0].group;
-        let plan = &tier.ranks()[0].plans[group.index()];
-        let has_kernels = tier.ranks().iter().all(|rank| rank.kernels.is_some());
-        let fences = tier.fences();
-        let is_ready = |part: &Move| {
-            part.group == group && fences.is_known(part.source_fence) && fences.is_known(part.target_fence)
-        };
-        let is_uniform = books.waiting.iter().take(batch.moves).all(is_ready);
-        if plan.layer_fragments == 0 || !has_kernels || !is_uniform {
-            return None;
-        }
-        let layer_bytes = plan.fragment_bytes * u64::from(plan.layer_fragments);
-        let pieces = layer_schedule(
-            plan.fragments() / plan.layer_fragments,
-            u32::try_from(options.layer_piece_bytes.as_u64().div_ceil(layer_bytes)).unwrap_or(u32::MAX),
-        );
-        let piece = |(first, layers): (u32, u32)| LayerPiece {
-            fragment_first: first * plan.layer_fragments,
-            fragments: layers * plan.layer_fragments,
-        };
-        let widest = pieces.iter().map(|(_, layers)| u64::from(*layers)).max().unwrap_or(0) * layer_bytes;
-        let fits = pieces.len() < EVENTS / 2 && widest * batch.moves as u64 <= self.ranks[0].ring_bytes();
-        fits.then(|| pieces.into_iter().map(piece).collect())
-    }
-
     /// Puts a fence behind a batch that is queued whole, and tells its ticket.
     fn stand_behind(
         &mut self,
@@ -327,110 +273,5 @@ impl Issuer {
         batch.fence = Some(fence);
         batch.writer.set_fence(fence);
         Ok(())
-    }
-}
-
-impl Parts {
-    fn clear(&mut self) {
-        self.list.clear();
-        self.source_fences.clear();
-        self.target_fences.clear();
-    }
-
-    /// Whether both fences of `part` can be waited for. Those in hand were looked up before.
-    fn knows(&self, part: &Move, fences: &Fences) -> bool {
-        (self.source_fences.last() == Some(&part.source_fence) || fences.is_known(part.source_fence))
-            && (self.target_fences.last() == Some(&part.target_fence) || fences.is_known(part.target_fence))
-    }
-
-    fn push(&mut self, part: &Move, index: u32, is_out: bool) {
-        let (device, host) = if is_out { (part.source, part.target) } else { (part.target, part.source) };
-        self.list.push((number(host), number(device), index));
-        let fences =
-            [(&mut self.source_fences, part.source_fence), (&mut self.target_fences, part.target_fence)];
-        for (list, fence) in fences {
-            if fence != Fence::OVER && list.last() != Some(&fence) {
-                list.push(fence);
-            }
-        }
-    }
-
-    /// Puts parts in the order of their host slots, so that runs are as long as they can be.
-    fn arrange(&mut self) {
-        if !self.list.is_sorted() {
-            self.list.sort_unstable();
-        }
-        self.device_slots.clear();
-        self.host_slots.clear();
-        self.device_slots.extend(self.list.iter().map(|part| part.1));
-        self.host_slots.extend(self.list.iter().map(|part| part.0));
-    }
-
-    fn chunk(&self, number: u64, group: GroupId, path: Path) -> Chunk<'_> {
-        Chunk {
-            number,
-            group,
-            path,
-            device_slots: &self.device_slots,
-            host_slots: &self.host_slots,
-            source_fences: &self.source_fences,
-            target_fences: &self.target_fences,
-        }
-    }
-
-    /// I1, I2: the chunk in hand is under way, with all its moves.
-    fn fly(
-        &self,
-        books: &mut Books,
-        (batch, bytes): (u64, u64),
-        carried: &Result<u32, DriverError>,
-        clock: &dyn Clock,
-    ) {
-        books.carried.extend(self.list.iter().map(|part| part.2));
-        books.flights.push_back(Flight {
-            chunk: books.next_chunk,
-            batch,
-            moves: self.list.len(),
-            copies: *carried.as_ref().unwrap_or(&0),
-            bytes,
-            issued: clock.now(),
-            fault: carried.is_err().then_some(MoveFault::Io),
-            timed_out: false,
-            ranks_over: 0,
-        });
-        books.next_chunk += 1;
-    }
-}
-
-/// `(first layer, how many)`: two pieces of half the length, so that the first layers are there soon, then the rest.
-fn layer_schedule(layers: u32, piece: u32) -> Vec<(u32, u32)> {
-    let mut pieces = Vec::new();
-    let mut first = 0;
-    while first < layers {
-        let length = if pieces.len() < 2 { piece.div_ceil(2) } else { piece };
-        let length = length.clamp(1, layers - first);
-        pieces.push((first, length));
-        first += length;
-    }
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::layer_schedule;
-
-    #[test]
-    fn layers_come_once_each_and_the_first_ones_soon() {
-        for (layers, piece) in [(32, 2), (32, 1), (24, 16), (1, 8), (61, 8)] {
-            let pieces = layer_schedule(layers, piece);
-            let mut next = 0;
-            for (first, length) in &pieces {
-                assert_eq!(*first, next);
-                assert!(*length >= 1);
-                next += length;
-            }
-            assert_eq!(next, layers);
-        }
-        assert_eq!(layer_schedule(32, 2)[..3], [(0, 1), (1, 1), (2, 2)]);
     }
 }

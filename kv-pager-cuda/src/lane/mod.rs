@@ -12,11 +12,17 @@
 //! the other way round coming in. A kernel that copies across the link itself would take multiprocessors from the engine.
 
 mod books;
+mod carry;
+mod chunk;
 mod cut;
 mod issue;
+mod launch;
+mod layers;
 mod options;
+mod parts;
 mod path;
 mod rank;
+mod shared;
 mod worker;
 
 pub use options::LaneOptions;
@@ -31,8 +37,9 @@ use kv_pager::Error;
 use kv_pager::clock::Clock;
 use kv_pager::ids::TierId;
 use kv_pager::sync::{Condvar, Mutex};
-use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault, Ticket, Tier};
+use kv_pager::tier::{Lane, LaneEnds, Move, Ticket, Tier};
 use rank::{EVENTS, RankLane};
+use shared::{Shared, State};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -56,34 +63,6 @@ impl Direction {
             Self::Within => LaneEnds { source: TierId::Device, target: TierId::Device },
         }
     }
-}
-
-/// What the callers and the lane's thread share.
-#[derive(Debug)]
-struct Shared {
-    direction: Direction,
-    device: Arc<DeviceTier>,
-    host: Arc<PinnedTier>,
-    options: LaneOptions,
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    /// Rings when the thread has something to look after.
-    bell: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    books: Books,
-    issuer: Issuer,
-    /// No driver call is made while it is set, but to see what is over.
-    is_quiet: bool,
-    is_stopping: bool,
-    /// The thread waits for the bell.
-    is_idle: bool,
-    /// Bytes a second of late, over all ranks: how long the thread need not look.
-    bytes_per_s: f64,
-    /// How long each rank has worked on chunks, as far as the thread saw.
-    rank_busy_ns: Vec<u64>,
 }
 
 /// A lane between device memory and pinned memory.
@@ -246,74 +225,6 @@ fn check_options(options: &LaneOptions) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-impl Shared {
-    fn submit(&self, batch: &[Move], by_layer: bool, path: Option<Path>) -> Result<Ticket, Error> {
-        self.check_moves(batch)?;
-        let mut state = self.state.lock();
-        let ticket = state.books.queue(batch, by_layer, path)?;
-        match self.device.health() {
-            Health::Lost { .. } => state.books.abandon(MoveFault::DeviceLost, Some(MoveFault::DeviceLost)),
-            _ if state.books.flights.front().is_some_and(|flight| flight.timed_out) => {
-                state.books.abandon(MoveFault::TimedOut, None);
-            }
-            _ => self.issue(&mut state),
-        }
-        self.wake(&mut state);
-        Ok(ticket)
-    }
-
-    /// X1.
-    fn check_moves(&self, batch: &[Move]) -> Result<(), Error> {
-        let wrong = |why: String| Err(Error::Configuration { setting: "move", why });
-        let (sources, targets): (&dyn Tier, &dyn Tier) = match self.direction {
-            Direction::Offload => (self.device.as_ref(), self.host.as_ref()),
-            Direction::Onboard => (self.host.as_ref(), self.device.as_ref()),
-            Direction::Within => (self.device.as_ref(), self.device.as_ref()),
-        };
-        let (sources, targets) = (sources.classes(), targets.classes());
-        for part in batch {
-            let group = part.group.index();
-            if group >= sources.len() {
-                return wrong(format!("group {group} of {}", sources.len()));
-            }
-            for (slot, class) in [(part.source, sources[group]), (part.target, targets[group])] {
-                if slot.as_u32() >= class.slots {
-                    return wrong(format!("slot {} of {} in group {group}", slot.as_u32(), class.slots));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Issues what can be issued. A refusal of the driver ends everything (N3).
-    fn issue(&self, state: &mut State) {
-        if state.is_quiet {
-            return;
-        }
-        let State { books, issuer, .. } = state;
-        let ends = (self.device.as_ref(), self.host.as_ref());
-        let issued = issuer.issue(books, ends, (self.direction, &self.options), self.clock.as_ref());
-        if let Err(error) = issued {
-            self.give_up(state, &error.to_string());
-        }
-    }
-
-    /// N3: the device is lost.
-    fn give_up(&self, state: &mut State, why: &str) {
-        self.device.mark_lost(format!("{}: {why}", self.direction.ends()));
-        state.books.abandon(MoveFault::DeviceLost, Some(MoveFault::DeviceLost));
-    }
-
-    /// Rings, if the thread sleeps and there is something to look after.
-    fn wake(&self, state: &mut State) {
-        let has_work = !state.books.flights.is_empty() || !state.books.aside.is_empty();
-        if state.is_idle && (has_work || state.is_stopping) {
-            state.is_idle = false;
-            self.bell.notify_one();
-        }
-    }
 }
 
 impl Lane for CudaLane {
