@@ -9,7 +9,7 @@
 //! - **X4** staging places obey G2, with the waits that the ring asks for.
 #![expect(unsafe_code, reason = "memory is copied by address, on the device")]
 
-use super::chunk::{Chunk, LayerPiece, Scratch, chunk_count, size, stage_stride};
+use super::chunk::{Chunk, LayerPiece, Pieces, Scratch, chunk_count, size, stage_stride};
 use super::cut::runs;
 use super::rank::{RankLane, event_index};
 use super::{Direction, Path};
@@ -59,7 +59,7 @@ impl RankLane {
                 self.fill_job(chunk, tier, None, &mut scratch.job);
                 scratch.job.part_base = staged;
                 scratch.job.part_stride = stride;
-                let job = &scratch.job;
+                let Scratch { job, pieces } = scratch;
                 let handed = &self.handed[event_index(chunk.number)];
                 let copies = match self.direction {
                     Direction::Offload => {
@@ -67,10 +67,10 @@ impl RankLane {
                         handed.record(first)?;
                         last.wait_for(handed)?;
                         self.wait(fences, chunk.target_fences, last)?;
-                        self.copy_runs(chunk, (tier, host), staged, last)?
+                        self.copy_runs(chunk, (tier, host), pieces, (staged, last))?
                     }
                     Direction::Onboard | Direction::Within => {
-                        let copies = self.copy_runs(chunk, (tier, host), staged, first)?;
+                        let copies = self.copy_runs(chunk, (tier, host), pieces, (staged, first))?;
                         handed.record(first)?;
                         last.wait_for(handed)?;
                         self.wait(fences, chunk.target_fences, last)?;
@@ -103,19 +103,16 @@ impl RankLane {
         let offset = fragment_bytes * u64::from(piece.fragment_first);
         let source = host.address(chunk.group, self.index) + offset;
         let mut copies = u32::try_from(runs(chunk.host_slots).count()).expect("a chunk has few runs");
-        if let Some(batch) = self.batch.filter(|_| copies > PITCHED_RUNS_MAX) {
-            let Scratch { to, from, sizes, .. } = scratch;
-            to.clear();
-            from.clear();
-            sizes.clear();
+        if self.batch.is_some() && copies > PITCHED_RUNS_MAX {
+            let pieces = &mut scratch.pieces;
+            pieces.clear();
             for (index, slot) in chunk.host_slots.iter().enumerate() {
-                to.push(staged + width * index as u64);
-                from.push(source + place.stride * u64::from(*slot));
-                sizes.push(size(width));
+                let from = source + place.stride * u64::from(*slot);
+                pieces.push(staged + width * index as u64, from, size(width));
             }
             copies = chunk_count(chunk);
             // SAFETY: X1: the same layers of slots in range, apart in the staging place; X2; X3; X4.
-            unsafe { batch.queue(to, from, sizes, first) }?;
+            unsafe { self.copy_pieces(pieces, true, first) }?;
         } else {
             for (start, parts) in runs(chunk.host_slots) {
                 let copy = Pitched {
@@ -155,9 +152,9 @@ impl RankLane {
         if chunk.path != Path::Gather {
             let mut copies = 0;
             for (target_slot, source_slot) in chunk.device_slots.iter().zip(chunk.host_slots) {
-                scratch.from.clear();
-                plan.pieces(*source_slot, |address, _, _| scratch.from.push(address));
-                let mut sources = scratch.from.iter();
+                scratch.pieces.from.clear();
+                plan.pieces(*source_slot, |address, _, _| scratch.pieces.from.push(address));
+                let mut sources = scratch.pieces.from.iter();
                 let mut outcome = Ok(());
                 plan.pieces(*target_slot, |address, _, bytes| {
                     let source = *sources.next().expect("slots of one plan have the same pieces");
@@ -184,36 +181,56 @@ impl RankLane {
         Ok(2)
     }
 
-    /// One copy for each run of host slots, between host memory and the staging place at `staged`.
+    /// One copy for each run of host slots, between host memory and the staging place at `staged`; several runs in one call.
     fn copy_runs(
         &self,
         chunk: &Chunk<'_>,
         (tier, host): (&DeviceTier, &PinnedTier),
-        staged: u64,
-        stream: RawStream,
+        pieces: &mut Pieces,
+        (staged, stream): (u64, RawStream),
     ) -> Result<u32, DriverError> {
         let place = host.place(chunk.group);
         let stride = stage_stride(chunk.group, (tier, host));
         let base = host.address(chunk.group, self.index);
-        let mut copies = 0;
+        pieces.clear();
         for (start, parts) in runs(chunk.host_slots) {
             let slot = base + place.stride * u64::from(chunk.host_slots[start]);
             let stage = staged + stride * start as u64;
             let (to, from) = self.ends(stage, slot);
             if stride == place.stride {
-                // SAFETY: X1: a run of slots in range; X2; X3; X4: the staging place is this chunk's.
-                unsafe { copy_async(to, from, size(stride) * parts, stream) }?;
-            } else {
-                let (to_pitch, from_pitch) = self.ends(stride, place.stride);
-                let (to_pitch, from_pitch, width) =
-                    (size(to_pitch), size(from_pitch), size(place.slice_bytes));
-                let copy = Pitched { to, to_pitch, from, from_pitch, width, pieces: parts };
-                // SAFETY: as above, this rank's slice of each slot.
-                unsafe { copy_pitched_async(&copy, stream) }?;
+                pieces.push(to, from, size(stride) * parts);
+                continue;
             }
-            copies += 1;
+            let (to_pitch, from_pitch) = self.ends(stride, place.stride);
+            let (to_pitch, from_pitch, width) = (size(to_pitch), size(from_pitch), size(place.slice_bytes));
+            let copy = Pitched { to, to_pitch, from, from_pitch, width, pieces: parts };
+            // SAFETY: X1: this rank's slice of a run of slots in range; X2; X3; X4: the staging place is this chunk's.
+            unsafe { copy_pitched_async(&copy, stream) }?;
         }
-        Ok(copies)
+        // SAFETY: X1: runs of slots in range, which H2 keeps apart; X2; X3; X4: the staging place is this chunk's.
+        unsafe { self.copy_pieces(pieces, pieces.count() > 1, stream) }?;
+        Ok(u32::try_from(runs(chunk.host_slots).count()).expect("a chunk has few runs"))
+    }
+
+    /// Queues `pieces`, in one call where `as_batch` asks for that and the driver can.
+    ///
+    /// # Safety
+    /// As for [`copy_async`], for each piece; none overlaps another's target.
+    unsafe fn copy_pieces(
+        &self,
+        pieces: &mut Pieces,
+        as_batch: bool,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        if let Some(batch) = self.batch.filter(|_| as_batch) {
+            // SAFETY: the caller vouches for all pieces.
+            return unsafe { batch.queue(&mut pieces.to, &mut pieces.from, &mut pieces.sizes, stream) };
+        }
+        for ((to, from), bytes) in pieces.to.iter().zip(&pieces.from).zip(&pieces.sizes) {
+            // SAFETY: as above.
+            unsafe { copy_async(*to, *from, *bytes, stream) }?;
+        }
+        Ok(())
     }
 
     /// The pieces of all parts, adjacent ones merged, as copies of their own or as one batch.
@@ -226,41 +243,17 @@ impl RankLane {
         let plan = &tier.ranks()[self.index].plans[chunk.group.index()];
         let place = host.place(chunk.group);
         let base = host.address(chunk.group, self.index);
-        let Scratch { to, from, sizes, .. } = scratch;
-        to.clear();
-        from.clear();
-        sizes.clear();
+        let pieces = &mut scratch.pieces;
+        pieces.clear();
         for (device_slot, host_slot) in chunk.device_slots.iter().zip(chunk.host_slots) {
             let slot = base + place.stride * u64::from(*host_slot);
             plan.pieces(*device_slot, |address, offset, bytes| {
-                let (target, source) = self.ends(address, slot + offset);
-                if let (Some(last_to), Some(last_from), Some(length)) =
-                    (to.last(), from.last(), sizes.last_mut())
-                    && last_to + *length as u64 == target
-                    && last_from + *length as u64 == source
-                {
-                    *length += size(bytes);
-                    return;
-                }
-                to.push(target);
-                from.push(source);
-                sizes.push(size(bytes));
+                let (to, from) = self.ends(address, slot + offset);
+                pieces.extend(to, from, size(bytes));
             });
         }
-        let copies = u32::try_from(to.len()).unwrap_or(u32::MAX);
-        let stream = self.last.raw();
-        match self.batch {
-            Some(batch) if chunk.path == Path::Batch => {
-                // SAFETY: X1: pieces of slots in range, which P2 and H2 keep apart; X2; X3.
-                unsafe { batch.queue(to, from, sizes, stream) }?;
-            }
-            _ => {
-                for ((to, from), bytes) in to.iter().zip(from.iter()).zip(sizes.iter()) {
-                    // SAFETY: as above.
-                    unsafe { copy_async(*to, *from, *bytes, stream) }?;
-                }
-            }
-        }
-        Ok(copies)
+        // SAFETY: X1: pieces of slots in range, which P2 and H2 keep apart; X2; X3.
+        unsafe { self.copy_pieces(pieces, chunk.path == Path::Batch, self.last.raw()) }?;
+        Ok(pieces.count())
     }
 }

@@ -27,23 +27,57 @@ pub(super) struct LayerPiece {
     pub(super) fragments: u32,
 }
 
-/// Room for the arguments of driver calls, shared by the ranks of a lane.
+/// Copies to be queued: how many bytes go from where to where.
 #[derive(Debug)]
-pub(super) struct Scratch {
-    pub(super) job: Box<Job>,
+pub(super) struct Pieces {
     pub(super) to: Vec<u64>,
     pub(super) from: Vec<u64>,
     pub(super) sizes: Vec<usize>,
 }
 
+impl Pieces {
+    pub(super) fn clear(&mut self) {
+        self.to.clear();
+        self.from.clear();
+        self.sizes.clear();
+    }
+
+    pub(super) fn push(&mut self, to: u64, from: u64, bytes: usize) {
+        self.to.push(to);
+        self.from.push(from);
+        self.sizes.push(bytes);
+    }
+
+    /// As [`Pieces::push`], but what follows the last piece at both ends becomes part of it.
+    pub(super) fn extend(&mut self, to: u64, from: u64, bytes: usize) {
+        if let (Some(last_to), Some(last_from), Some(length)) =
+            (self.to.last(), self.from.last(), self.sizes.last_mut())
+            && last_to + *length as u64 == to
+            && last_from + *length as u64 == from
+        {
+            *length += bytes;
+        } else {
+            self.push(to, from, bytes);
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.to.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Room for the arguments of driver calls, shared by the ranks of a lane.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    pub(super) job: Box<Job>,
+    pub(super) pieces: Pieces,
+}
+
 impl Scratch {
     pub(super) fn new(pieces: usize) -> Self {
-        Self {
-            job: Box::new(Job::empty()),
-            to: Vec::with_capacity(pieces),
-            from: Vec::with_capacity(pieces),
-            sizes: Vec::with_capacity(pieces),
-        }
+        let (to, from, sizes) =
+            (Vec::with_capacity(pieces), Vec::with_capacity(pieces), Vec::with_capacity(pieces));
+        Self { job: Box::new(Job::empty()), pieces: Pieces { to, from, sizes } }
     }
 }
 

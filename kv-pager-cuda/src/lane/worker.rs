@@ -16,14 +16,14 @@ use std::time::Duration;
 
 /// How long before the expected end the thread stops sleeping: the length of a sleep's own delay.
 const WAKE_AHEAD: Nanos = Nanos::new(120_000);
-/// How long past the expected end it looks without sleeping.
+/// How long past the expected end it looks without sleeping, and half of what was expected more.
 const WATCH: Nanos = Nanos::new(400_000);
 /// The longest sleep while something is under way.
 const NAP: Duration = Duration::from_millis(1);
 /// The least bytes of a chunk that a rate is taken from.
 const RATE_BYTES_MIN: u64 = 4 << 20;
 /// The sleep when an end is overdue.
-const OVERDUE_NAP: Duration = Duration::from_micros(50);
+const OVERDUE_NAP: Duration = Duration::from_micros(20);
 
 impl State {
     /// Takes in what a chunk took. A higher rate counts at once and is forgotten slowly: to look too early costs little, and
@@ -79,7 +79,10 @@ impl Shared {
             match self.look_at_oldest(state) {
                 Ok(true) => {
                     let now = self.clock.now();
-                    state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
+                    // Of several that are over at once, only the first one's time is known.
+                    if state.books.flights.len() == was {
+                        state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
+                    }
                     state.issuer.ranks.iter_mut().for_each(|rank| rank.release(oldest.chunk));
                     state.books.end_oldest(now);
                 }
@@ -148,7 +151,7 @@ impl Shared {
         if now.after(WAKE_AHEAD) < end {
             let ahead = end.since(now.after(WAKE_AHEAD)).as_duration();
             self.bell.wait_for(state, ahead.min(NAP));
-        } else if now < end.after(WATCH) && !oldest.timed_out {
+        } else if now < end.after(WATCH).after(Nanos::new(expected.as_u64() / 2)) && !oldest.timed_out {
             MutexGuard::unlocked(state, || self.watch_pause(now));
         } else {
             let nap = if oldest.timed_out { NAP } else { OVERDUE_NAP };
