@@ -1,9 +1,9 @@
 //! File lanes beside raw direct I/O: cold random batches of slots, on the drive of a directory.
 //!
-//! `cargo bench -p benches --bench file-lanes -- [DIRECTORY] [MiB of the file] [SHAPE]`. Prints MiB/s. The raw figure of a row is the
-//! best over 1 to 32 requests at once, each of one slot, by `pread` and `pwrite` with `O_DIRECT` in as many threads, from
-//! and to the same huge pages; the lane's, of the same batch by the file lane, checksums and headers included.
-//! `KV_PAGER_FILE_WORKERS` sets the lane's threads.
+//! `cargo bench -p benches --bench file-lanes -- [DIRECTORY] [MiB of the file] [SHAPE]`. Prints MiB/s, medians of five. Raw is
+//! the best over 1 to 32 requests at once, each of one slot, by `pread` and `pwrite` with `O_DIRECT` in as many threads, from
+//! and to the same host memory; `checked` is the same with a checksum over each slot. The lane moves a batch of as many
+//! slots, headers and checksums included; the percentage compares it with raw. `KV_PAGER_FILE_WORKERS` sets its threads.
 
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::ids::{Fence, GroupId, MoveId, SlotId, TierId};
@@ -14,6 +14,7 @@ use kv_pager_cpu::file::Access;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ fn main() {
     let directory = tempfile::tempdir_in(parent).expect("a directory that can be written");
     say(&format!("{} in files of {file_mib} MiB, MiB/s", directory.path().display()));
     say(
-        "shape         slot KiB  slots   raw read (depth)  lane read    %   raw write (depth)  lane write    %   buffered read",
+        "shape           KiB  slots  read: raw  checked   lane        write: raw  checked   lane        buffered",
     );
     let shapes = ["llama3-8b", "qwen2.5-0.5b", "tiny"];
     for name in shapes.into_iter().filter(|name| arguments.get(2).is_none_or(|only| only == name)) {
@@ -83,7 +84,7 @@ impl Bench {
         order.into_iter().take(count.min(host)).enumerate().map(|(host, file)| (file, host)).collect()
     }
 
-    fn batch(&self, pairs: &[(usize, usize)], is_read: bool) -> Vec<Move> {
+    fn batch(pairs: &[(usize, usize)], is_read: bool) -> Vec<Move> {
         let order = |(file, host): &(usize, usize)| {
             let (file, host) = (SlotId::from_index(*file), SlotId::from_index(*host));
             let (source, target) = if is_read { (file, host) } else { (host, file) };
@@ -105,7 +106,7 @@ impl Bench {
         let (source, target) =
             if is_read { (TierId::File, TierId::Host) } else { (TierId::Host, TierId::File) };
         let lane = self.lane(source, target);
-        let batch = self.batch(pairs, is_read);
+        let batch = Self::batch(pairs, is_read);
         let start = self.clock.now();
         let ticket = lane.submit(&batch).expect("it fits the queue");
         wait(&ticket);
@@ -118,7 +119,7 @@ impl Bench {
     }
 
     /// MiB/s of the same slots by `depth` threads of direct requests, from and to the same host memory.
-    fn raw(&self, path: &Path, pairs: &[(usize, usize)], depth: usize, is_read: bool) -> f64 {
+    fn raw(&self, path: &Path, pairs: &[(usize, usize)], depth: usize, kind: Kind) -> f64 {
         let flags = OFlags::RDWR | OFlags::DIRECT;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).expect("direct access"));
         let host = self.backend.host().expect("there is one");
@@ -131,12 +132,18 @@ impl Bench {
                         let offset = *slot as u64 * self.slot_bytes;
                         let mut lent = host.write(GroupId::FIRST, SlotId::from_index(*at)).expect("free");
                         let bytes = lent.fragment_mut(0);
-                        let done = if is_read {
+                        if kind.is_checked && !kind.is_read {
+                            black_box(xxhash_rust::xxh3::xxh3_64(bytes));
+                        }
+                        let done = if kind.is_read {
                             rustix::io::pread(&file, &mut *bytes, offset)
                         } else {
                             rustix::io::pwrite(&file, &*bytes, offset)
                         };
                         assert_eq!(done.expect("a sound drive"), bytes.len());
+                        if kind.is_checked && kind.is_read {
+                            black_box(xxhash_rust::xxh3::xxh3_64(bytes));
+                        }
                     }
                 });
             }
@@ -147,30 +154,45 @@ impl Bench {
     /// Raw requests beside the lane, in turns on the same slots, so that what a drive does from one second to the next meets
     /// both: the medians of the best depth and of the lane.
     fn compare(&self, raw_file: &Path, count: usize, is_read: bool) -> Comparison {
-        let mut rates = vec![Vec::new(); DEPTHS.len()];
-        let mut lane = Vec::new();
+        let mut raw = vec![Vec::new(); DEPTHS.len()];
+        let (mut checked, mut lane) = (raw.clone(), Vec::new());
         for seed in 0..ROUNDS {
-            for (depth, rates) in DEPTHS.iter().zip(&mut rates) {
-                rates.push(self.raw(raw_file, &self.pairs(count, seed), *depth, is_read));
+            for (index, depth) in DEPTHS.into_iter().enumerate() {
+                for (is_checked, rates) in [(false, &mut raw), (true, &mut checked)] {
+                    let kind = Kind { is_read, is_checked };
+                    rates[index].push(self.raw(raw_file, &self.pairs(count, seed), depth, kind));
+                }
             }
             lane.push(self.carry(&self.pairs(count, seed + 100), is_read));
         }
-        let raw = rates.into_iter().map(median).zip(DEPTHS);
-        let (raw, depth) = raw.fold((0.0, 0), |best, rate| if rate.0 > best.0 { rate } else { best });
-        Comparison { raw, depth, lane: median(lane) }
+        let best = |rates: Vec<Vec<f64>>| {
+            let rates = rates.into_iter().map(median).zip(DEPTHS);
+            rates.fold((0.0, 0), |best, rate| if rate.0 > best.0 { rate } else { best })
+        };
+        let (raw, depth) = best(raw);
+        Comparison { raw, depth, checked: best(checked).0, lane: median(lane) }
     }
+}
+
+/// Which requests.
+#[derive(Clone, Copy)]
+struct Kind {
+    is_read: bool,
+    /// With a checksum over each slot, before it is written or after it is read.
+    is_checked: bool,
 }
 
 struct Comparison {
     raw: f64,
     depth: usize,
+    checked: f64,
     lane: f64,
 }
 
 impl std::fmt::Display for Comparison {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { raw, depth, lane } = self;
-        write!(out, "{raw:9.0} ({depth:2}) {lane:9.0} {:4.0}%", lane / raw * 100.0)
+        let Self { raw, depth, checked, lane } = self;
+        write!(out, "{raw:6.0} ({depth:2}) {checked:8.0} {lane:6.0} {:4.0}%", lane / raw * 100.0)
     }
 }
 
@@ -217,7 +239,7 @@ fn raw_file(directory: &Path, bench: &Bench) -> PathBuf {
     for start in (0..bench.slots).step_by(host) {
         let pairs: Vec<_> =
             (start..bench.slots).take(host).enumerate().map(|(host, file)| (file, host)).collect();
-        bench.raw(&path, &pairs, 16, false);
+        bench.raw(&path, &pairs, 16, Kind { is_read: false, is_checked: false });
     }
     path
 }
@@ -252,7 +274,8 @@ fn stall(directory: &Path, file_bytes: u64) {
         let pairs = bench.pairs(usize::MAX, seed);
         let (reads, writes) = pairs.split_at(24);
         alone.push(bench.carry(reads, true));
-        let burst = bench.lane(TierId::Host, TierId::File).submit(&bench.batch(writes, false)).expect("room");
+        let burst =
+            bench.lane(TierId::Host, TierId::File).submit(&Bench::batch(writes, false)).expect("room");
         beside.push(bench.carry(reads, true));
         wait(&burst);
     }

@@ -1,7 +1,7 @@
 //! The backend: all tiers and lanes of a machine without a GPU, from one specification.
 //! Uses `memory`, `file`, `lane`. Known by: whoever builds a pager.
 
-use crate::file::{FileReader, FileTier, FileWriter, Identity};
+use crate::file::{FileReader, FileTier, FileWriter, Identity, Scrubber};
 use crate::lane::{LaneSpec, MemoryCopier, WorkerLane};
 use crate::memory::HostTier;
 use kv_pager::Error;
@@ -81,6 +81,8 @@ pub struct CpuBackend {
     host: Option<Arc<HostTier>>,
     file: Option<Arc<FileTier>>,
     lanes: Vec<Arc<dyn Lane>>,
+    /// Ends with the backend.
+    scrubber: Option<Scrubber>,
     memory_lanes: LaneSpec,
     file_lanes: LaneSpec,
     clock: Arc<dyn Clock>,
@@ -115,13 +117,23 @@ impl CpuBackend {
         };
         let (memory_lanes, file_lanes) = (spec.memory_lanes, spec.file_lanes);
         let clock = Arc::clone(clock);
-        let mut backend = Self { device, host, file, lanes: Vec::new(), memory_lanes, file_lanes, clock };
+        let mut backend =
+            Self { device, host, file, lanes: Vec::new(), scrubber: None, memory_lanes, file_lanes, clock };
         for (source, target) in PAIRS {
             let is_there = |id| backend.tiers().iter().any(|tier| tier.id() == id);
             if is_there(source) && is_there(target) {
                 let lane = backend.new_lane(LaneEnds { source, target })?;
                 backend.lanes.push(lane);
             }
+        }
+        let rate = spec.file.as_ref().and_then(|file| file.scrub_bytes_per_s);
+        if let (Some(file), Some(rate)) = (&backend.file, rate) {
+            let fault = |source| Error::Io {
+                tier: TierId::File,
+                action: "cannot start a thread to scrub".to_owned(),
+                source,
+            };
+            backend.scrubber = Some(Scrubber::start(file, rate).map_err(fault)?);
         }
         Ok(backend)
     }
@@ -141,7 +153,7 @@ impl CpuBackend {
             (TierId::Device, TierId::Host, Some(host), _) => memory(device, host),
             (TierId::Host, TierId::Device, Some(host), _) => memory(host, device),
             (TierId::Host, TierId::File, Some(host), Some(file)) => {
-                let copier = Arc::new(FileWriter::new(host, file)?);
+                let copier = Arc::new(FileWriter::new(host, file, &self.clock)?);
                 let lane = WorkerLane::new(&self.file_lanes, copier, &self.clock)?;
                 file.set_housekeeper(lane.queue());
                 Ok(Arc::new(lane))

@@ -7,8 +7,8 @@
 //!
 //! Nobody waits: a slot in use by someone else is a broken rule of the pager's, and is told as such.
 
+use kv_pager::sync::{AtomicU32, Ordering};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The count of a slot with a writer. Readers never come near it: each is a guard in memory.
 const WRITER: u32 = u32::MAX;

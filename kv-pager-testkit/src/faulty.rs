@@ -1,8 +1,8 @@
 //! Faulty lanes: some moves fail, are damaged, are late or never end, as a seeded script says.
 //! Uses `relay`. Known by: conformance and model tests.
 //!
-//! - **A1** the same script and the same moves give the same faults, whatever the threads do;
-//! - **A2** a move that fails leaves its target as it was; one that is damaged may have left anything there.
+//! - **FA1** the same script and the same moves give the same faults, whatever the threads do;
+//! - **FA2** a move that fails leaves its target as it was; one that is damaged may have left anything there.
 
 use crate::relay::{Fate, Gate, Relay};
 use kv_pager::Error;

@@ -1,8 +1,8 @@
 //! Late fences: a tier and its lanes for compute that ends when a test says so, in any order, or never.
 //! Uses `relay`. Known by: conformance and model tests.
 //!
-//! - **A1** a fence that the book gave out is over once it was ended, and stays so; any other is not over;
-//! - **A2** a lane of the book's gives a move to the inner lane after both its fences are over (L4), and says `OVER` there.
+//! - **LA1** a fence that the book gave out is over once it was ended, and stays so; any other is not over;
+//! - **LA2** a lane of the book's gives a move to the inner lane after both its fences are over (L4), and says `OVER` there.
 
 use crate::relay::{Fate, Gate, Relay};
 use kv_pager::Error;
@@ -58,7 +58,7 @@ impl FenceBook {
         }
     }
 
-    /// Whether `fence` is over (A1).
+    /// Whether `fence` is over (LA1).
     pub fn is_over(&self, fence: Fence) -> bool {
         let pages = self.pages.lock();
         fence == Fence::OVER || fence.0 <= pages.issued && !pages.open.contains(&fence)

@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod engine;
 pub mod faulty;
 pub mod late;
+pub mod model;
 pub mod random;
 mod relay;
 pub mod scenario;

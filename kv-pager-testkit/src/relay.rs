@@ -1,9 +1,9 @@
 //! The relay: a lane around a lane, that decides when a move begins, what becomes of it, and when its end is told.
 //! Uses `kv_pager::tier`. Known by: `faulty`, `late`, `throttled`.
 //!
-//! - **R1** a move is given to the inner lane at most once, after its [`Gate`] let it begin, and its end is told once;
-//! - **R2** until then it can be called off;
-//! - **R3** when the relay is dropped, every ticket of it ends: what was not begun as cancelled, what the inner lane has as
+//! - **RE1** a move is given to the inner lane at most once, after its [`Gate`] let it begin, and its end is told once;
+//! - **RE2** until then it can be called off;
+//! - **RE3** when the relay is dropped, every ticket of it ends: what was not begun as cancelled, what the inner lane has as
 //!   it ends there, and what hangs as lost.
 //!
 //! A relay is pumped by a thread of its own, which wakes when something ended or a gate changed; or by the test, which then
@@ -207,7 +207,7 @@ impl Batch {
         self.inner.push(ticket);
     }
 
-    /// Calls off what the inner lane has not begun, and waits for the rest (R3).
+    /// Calls off what the inner lane has not begun, and waits for the rest (RE3).
     fn wind_up(&mut self, shared: &Shared) {
         self.inner.iter().for_each(Ticket::cancel);
         loop {

@@ -1,9 +1,9 @@
 //! Throttled lanes: a link of a given rate and latency, by a clock.
 //! Uses `relay`. Known by: tests of plans, deadlines and costs.
 //!
-//! - **A1** the `n`-th byte is through no earlier than `latency` after it was asked for, and than `n / rate` after the link was
+//! - **TH1** the `n`-th byte is through no earlier than `latency` after it was asked for, and than `n / rate` after the link was
 //!   last idle: moves go one after the other, in the order of submission;
-//! - **A2** the bytes are copied by the inner lane at once; only the end is told when the time has come.
+//! - **TH2** the bytes are copied by the inner lane at once; only the end is told when the time has come.
 //!
 //! With a manual clock nothing happens but in [`Throttled::pump`]: move the clock, then pump.
 

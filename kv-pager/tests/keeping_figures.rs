@@ -110,7 +110,9 @@ fn hit_rate_without_leaf_rule(stream: &Trace, arm: Arm, capacity: u32) -> f64 {
         };
         let touches: Vec<Touch> = blocks.iter().map(touch).collect();
         keeping.visit(&Visit { length: length(&blocks), touches: &touches });
-        touches.iter().for_each(|touch| keeping.offer(&[touch.entry]));
+        for touch in &touches {
+            keeping.offer(&[touch.entry]);
+        }
         while keeping.len() > capacity as usize {
             let victim = keeping.victim().expect("everything is offered");
             keeping.depart(victim, Departure::Evicted);

@@ -5,9 +5,7 @@
 //! checked; every slot that compute reads must hold the tags of the sequence's own tokens (I3, I4, I5), and at the end nothing
 //! may be held or under way (I7).
 
-mod pager_model;
-
-use pager_model::{Operation, Rig};
+use kv_pager_testkit::model::{self, Operation, Rig};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
@@ -21,11 +19,11 @@ impl ReferenceStateMachine for Operations {
     type Transition = Operation;
 
     fn init_state() -> BoxedStrategy<usize> {
-        (0..pager_model::MACHINES.len()).boxed()
+        (0..model::MACHINES.len()).boxed()
     }
 
     fn transitions(_machine: &usize) -> BoxedStrategy<Operation> {
-        pager_model::operation().boxed()
+        model::operation().boxed()
     }
 
     fn apply(machine: usize, _operation: &Operation) -> usize {

@@ -91,12 +91,15 @@ fn tier_slots(arguments: &ReplayArguments, layout: &ModelLayout) -> Result<TierS
             }
         }
     };
+    // Without host memory there is no way to a file: unless it was asked for, it is left out too.
+    let no_host = arguments.host_bytes == Some(Bytes::ZERO);
+    let file_bytes = arguments.file_bytes.or(no_host.then_some(Bytes::ZERO));
     let part = layout.part_bytes(GroupId::FIRST);
     let slot = layout.slot_bytes(GroupId::FIRST, Format::Raw);
     Ok(TierSlots {
         device: slots("--device-bytes", arguments.device_bytes, DEVICE_TRACE_BLOCKS, part)?,
         host: slots("--host-bytes", arguments.host_bytes, HOST_TRACE_BLOCKS, slot)?,
-        file: slots("--file-bytes", arguments.file_bytes, FILE_TRACE_BLOCKS, slot)?,
+        file: slots("--file-bytes", file_bytes, FILE_TRACE_BLOCKS, slot)?,
     })
 }
 

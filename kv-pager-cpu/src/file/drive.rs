@@ -7,6 +7,7 @@
 //!
 //! The trait is the seam where tests record, delay and fail what reaches the drive.
 
+use kv_pager::sync::{AtomicU64, Ordering};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 use std::fmt::Debug;
@@ -14,7 +15,6 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a file of a tier is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -102,11 +102,15 @@ pub(crate) enum Found {
     Sound(Stamp, Option<RecoveredBlock>),
 }
 
+/// Bytes of a header with room for so many tokens and keys.
+pub(crate) fn header_bytes(tokens_per_block: u32, extra_keys_max: u32) -> usize {
+    (FIXED_BYTES + tokens_per_block as usize * 4 + extra_keys_max as usize * 8).next_multiple_of(64)
+}
+
 impl HeaderShape {
     /// Bytes of one header.
     pub(crate) fn bytes(&self) -> usize {
-        let variable = self.tokens_per_block as usize * 4 + self.extra_keys_max as usize * 8;
-        (FIXED_BYTES + variable).next_multiple_of(64)
+        header_bytes(self.tokens_per_block, self.extra_keys_max)
     }
 
     /// Writes `label` into `header`, to be stamped later. False if it has more tokens or keys than there is room for.
@@ -157,6 +161,17 @@ impl HeaderShape {
             ..labelled
         };
         header[..FIXED_BYTES].copy_from_slice(bytemuck::bytes_of(&fields));
+        self.seal(header);
+    }
+
+    /// Changes how often the block of a sound header was asked for.
+    pub(crate) fn set_uses(&self, header: &mut [u8], uses: u32) {
+        let fields: Fields = bytemuck::pod_read_unaligned(&header[..FIXED_BYTES]);
+        header[..FIXED_BYTES].copy_from_slice(bytemuck::bytes_of(&Fields { uses, ..fields }));
+        self.seal(header);
+    }
+
+    fn seal(&self, header: &mut [u8]) {
         let checksum = xxh3_64_with_seed(&header[8..], self.seed);
         header[..8].copy_from_slice(&checksum.to_ne_bytes());
     }

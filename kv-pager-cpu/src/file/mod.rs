@@ -1,91 +1,62 @@
 //! Files: a tier of slots that outlive the process.
 //! Uses `borrow`, `memory`, `lane`. Known by: `backend`.
 //!
-//! - **Q1** the tier takes the bytes it was given, all of them when it is opened, and no more;
-//! - **Q2** what a read hands out is what was written, or the move fails;
-//! - **Q3** after any crash a slot holds what it said, or is free;
-//! - **Q4** no fault of a drive becomes a signal, and none but a hung call blocks a thread.
+//! - **FT1** the tier takes the bytes it was given, all of them when it is opened, and no more;
+//! - **FT2** what a read hands out is what was written, or the move fails;
+//! - **FT3** after any crash a slot holds what it said, or is free;
+//! - **FT4** no fault of a drive becomes a signal, and none but a hung call blocks a thread.
 //!
 //! The format, what a crash may leave and how it is told from damage stand in `docs/file-format.md`.
 
+mod budget;
+mod codes;
 mod connect;
 mod drive;
 mod group;
 mod header;
+mod housekeeping;
 mod inspect;
+mod inspection;
 mod labels;
 mod open;
 mod persistence;
 mod placement;
 mod probe;
 mod read;
+mod reading;
 mod records;
 mod recovery;
+mod scrub;
+mod spec;
 mod superblock;
 mod verify;
 mod volume;
 mod write;
+mod writing;
 
 pub use drive::{Access, Drive, FileKind, FileRole, Interpose};
-pub use inspect::{Damage, Depth, HotBlock, Inspection, Making, inspect};
+pub use inspect::inspect;
+pub use inspection::{Damage, Depth, HotBlock, Inspection, Making};
 pub(crate) use read::FileReader;
+pub use scrub::Scrubbed;
+pub(crate) use scrub::Scrubber;
+pub use spec::{FileSpec, Identity};
 pub(crate) use write::FileWriter;
 
 use crate::lane::Queue;
+use budget::Budget;
 use group::{Group, RunFault};
 use kv_pager::Error;
-use kv_pager::ids::{Fence, GroupId, ModelFingerprint, SlotId, TierId};
-use kv_pager::layout::{Format, ModelLayout};
+use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
+use kv_pager::layout::Format;
+use kv_pager::sync::{AtomicU64, Mutex, Ordering};
 use kv_pager::tier::{Health, Persistence, RecoveredBlock, SlotClass, Tier};
 use kv_pager::units::Bytes;
-use parking_lot::Mutex;
 use recovery::Census;
 use rustix::io::Errno;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 use volume::Volume;
-
-/// Whose bytes a tier keeps. Files of another identity are refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// The model's layout.
-    pub model: ModelLayout,
-    /// How parts are kept.
-    pub format: Format,
-    /// What makes bytes of another model useless.
-    pub fingerprint: ModelFingerprint,
-    /// The key that block names are hashed with.
-    pub hash_key: u128,
-}
-
-/// Where a file tier lies, and how large it is.
-#[derive(Clone, Debug)]
-pub struct FileSpec {
-    /// One directory for each drive; made if they are not there.
-    pub directories: Vec<PathBuf>,
-    /// Slots by group, over all directories. May differ from last time: the tier is grown or shrunk.
-    pub slots: Vec<u32>,
-    /// How payloads are read and written.
-    pub access: Access,
-    /// The most extra keys of a block that are kept; one with more is not found again after a restart.
-    pub extra_keys_max: u32,
-    /// What stands between the tier and its files; for tests.
-    pub interpose: Option<Arc<dyn Interpose>>,
-}
-
-impl FileSpec {
-    /// A tier of `slots` in one directory.
-    pub fn new(directory: impl Into<PathBuf>, slots: Vec<u32>) -> Self {
-        Self {
-            directories: vec![directory.into()],
-            slots,
-            access: Access::Auto,
-            extra_keys_max: 8,
-            interpose: None,
-        }
-    }
-}
 
 /// Bytes that a tier has written since it was opened, by cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,12 +78,14 @@ pub struct FileTier {
     access: Access,
     health: Mutex<Health>,
     census: Census,
+    budget: Option<Budget>,
     recovered: Mutex<Vec<RecoveredBlock>>,
     /// Whoever carries out what `void` asks for.
     housekeeper: OnceLock<Weak<Queue>>,
     payload_bytes_written: AtomicU64,
     header_bytes_written: AtomicU64,
     void_bytes_written: AtomicU64,
+    scrub_counters: scrub::ScrubCounters,
     /// The process that opened it; a forked child has no threads, and writes nothing.
     owner: u32,
     /// Last, so that the locks go after everything else.
@@ -145,11 +118,13 @@ impl FileTier {
             access: opened.access,
             health: Mutex::new(Health::Well),
             census,
+            budget: spec.write_bytes_per_day.map(Budget::new),
             recovered: Mutex::new(blocks),
             housekeeper: OnceLock::new(),
             payload_bytes_written: AtomicU64::new(0),
             header_bytes_written: AtomicU64::new(0),
             void_bytes_written: AtomicU64::new(0),
+            scrub_counters: scrub::ScrubCounters::default(),
             owner: std::process::id(),
             volumes: opened.volumes,
         })
@@ -176,7 +151,7 @@ impl FileTier {
     }
 
     /// Where it lies.
-    pub fn directories(&self) -> impl ExactSizeIterator<Item = &std::path::Path> {
+    pub fn directories(&self) -> impl ExactSizeIterator<Item = &Path> {
         self.volumes.iter().map(Volume::path)
     }
 

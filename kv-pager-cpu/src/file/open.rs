@@ -1,9 +1,9 @@
 //! Opening a file tier: making, checking and resizing the files of its directories.
 //! Uses `file::{volume, superblock, placement, group, recovery}`. Known by: `file`.
 //!
-//! - **G1** what belongs to another model, layout, version or byte order is refused, and left as it is;
-//! - **G2** a set of directories counts as made once the first of them says so; before, it is made again from the start;
-//! - **G3** all files have their full size on the drive before the first slot is used: a full drive is an error here.
+//! - **OP1** what belongs to another model, layout, version or byte order is refused, and left as it is;
+//! - **OP2** a set of directories counts as made once the first of them says so; before, it is made again from the start;
+//! - **OP3** all files have their full size on the drive before the first slot is used: a full drive is an error here.
 
 use super::connect::{Connection, connect, header_shape, placement};
 use super::drive::{Access, FileKind};
@@ -161,7 +161,7 @@ fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
     Ok(Opened { volumes, groups, payload_bytes, access })
 }
 
-/// Why `found` can't be used as directory `index` of `count` (G1).
+/// Why `found` can't be used as directory `index` of `count` (OP1).
 fn differs(
     found: &Superblock,
     identity: &Identity,
@@ -192,7 +192,7 @@ fn differs(
     Some(format!("it was written {what}; it was left alone, choose another directory"))
 }
 
-/// Writes all superblocks, the first directory's first: what it says counts (G2).
+/// Writes all superblocks, the first directory's first: what it says counts (OP2).
 fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<(), Error> {
     for (index, volume) in (0..).zip(volumes) {
         volume.write_superblock(&Superblock { stripe_index: index, ..superblock.clone() })?;
@@ -216,7 +216,7 @@ fn clear(volume: &Volume, superblock: &Superblock) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives all files their size (G3). Returns the sizes of the payload files as they were.
+/// Gives all files their size (OP3). Returns the sizes of the payload files as they were.
 fn allocate(volumes: &[Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
     let header_bytes = Bytes::new(header_shape(superblock).bytes() as u64);
     let mut payload_bytes = vec![Vec::new(); superblock.slots.len()];

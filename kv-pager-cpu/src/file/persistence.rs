@@ -2,6 +2,7 @@
 //! Uses `file::group`. Known by: the pager, through `kv_pager::tier`.
 
 use super::FileTier;
+use super::group::Group;
 use super::records::SlotUse;
 use kv_pager::Error;
 use kv_pager::ids::{GroupId, SlotId, TierId};
@@ -34,11 +35,17 @@ impl Persistence for FileTier {
         retired
     }
 
+    fn set_uses(&self, group: GroupId, slot: SlotId, uses: u32) {
+        self.check(group, slot);
+        self.group(group).set_uses(slot, uses);
+    }
+
     fn flush(&self) -> Result<(), Error> {
         let flushed = || {
             let files = || self.groups.iter().flat_map(|group| &group.files);
             files().try_for_each(|files| files.payloads.sync())?;
             self.housekeep()?;
+            self.groups.iter().try_for_each(Group::write_uses)?;
             files().try_for_each(|files| files.headers.sync())
         };
         let fault =

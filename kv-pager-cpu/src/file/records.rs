@@ -36,6 +36,8 @@ pub(super) struct Record {
     pub(super) generation: u64,
     /// Of its payload, without padding.
     pub(super) checksum: u64,
+    /// How often its block was asked for, if the file has yet to be told.
+    pub(super) uses: Option<u32>,
 }
 
 /// A slot found damaged so often stays retired when the tier is opened again: before, the drive may have lost a write when
@@ -51,6 +53,7 @@ impl Record {
         strikes: 0,
         generation: 0,
         checksum: 0,
+        uses: None,
     };
 
     /// Whether it may be written (Z3).
@@ -63,6 +66,7 @@ impl Record {
         assert!(self.is_writable(), "{self:?} is written");
         self.usage = SlotUse::Writing;
         self.generation += 1;
+        self.uses = None;
     }
 
     /// A write ended well. Returns whether the file must be told that the slot was given up meanwhile.
@@ -93,6 +97,18 @@ impl Record {
                 false
             }
             SlotUse::Empty | SlotUse::Unwanted | SlotUse::Spoiled | SlotUse::Retired => false,
+        }
+    }
+
+    /// The file was told what it must be told. A write that began meanwhile tells the rest.
+    pub(super) fn tell(&mut self) {
+        match self.usage {
+            SlotUse::Empty => self.is_on_file = false,
+            SlotUse::Spoiled => {
+                self.is_on_file = false;
+                self.usage = SlotUse::Retired;
+            }
+            SlotUse::Writing | SlotUse::Unwanted | SlotUse::Full | SlotUse::Retired => {}
         }
     }
 

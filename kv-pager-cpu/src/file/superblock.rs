@@ -7,10 +7,11 @@
 //!
 //! Numbers are in the machine's own byte order, and the order is marked: a cache doesn't travel between machines.
 
+use super::codes;
 use super::drive::Access;
 use bytemuck::{Pod, Zeroable};
 use kv_pager::ids::{GroupId, ModelFingerprint};
-use kv_pager::layout::{Attention, DType, Entry, Format, KvGroup, ModelLayout};
+use kv_pager::layout::{Format, KvGroup, ModelLayout};
 use kv_pager::units::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -137,17 +138,17 @@ impl Superblock {
             stripe_count: self.stripe_count,
             tokens_per_block: self.model.tokens_per_block(),
             groups: u32::try_from(self.model.groups().len()).expect("at most GROUPS_MAX"),
-            format: format_code(self.format),
+            format: codes::encode(&codes::FORMATS, self.format),
             extra_keys_max: self.extra_keys_max,
-            access: code(&ACCESSES, self.access),
+            access: codes::encode(&codes::ACCESSES, self.access),
             classes: Zeroable::zeroed(),
         };
         for (index, group) in self.model.groups().iter().enumerate() {
             record.classes[index] = ClassRecord {
-                attention: attention_code(group.attention),
+                attention: codes::attention_code(group.attention),
                 layers: group.layers,
-                entry: entry_code(group.entry),
-                dtype: dtype_code(group.dtype),
+                entry: codes::entry_code(group.entry),
+                dtype: codes::encode(&codes::DTYPES, group.dtype),
                 slots: self.slots[index],
                 stripe_slots: self.stripe_slots[index],
                 reserved: [0; 6],
@@ -210,10 +211,10 @@ impl Record {
             stripe_index: self.stripe_index,
             stripe_count: self.stripe_count,
             model: ModelLayout::new(self.tokens_per_block, groups).ok()?,
-            format: *FORMATS.get(self.format as usize)?,
+            format: codes::decode(&codes::FORMATS, self.format)?,
             fingerprint: ModelFingerprint(whole(self.fingerprint)),
             hash_key: whole(self.hash_key),
-            access: *ACCESSES.get(self.access as usize)?,
+            access: codes::decode(&codes::ACCESSES, self.access)?,
             extra_keys_max: self.extra_keys_max,
             slots: classes.iter().map(|class| class.slots).collect(),
             stripe_slots: classes.iter().map(|class| class.stripe_slots).collect(),
@@ -223,58 +224,11 @@ impl Record {
 
 impl ClassRecord {
     fn decode(&self) -> Option<KvGroup> {
-        let attention = match self.attention {
-            [0, 0, 0] => Attention::Full,
-            [1, window_tokens, sink_tokens] => Attention::SlidingWindow { window_tokens, sink_tokens },
-            [2, chunk_tokens, 0] => Attention::Chunked { chunk_tokens },
-            [3, 0, 0] => Attention::State,
-            _ => return None,
-        };
-        let entry = match self.entry {
-            [0, kv_heads, head_dim] => Entry::KeyValue { kv_heads, head_dim },
-            [1, dim, 0] => Entry::Latent { dim },
-            _ => return None,
-        };
-        let usable = self.slots > 0 && self.stripe_slots > 0;
-        let dtype = *DTYPES.get(self.dtype as usize)?;
-        usable.then_some(KvGroup { attention, layers: self.layers, entry, dtype })
-    }
-}
-
-/// By code; new ones go to the end.
-const ACCESSES: [Access; 3] = [Access::Auto, Access::Direct, Access::Buffered];
-/// By code; new ones go to the end.
-const FORMATS: [Format; 3] = [Format::Raw, Format::Int8, Format::Int4];
-/// By code; new ones go to the end.
-const DTYPES: [DType; 6] = [DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2, DType::I8];
-
-fn format_code(format: Format) -> u32 {
-    code(&FORMATS, format)
-}
-
-fn dtype_code(dtype: DType) -> u32 {
-    code(&DTYPES, dtype)
-}
-
-fn code<T: PartialEq + Copy>(known: &[T], item: T) -> u32 {
-    let index = known.iter().position(|other| *other == item).expect("every one of this version has a code");
-    u32::try_from(index).expect("there are a handful")
-}
-
-fn attention_code(attention: Attention) -> [u32; 3] {
-    match attention {
-        Attention::Full => [0; 3],
-        Attention::SlidingWindow { window_tokens, sink_tokens } => [1, window_tokens, sink_tokens],
-        Attention::Chunked { chunk_tokens } => [2, chunk_tokens, 0],
-        Attention::State => [3, 0, 0],
-        other => unreachable!("{other:?} has no code in version {VERSION} of the format"),
-    }
-}
-
-fn entry_code(entry: Entry) -> [u32; 3] {
-    match entry {
-        Entry::KeyValue { kv_heads, head_dim } => [0, kv_heads, head_dim],
-        Entry::Latent { dim } => [1, dim, 0],
+        let attention = codes::attention(self.attention)?;
+        let entry = codes::entry(self.entry)?;
+        let dtype = codes::decode(&codes::DTYPES, self.dtype)?;
+        let is_usable = self.slots > 0 && self.stripe_slots > 0;
+        is_usable.then_some(KvGroup { attention, layers: self.layers, entry, dtype })
     }
 }
 

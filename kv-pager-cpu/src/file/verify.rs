@@ -1,15 +1,15 @@
 //! Verifying: reading payloads for no one, to find damage before it is asked for.
 //! Uses `file::group`. Known by: `file::inspect`, `file::scrub`.
 //!
-//! - **K1** a slot that is written meanwhile is not judged: the slots of a piece are borrowed while they are read, and
-//!   another process's are looked at twice;
-//! - **K2** bytes go to a buffer of the reader's own, so that direct access is possible and no cache is filled.
+//! - **VE1** a slot that is written meanwhile is not judged, and nobody is kept from writing it: a slot is judged if its
+//!   record is after the reading what it was before, and damage only if its header on the file is too;
+//! - **VE2** bytes go to a buffer of the reader's own, so that direct access is possible and no cache is filled.
 
 use super::drive::{self, Drive};
 use super::group::Group;
 use super::header::{Found, SlotState};
 use super::placement::Place;
-use super::records::SlotUse;
+use super::records::{Record, SlotUse};
 use kv_pager::ids::SlotId;
 use memmap2::MmapMut;
 use std::io::{self, IoSliceMut};
@@ -72,40 +72,24 @@ pub(super) fn verify(
     };
     let mut bytes_read = 0;
     let bytes = group.slot_bytes;
-    // Slots to be read, as runs: what is free is not read.
-    let locals: Vec<u64> = piece.local.clone().collect();
-    let expected: Vec<Option<u64>> = {
+    // What is free is not read.
+    let wanted: Vec<(u64, Record)> = {
         let records = group.records.lock();
-        let checksum = |local: &u64| {
-            let record = records[slot_at(*local)];
-            (record.usage == SlotUse::Full).then_some(record.checksum)
-        };
-        locals.iter().map(checksum).collect()
+        let full = piece.local.clone().map(|local| (local, records[slot_at(local)]));
+        full.filter(|(_, record)| record.usage == SlotUse::Full).collect()
     };
-    let wanted: Vec<(u64, u64)> =
-        locals.into_iter().zip(expected).filter_map(|(local, sum)| Some((local, sum?))).collect();
     for run in wanted.chunk_by(|last, next| last.0 + 1 == next.0) {
-        let first = slot_at(run[0].0);
-        // Adjacent in the directory is adjacent in number within a stripe only, so each slot is borrowed by itself.
-        let borrows: Vec<_> = run
-            .iter()
-            .map(|(local, _)| group.borrows.try_read(slot_at(*local)..slot_at(*local) + 1))
-            .collect();
         let into = &mut buffer.map[..bytes * run.len()];
         let offset = run[0].0 * bytes as u64;
         let whole = read(&*files.payloads, into, offset);
         bytes_read += into.len() as u64;
-        tracing::trace!(first, slots = run.len(), is_readable = whole.is_ok(), "verified");
-        for (nth, ((local, checksum), borrow)) in run.iter().zip(&borrows).enumerate() {
-            if borrow.is_none() {
-                continue;
-            }
+        for ((local, before), payload) in run.iter().zip(into.chunks_exact_mut(bytes)) {
             let slot = slot_at(*local);
-            let payload = &mut into[nth * bytes..][..bytes];
             let is_readable = whole.is_ok() || read(&*files.payloads, payload, *local * bytes as u64).is_ok();
-            let is_whole = is_readable && xxh3_64(&payload[..group.kept_bytes]) == *checksum;
-            let is_same = group.records.lock()[slot].usage == SlotUse::Full;
-            if is_same && (is_whole || header_says(group, piece.directory, *local, *checksum)) {
+            let is_whole = is_readable && xxh3_64(&payload[..group.kept_bytes]) == before.checksum;
+            let after = group.records.lock()[slot];
+            let is_same = after.usage == SlotUse::Full && after.generation == before.generation;
+            if is_same && (is_whole || header_says(group, piece.directory, *local, before.checksum)) {
                 judge(SlotId::from_index(slot), is_whole);
             }
         }
@@ -122,7 +106,7 @@ fn read(drive: &dyn Drive, into: &mut [u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Whether the header on the file still promises a payload of this checksum (K1).
+/// Whether the header on the file still promises a payload of this checksum (VE1).
 fn header_says(group: &Group, directory: usize, local: u64, checksum: u64) -> bool {
     let mut header = vec![0; group.shape.bytes()];
     let offset = local * header.len() as u64;

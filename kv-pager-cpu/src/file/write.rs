@@ -3,34 +3,41 @@
 //!
 //! Adjacent slots of the file are one request, whichever host slots they come from.
 
+use super::budget::Budget;
 use super::group::RunFault;
 use super::{FileTier, now_s};
 use crate::lane::{CHUNK_MOVES_MAX, Copier};
 use crate::memory::HostTier;
 use kv_pager::Error;
+use kv_pager::clock::Clock;
 use kv_pager::ids::TierId;
+use kv_pager::sync::Ordering;
 use kv_pager::tier::{Health, LaneEnds, Move, MoveFault, Tier};
 use kv_pager::units::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Writes from host memory into a file tier.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     source: Arc<HostTier>,
     target: Arc<FileTier>,
+    clock: Arc<dyn Clock>,
 }
 
 impl FileWriter {
     /// # Errors
     /// [`Error::Configuration`] if the tiers keep parts in different formats: what is quantised is not quantised again (I10).
-    pub(crate) fn new(source: &Arc<HostTier>, target: &Arc<FileTier>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        source: &Arc<HostTier>,
+        target: &Arc<FileTier>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         if source.format() != target.format() {
             let why =
                 format!("{} under {} host memory; give both the same", target.format(), source.format());
             return Err(Error::Configuration { setting: "file format", why });
         }
-        Ok(Self { source: Arc::clone(source), target: Arc::clone(target) })
+        Ok(Self { source: Arc::clone(source), target: Arc::clone(target), clock: Arc::clone(clock) })
     }
 
     fn write(&self, run: &[Move], scratch: &mut Vec<u8>) -> Result<u32, RunFault> {
@@ -43,8 +50,12 @@ impl FileWriter {
             *source = Some(lent.map_err(|_| RunFault::Busy)?);
         }
         let group = self.target.group(run[0].group);
-        let written = group.write(run[0].target.index(), &sources[..run.len()], scratch, now_s())?;
         let payload_bytes = (run.len() * group.slot_bytes) as u64;
+        let is_granted = |budget: &Budget| budget.take(Bytes::new(payload_bytes), self.clock.now());
+        if !self.target.budget.as_ref().is_none_or(is_granted) {
+            return Err(RunFault::Spent);
+        }
+        let written = group.write(run[0].target.index(), &sources[..run.len()], scratch, now_s())?;
         self.target.payload_bytes_written.fetch_add(payload_bytes, Ordering::Relaxed);
         self.target.header_bytes_written.fetch_add(written.header_bytes, Ordering::Relaxed);
         Ok(written.calls)

@@ -10,11 +10,10 @@ use super::{Copier, LaneSpec, watch};
 use kv_pager::Error;
 use kv_pager::clock::{Clock, Time};
 use kv_pager::ids::Fence;
+use kv_pager::sync::{AtomicU32, Condvar, Mutex, Ordering};
 use kv_pager::tier::{Move, MoveFault};
 use kv_pager::units::Nanos;
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// What the threads of a lane share.

@@ -5,9 +5,8 @@
 
 use super::job::Job;
 use kv_pager::clock::Time;
-use parking_lot::Mutex;
+use kv_pager::sync::{AtomicBool, Mutex, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// One piece of work: a chunk of a job, or housekeeping.

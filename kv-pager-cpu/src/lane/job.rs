@@ -3,10 +3,9 @@
 //!
 //! - **J1** after `give_up` nothing of the batch begins or ends any more: a thread that comes back late is not heard.
 
+use kv_pager::sync::{AtomicBool, Mutex, Ordering};
 use kv_pager::tier::{MoveFault, Ticket, TicketWriter};
 use kv_pager::units::Nanos;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A batch under way.
 #[derive(Debug)]

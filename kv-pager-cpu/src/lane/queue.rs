@@ -8,9 +8,9 @@
 use super::job::Job;
 use super::{CHUNK_MOVES_MAX, Copier, LaneSpec};
 use kv_pager::Error;
+use kv_pager::sync::{Condvar, Mutex};
 use kv_pager::tier::{Move, Ticket};
 use kv_pager::units::Bytes;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

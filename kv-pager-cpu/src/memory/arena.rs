@@ -91,9 +91,14 @@ impl RunRead<'_> {
         self.bytes(self.class().piece(slots.start + nth, part_offset, bytes))
     }
 
+    /// Plane `index` of the part in the first slot.
+    pub(crate) fn plane(&self, index: usize) -> &[u8] {
+        self.bytes(self.class().plane(self.borrow.slots().start, index))
+    }
+
     fn bytes(&self, range: Range<usize>) -> &[u8] {
         let start = self.arena.start(&range);
-        // SAFETY: M1: `range` is within the mapping (asserted in `start`), which the arena keeps; M2: both callers take it
+        // SAFETY: M1: `range` is within the mapping (asserted in `start`), which the arena keeps; M2: all callers take it
         // from the class for slots that `borrow` holds for reading, so nobody writes there until the guard is dropped, and
         // the slice borrows the guard.
         unsafe { slice::from_raw_parts(start, range.len()) }
@@ -126,9 +131,14 @@ impl RunWrite<'_> {
         self.bytes_mut(self.class().piece(slots.start + nth, part_offset, bytes))
     }
 
+    /// As [`RunRead::plane`], to be written.
+    pub(crate) fn plane_mut(&mut self, index: usize) -> &mut [u8] {
+        self.bytes_mut(self.class().plane(self.borrow.slots().start, index))
+    }
+
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         let start = self.arena.start(&range);
-        // SAFETY: M1 as in `RunRead::bytes`; M2: both callers take `range` from the class for slots that `borrow` alone
+        // SAFETY: M1 as in `RunRead::bytes`; M2: all callers take `range` from the class for slots that `borrow` alone
         // holds, and the slice borrows the guard mutably, so no other reference to these bytes exists.
         unsafe { slice::from_raw_parts_mut(start, range.len()) }
     }

@@ -44,10 +44,6 @@ impl Class {
         self.fragment_bytes
     }
 
-    pub(crate) fn plane_bytes(&self) -> usize {
-        self.plane_bytes
-    }
-
     /// Bytes of a whole part, without padding.
     pub(crate) fn part_bytes(&self) -> usize {
         self.fragment_bytes * self.regions.len()
@@ -69,10 +65,21 @@ impl Class {
     /// If there is no such slot, or the bytes leave their fragment.
     pub(crate) fn piece(&self, slot: usize, part_offset: usize, bytes: usize) -> Range<usize> {
         let (region, offset) = (part_offset / self.fragment_bytes, part_offset % self.fragment_bytes);
-        assert!(
-            offset + bytes <= self.fragment_bytes,
-            "{bytes} bytes from {part_offset} leave their fragment"
-        );
+        self.piece_of_region(slot, region, offset, bytes)
+    }
+
+    /// Plane `index` of `slot`'s part. Engines come here all the time, so nothing is divided: that would take longer than
+    /// being lent the slot.
+    ///
+    /// # Panics
+    /// If there is no such slot or plane.
+    pub(crate) fn plane(&self, slot: usize, index: usize) -> Range<usize> {
+        let (region, nth) = if self.regions.len() == 1 { (0, index) } else { (index, 0) };
+        self.piece_of_region(slot, region, nth * self.plane_bytes, self.plane_bytes)
+    }
+
+    fn piece_of_region(&self, slot: usize, region: usize, offset: usize, bytes: usize) -> Range<usize> {
+        assert!(offset + bytes <= self.fragment_bytes, "{bytes} bytes from {offset} leave their fragment");
         let start = self.run(region, &(slot..slot + 1)).start + offset;
         start..start + bytes
     }

@@ -33,8 +33,7 @@ impl SlotRead<'_> {
     /// # Panics
     /// If the part has no such plane.
     pub fn plane(&self, index: usize) -> &[u8] {
-        let bytes = self.run.class().plane_bytes();
-        self.run.piece(0, index * bytes, bytes)
+        self.run.plane(index)
     }
 }
 
@@ -64,7 +63,6 @@ impl SlotWrite<'_> {
     /// # Panics
     /// If the part has no such plane.
     pub fn plane_mut(&mut self, index: usize) -> &mut [u8] {
-        let bytes = self.run.class().plane_bytes();
-        self.run.piece_mut(0, index * bytes, bytes)
+        self.run.plane_mut(index)
     }
 }

@@ -255,3 +255,18 @@ fn through_the_page_cache_the_same_is_kept() {
         assert_eq!(session.read(slot(index)), Ok(block.bytes()));
     }
 }
+
+#[test]
+fn headers_that_cannot_be_read_cost_their_slots_and_not_the_tier() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 0);
+    drop(session);
+    Device::fail(&device.reads, Errno::IO);
+    let session = open_on(&rig, &device);
+    let persistence = session.tier().persistence().expect("it has");
+    assert_eq!((persistence.recover().len(), persistence.retired().len()), (0, SLOTS as usize));
+    assert_eq!(session.try_write(&Labelled::chain(1)[0], 0), Err(MoveFault::Io));
+    drop(session);
+    assert_eq!(recovered(&rig.open()), 1, "nothing was overwritten, and the drive is well again");
+}

@@ -5,9 +5,9 @@
 
 use crate::rig::{Labelled, Rig, SLOTS, bytes_of, slot};
 use kv_pager::ids::SlotId;
+use kv_pager::sync::Mutex;
 use kv_pager::tier::{MoveFault, Tier};
 use kv_pager_cpu::file::{Drive, FileKind, FileRole, Interpose};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, IoSliceMut};

@@ -90,3 +90,24 @@ fn several_directories_are_one_tier_in_any_order() {
     assert!(!fs::exists(rig.path("d")).expect("it can be asked"), "what was made on the way is removed");
     assert_eq!(spread([0, 1, 2]).tier().persistence().expect("it has").recover().len(), 30);
 }
+
+#[test]
+fn a_batch_over_the_end_of_a_stripe_goes_where_it_belongs() {
+    let rig = Rig::new();
+    let session = rig.open_with(|spec| {
+        let file = spec.file.as_mut().expect("there is one");
+        file.directories = vec![rig.path("a"), rig.path("b")];
+        file.slots = vec![4096];
+    });
+    // Stripes are of 1,024 slots: 1,023 and 2,048 are adjacent in their directory, but not in number.
+    let places = [1022, 1023, 1024, 2047, 2048, 2049];
+    let chain = Labelled::chain(6);
+    for (block, at) in chain.iter().zip(places) {
+        session.write(block, at);
+    }
+    assert_eq!(session.read_together(&places.map(slot)), [Ok(()); 6]);
+    assert_eq!(session.read_together(&[1023, 2048].map(slot)), [Ok(()); 2]);
+    for (host, block) in [&chain[1], &chain[4]].into_iter().enumerate() {
+        assert_eq!(session.host_bytes(slot(host + 1)), block.bytes());
+    }
+}

@@ -5,6 +5,7 @@ use kv_pager::Error;
 use kv_pager::ids::{GroupId, ModelFingerprint};
 use kv_pager::layout::shape;
 use kv_pager::tier::{Health, MoveFault, Tier};
+use kv_pager::units::Bytes;
 use kv_pager_cpu::FileTier;
 
 #[test]
@@ -117,4 +118,53 @@ fn another_identity_is_refused_and_the_files_are_left_alone() {
     }
     let session = rig.open();
     assert_eq!(session.tier().persistence().expect("it has").recover().len(), 1);
+}
+
+#[test]
+fn hot_blocks_are_hot_again_after_a_flush() {
+    let rig = Rig::new();
+    let session = rig.open();
+    let chain = Labelled::chain(2);
+    session.write(&chain[0], 0);
+    session.write(&chain[1], 1);
+    let persistence = session.tier().persistence().expect("it has");
+    persistence.set_uses(GroupId::FIRST, slot(1), 1000);
+    persistence.set_uses(GroupId::FIRST, slot(5), 3);
+    persistence.flush().expect("a sound drive");
+    drop(session);
+    let session = rig.open();
+    let found = session.tier().persistence().expect("it has").recover();
+    assert_eq!(found.iter().map(|block| block.uses).collect::<Vec<_>>(), [7, 1000]);
+    assert_eq!(session.read(slot(1)), Ok(chain[1].bytes()));
+}
+
+#[test]
+fn scrubbing_finds_damage_before_it_is_asked_for() {
+    let rig = Rig::new();
+    let session = rig.open();
+    for (index, block) in Labelled::chain(4).iter().enumerate() {
+        session.write(block, index);
+    }
+    assert_eq!(session.tier().scrub().expect("there is memory").damaged, 0);
+    rig.flip("kv-pager.0.payloads", 2 * 8192 + 8191);
+    let scrubbed = session.tier().scrub().expect("there is memory");
+    assert_eq!((scrubbed.damaged, scrubbed.bytes.as_u64()), (1, 2 * 4 * 8192));
+    assert_eq!(session.read(slot(2)), Err(MoveFault::Damaged), "and it is told as such");
+    assert_eq!(session.tier().scrub().expect("there is memory").damaged, 1, "once");
+}
+
+#[test]
+fn a_tier_scrubs_itself_when_told_to() {
+    let rig = Rig::new();
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 3);
+    drop(session);
+    rig.flip("kv-pager.0.payloads", 3 * 8192);
+    let session = rig.open_with(|spec| {
+        spec.file.as_mut().expect("there is one").scrub_bytes_per_s = Some(Bytes::mib(100));
+    });
+    while session.tier().scrubbed().damaged == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Damaged));
 }

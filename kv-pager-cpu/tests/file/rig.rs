@@ -124,8 +124,13 @@ impl Session {
     /// Reads into a certain slot of host memory.
     pub(crate) fn read_into(&self, from: SlotId, host_slot: SlotId) -> Result<Vec<u8>, MoveFault> {
         carry(&*self.reader, from, host_slot)?;
+        Ok(self.host_bytes(host_slot))
+    }
+
+    /// What a slot of host memory holds.
+    pub(crate) fn host_bytes(&self, host_slot: SlotId) -> Vec<u8> {
         let host = self.backend.host().expect("there is one");
-        Ok(host.read(GroupId::FIRST, host_slot).expect("free").fragment(0).to_vec())
+        host.read(GroupId::FIRST, host_slot).expect("free").fragment(0).to_vec()
     }
 
     /// Reads in one batch.

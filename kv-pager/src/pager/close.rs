@@ -29,7 +29,7 @@ impl Parked {
     fn push(&mut self, fence: Fence, given: Given) {
         self.count += 1;
         match self.waiting.back_mut() {
-            Some((last, list)) if *last == fence => list.push(given),
+            Some((latest, list)) if *latest == fence => list.push(given),
             _ => {
                 let mut list = self.spare.pop().unwrap_or_default();
                 list.push(given);

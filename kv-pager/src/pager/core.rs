@@ -50,12 +50,15 @@ pub(super) struct Core {
     /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
     pub(super) parked: Parked,
     /// Closed: their memory is used again.
+    #[expect(clippy::vec_box, reason = "handles own their boxes: none is moved out and in")]
     spare: Vec<Box<SequenceState>>,
     open_sequences: u32,
     /// How many states were ever made: their places.
     places: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
     pub(super) spoiled: Vec<(GroupId, SlotId)>,
+    /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
+    pub(super) changes: u64,
     /// The time of the call at hand.
     pub(super) now: Time,
     pub(super) counters: Counters,
@@ -113,6 +116,7 @@ impl Core {
             open_sequences: 0,
             places: 0,
             spoiled: Vec::new(),
+            changes: 0,
             now,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),

@@ -18,9 +18,9 @@ enum Reach {
     Whole,
     /// One is on its way; try again later.
     Later,
-    /// One can't be copied from there; the nearest to the root of those that are only on the device.
-    Missing(BlockId),
-    /// The chain is longer than the tier.
+    /// Some are only on the device.
+    OnDevice,
+    /// They can't: the chain is longer than the tier, or the copies can't be had.
     Never,
 }
 
@@ -48,6 +48,9 @@ impl Core {
         assert!(is_taken, "{count} slots of tier {to} were free, and could not be taken");
         // Popped from the end: ascending.
         slots.reverse();
+        // Victims of one chain follow each other, root to leaf: where one can't go, those after it can't either.
+        let mut stuck = (BlockId::NONE, Reach::Later);
+        let mut doomed = Vec::new();
         for victim in victims.iter().rev() {
             if slots.is_empty() {
                 break;
@@ -56,15 +59,24 @@ impl Core {
             if self.index.location(*victim, group, to).is_some() {
                 continue;
             }
-            if to == TierId::File
-                && self.model.is_full(group)
-                && !self.send_ancestors(group, *victim, &mut slots, now)
-            {
-                continue;
+            if to == TierId::File && self.model.is_full(group) {
+                let is_after_stuck = stuck.0.is_some() && self.index.parent(*victim) == stuck.0;
+                let reach =
+                    if is_after_stuck { stuck.1 } else { self.send_ancestors(group, *victim, &mut slots) };
+                if reach != Reach::Whole {
+                    stuck = (*victim, reach);
+                    if reach == Reach::Never {
+                        doomed.push(*victim);
+                    }
+                    continue;
+                }
             }
             if let Some(target) = slots.pop() {
                 self.start_copy(Way { block: *victim, group, from, to, target }, Purpose::Demote);
             }
+        }
+        for victim in doomed.into_iter().rev() {
+            self.drop_copy(victim, group, from);
         }
         for unused in slots.drain(..) {
             self.pools.pool_mut(to, group).free(unused);
@@ -74,6 +86,7 @@ impl Core {
 
     fn start_copy(&mut self, way: Way, purpose: Purpose) {
         let Way { block, group, from, to, target } = way;
+        self.changes += 1;
         let source = self.index.location(block, group, from);
         let pool = self.pools.pool_mut(from, group);
         if purpose == Purpose::Demote {
@@ -89,72 +102,70 @@ impl Core {
     }
 
     /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go; the
-    /// next call goes on from there. Returns whether all are there or on their way. A victim whose ancestors can't come along is
-    /// dropped.
-    fn send_ancestors(
-        &mut self,
-        group: GroupId,
-        victim: BlockId,
-        slots: &mut Vec<SlotId>,
-        now: Time,
-    ) -> bool {
+    /// next call goes on from there. Says whether all are there or on their way.
+    fn send_ancestors(&mut self, group: GroupId, victim: BlockId, slots: &mut Vec<SlotId>) -> Reach {
         let mut missing = std::mem::take(&mut self.missing);
-        let reach = self.missing_ancestors(group, victim, &mut missing);
+        let mut reach = self.missing_ancestors(group, victim, &mut missing);
         if reach == Reach::Whole {
             for ancestor in missing.iter().rev() {
                 let Some(target) = slots.pop() else { break };
                 let way = Way { block: *ancestor, group, from: TierId::Host, to: TierId::File, target };
                 self.start_copy(way, Purpose::Replicate);
             }
+        } else if reach == Reach::OnDevice {
+            reach = if self.bring_down(group, &missing) { Reach::Later } else { Reach::Never };
         }
         self.missing = missing;
-        match reach {
-            Reach::Whole => !slots.is_empty(),
-            Reach::Later => false,
-            Reach::Missing(ancestor) if self.bring_down(group, ancestor, now) => false,
-            Reach::Missing(_) | Reach::Never => {
-                self.drop_copy(victim, group, TierId::Host);
-                false
-            }
-        }
+        reach
     }
 
-    /// Copies a block that only the device has to the host, so that it can go on from there. False if that can't be now.
-    fn bring_down(&mut self, group: GroupId, block: BlockId, now: Time) -> bool {
-        let is_movable = self.whole(block, group, TierId::Device).is_some()
-            && !self.index.location(block, group, TierId::Host).is_some()
-            && self.engine.room(TierId::Device, TierId::Host) > 0
-            && self.free_slots(TierId::Host, group) > 0;
-        if is_movable {
-            let mut target = SlotId::NONE;
-            self.pools.pool_mut(TierId::Host, group).take(1, |slot| target = slot);
-            let way = Way { block, group, from: TierId::Device, to: TierId::Host, target };
+    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there. False
+    /// if none can be copied now.
+    fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> bool {
+        // Room is short, or nothing would be demoted: take a part of it.
+        let free = self.free_slots(TierId::Host, group) as usize;
+        let count = missing.len().min(free.div_ceil(2)).min(self.engine.room(TierId::Device, TierId::Host));
+        let mut slots = Vec::with_capacity(count);
+        let count = u32::try_from(count).expect("no more than free slots");
+        let is_taken = self.pools.pool_mut(TierId::Host, group).take(count, |slot| slots.push(slot));
+        assert!(is_taken, "{count} host slots were free, and could not be taken");
+        for (block, target) in missing.iter().rev().zip(&slots) {
+            let way = Way { block: *block, group, from: TierId::Device, to: TierId::Host, target: *target };
             self.start_copy(way, Purpose::Replicate);
-            self.engine.pump(now);
         }
-        is_movable
+        count > 0
     }
 
-    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there.
+    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there: those in the host,
+    /// or, if some are only on the device, those.
     fn missing_ancestors(&self, group: GroupId, block: BlockId, missing: &mut Vec<BlockId>) -> Reach {
         missing.clear();
         // A chain longer than the tier would push out its own front for ever.
         if self.index.view(block).depth >= self.pools.pool(TierId::File, group).capacity() {
             return Reach::Never;
         }
-        let mut only_on_device = None;
+        let mut reach = Reach::Whole;
         let mut ancestor = self.index.parent(block);
         while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
-            if self.whole(ancestor, group, TierId::Host).is_some() {
-                missing.push(ancestor);
-            } else if self.index.location(ancestor, group, TierId::Host).is_some() {
+            let is_in_host = self.whole(ancestor, group, TierId::Host).is_some();
+            if !is_in_host && self.index.location(ancestor, group, TierId::Host).is_some() {
                 return Reach::Later;
-            } else {
-                only_on_device = Some(ancestor);
+            }
+            if !is_in_host {
+                if self.whole(ancestor, group, TierId::Device).is_none() {
+                    return Reach::Never;
+                }
+                if reach == Reach::Whole {
+                    missing.clear();
+                    reach = Reach::OnDevice;
+                }
+            }
+            if is_in_host == (reach == Reach::Whole) {
+                missing.push(ancestor);
             }
             ancestor = self.index.parent(ancestor);
         }
-        only_on_device.map_or(Reach::Whole, Reach::Missing)
+        reach
     }
 
     /// Tells a tier that outlives the process what comes into `slot`.

@@ -5,7 +5,8 @@ use super::stats::SequenceReport;
 use super::step::Step;
 use super::{Pager, Progress};
 use crate::error::Error;
-use crate::ids::{Fence, GroupId, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::prefix::PrefixHasher;
 use crate::sequence::{ExtraKey, SequenceState};
 use crate::units::Nanos;
 use std::ops::Range;
@@ -37,19 +38,64 @@ impl<'a> Request<'a> {
     }
 }
 
+/// A request whose blocks are named: hashed once, however often it has to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Prompt {
+    tokens: Vec<TokenId>,
+    salt: Salt,
+    extra_keys: Vec<ExtraKey>,
+    hashes: Vec<PrefixHash>,
+}
+
+impl Prompt {
+    /// Its tokens.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// The names of its full blocks, in order.
+    pub fn names(&self) -> &[PrefixHash] {
+        &self.hashes
+    }
+}
+
+pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Error> {
+    open_with(pager, prompt.tokens.len(), |state, _hasher| {
+        state.salt = prompt.salt;
+        state.tokens.extend_from_slice(&prompt.tokens);
+        state.extra_keys.extend_from_slice(&prompt.extra_keys);
+        state.hashes.extend_from_slice(&prompt.hashes);
+    })
+}
+
+pub(super) fn prepare(pager: &Pager, request: &Request<'_>) -> Prompt {
+    let mut state = SequenceState::new(pager.shared.tokens_per_block, 0, 0);
+    state.set_request(request.tokens, request.salt, request.extra_keys);
+    state.hash_full_blocks(&pager.shared.hasher);
+    let SequenceState { tokens, salt, extra_keys, hashes, .. } = state;
+    Prompt { tokens, salt, extra_keys, hashes }
+}
+
 pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
+    open_with(pager, request.tokens.len(), |state, hasher| {
+        state.set_request(request.tokens, request.salt, request.extra_keys);
+        state.hash_full_blocks(hasher);
+    })
+}
+
+fn open_with(
+    pager: &Pager,
+    tokens: usize,
+    fill: impl FnOnce(&mut SequenceState, &PrefixHasher),
+) -> Result<Sequence, Error> {
     let shared = &pager.shared;
     let seen = pager.progress();
     let mut state = {
         let mut core = shared.core.lock();
-        core.check_length(request.tokens.len())?;
+        core.check_length(tokens)?;
         core.lease_state()?
     };
-    state.salt = request.salt;
-    state.tokens.extend_from_slice(request.tokens);
-    state.extra_keys.extend_from_slice(request.extra_keys);
-    state.extra_keys.sort_unstable();
-    state.hash_full_blocks(&shared.hasher);
+    fill(&mut state, &shared.hasher);
     let now = shared.clock.now();
     let mut core = shared.core.lock();
     if let Err(error) = core.open(&mut state, now) {
@@ -69,38 +115,39 @@ pub struct Sequence {
     seen: Progress,
 }
 
-impl Sequence {
-    fn state(&self) -> &SequenceState {
-        self.state.as_ref().expect("taken only by close and drop")
-    }
+/// The state of a sequence that has not been closed.
+fn opened(state: &mut Option<Box<SequenceState>>) -> &mut SequenceState {
+    state.as_mut().expect("taken only by drop")
+}
 
-    fn state_mut(&mut self) -> &mut SequenceState {
-        self.state.as_mut().expect("taken only by close and drop")
+impl Sequence {
+    fn state_ref(&self) -> &SequenceState {
+        self.state.as_ref().expect("taken only by drop")
     }
 
     /// Its name, for logs.
     pub fn id(&self) -> SequenceId {
-        self.state().id
+        self.state_ref().id
     }
 
     /// How many tokens it has been given.
     pub fn len(&self) -> usize {
-        self.state().tokens.len()
+        self.state_ref().tokens.len()
     }
 
     /// Whether it has no token.
     pub fn is_empty(&self) -> bool {
-        self.state().tokens.is_empty()
+        self.state_ref().tokens.is_empty()
     }
 
     /// All tokens that it has been given.
     pub fn tokens(&self) -> &[TokenId] {
-        &self.state().tokens
+        &self.state_ref().tokens
     }
 
     /// How many leading tokens were found cached when it was opened, wherever; what fails to load is computed all the same.
     pub fn matched_tokens(&self) -> usize {
-        self.state().matched_blocks * self.state().tokens_per_block()
+        self.state_ref().matched_blocks * self.state_ref().tokens_per_block()
     }
 
     /// What to do next for the tokens given so far. A range to compute has at most `tokens_max` tokens (at least one), comes
@@ -111,7 +158,7 @@ impl Sequence {
     pub fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
         self.seen = self.pager.progress();
         let shared = &self.pager.shared;
-        let state = self.state.as_mut().expect("taken only by close and drop");
+        let state = opened(&mut self.state);
         shared.core.lock().next_step(state, tokens_max, shared.clock.now())
     }
 
@@ -127,7 +174,7 @@ impl Sequence {
     /// [`Error::Misuse`] if it is another range.
     pub fn commit(&mut self, computed: Range<usize>, fence: Fence) -> Result<(), Error> {
         let shared = &self.pager.shared;
-        let state = self.state.as_mut().expect("taken only by close and drop");
+        let state = opened(&mut self.state);
         state.hash_full_blocks(&shared.hasher);
         shared.core.lock().commit(state, computed, fence, shared.clock.now())
     }
@@ -139,7 +186,7 @@ impl Sequence {
     /// token was added.
     pub fn append(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
         let shared = &self.pager.shared;
-        let state = self.state.as_mut().expect("taken only by close and drop");
+        let state = opened(&mut self.state);
         let before = state.tokens.len();
         state.tokens.extend_from_slice(tokens);
         state.hash_full_blocks(&shared.hasher);
@@ -158,7 +205,7 @@ impl Sequence {
     pub fn truncate(&mut self, tokens: usize, fence: Fence) {
         if tokens < self.len() {
             let shared = &self.pager.shared;
-            let state = self.state.as_mut().expect("taken only by close and drop");
+            let state = opened(&mut self.state);
             shared.core.lock().truncate(state, tokens, fence);
             shared.signal.ring();
         }
@@ -173,7 +220,7 @@ impl Sequence {
     pub fn fork(&self) -> Result<Self, Error> {
         let mut core = self.pager.shared.core.lock();
         let mut child = core.lease_state()?;
-        if let Err(error) = core.fork(self.state(), &mut child) {
+        if let Err(error) = core.fork(self.state_ref(), &mut child) {
             core.return_state(child);
             return Err(error);
         }
@@ -184,31 +231,31 @@ impl Sequence {
     /// The block table of `group`: one device slot for each block that the tokens reach, in order. What an attention kernel
     /// takes. Needs no lock.
     pub fn table(&self, group: GroupId) -> &[SlotId] {
-        &self.state().tables[group.index()]
+        &self.state_ref().tables[group.index()]
     }
 
     /// Fences of other sequences' compute that wrote what was found on the device. The engine's stream waits for them before it
     /// reads this sequence's slots; what the same stream computed it need not wait for.
     pub fn waits(&self) -> &[Fence] {
-        &self.state().waits
+        &self.state_ref().waits
     }
 
     /// Where the bytes of block `block` came from; `None` if this sequence computes them, or waits for them still.
     pub fn block_source(&self, block: usize) -> Option<TierId> {
-        self.state().entries.get(block).filter(|entry| entry.is_settled()).and_then(|entry| entry.source)
+        self.state_ref().entries.get(block).filter(|entry| entry.is_settled()).and_then(|entry| entry.source)
     }
 
     /// What became of it so far.
     pub fn report(&self) -> SequenceReport {
         SequenceReport {
-            hit_tokens: self.state().hit_tokens(),
-            computed_tokens: self.state().computed_tokens,
+            hit_tokens: self.state_ref().hit_tokens(),
+            computed_tokens: self.state_ref().computed_tokens,
         }
     }
 
     /// Closes it: its blocks stay cached, its slots may be reused once `fence`, the last compute that uses them, is over.
     pub fn close(mut self, fence: Fence) {
-        self.state_mut().fence = fence;
+        opened(&mut self.state).fence = fence;
         // Dropping does the rest.
     }
 
@@ -217,7 +264,7 @@ impl Sequence {
     /// # Panics
     /// If it does not.
     pub fn check(&self) {
-        self.state().check();
+        self.state_ref().check();
     }
 }
 

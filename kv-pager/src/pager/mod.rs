@@ -27,7 +27,7 @@ mod stats;
 mod step;
 
 pub use build::Backend;
-pub use handle::{Request, Sequence};
+pub use handle::{Prompt, Request, Sequence};
 pub use stats::{LaneReport, SequenceReport, Stats};
 pub use step::Step;
 
@@ -56,6 +56,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     signal: Arc<Signal>,
     hasher: PrefixHasher,
+    tokens_per_block: u32,
 }
 
 /// A moment in the life of a pager, to wait for the next one. Take it before the call that may have to wait.
@@ -83,8 +84,11 @@ impl Pager {
     ) -> Result<Self, Error> {
         let signal = Arc::new(Signal::new());
         let hasher = PrefixHasher::new(config.hash_key);
+        let tokens_per_block = model.tokens_per_block();
         let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
-        Ok(Self { shared: Arc::new(Shared { core: Mutex::new(core), clock, signal, hasher }) })
+        Ok(Self {
+            shared: Arc::new(Shared { core: Mutex::new(core), clock, signal, hasher, tokens_per_block }),
+        })
     }
 
     /// Opens a sequence for a request: matches its prefix, holds or loads what was found, and takes device slots for the rest.
@@ -95,6 +99,20 @@ impl Pager {
     /// [`Error::TooManySequences`] at the limit. [`Error::SequenceTooLong`] if it can never fit. Nothing has changed then.
     pub fn open(&self, request: &Request<'_>) -> Result<Sequence, Error> {
         handle::open(self, request)
+    }
+
+    /// Names the blocks of a request, without the lock, so that opening it does not have to: about 15 ns a block of 16 tokens, once,
+    /// however often it is tried.
+    pub fn prepare(&self, request: &Request<'_>) -> Prompt {
+        handle::prepare(self, request)
+    }
+
+    /// Opens a sequence for a request that is prepared, as [`Pager::open`] does.
+    ///
+    /// # Errors
+    /// Those of [`Pager::open`].
+    pub fn open_prompt(&self, prompt: &Prompt) -> Result<Sequence, Error> {
+        handle::open_prompt(self, prompt)
     }
 
     /// Where the pager stands; take it before a call that may have to wait.

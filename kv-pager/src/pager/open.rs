@@ -26,6 +26,11 @@ impl Core {
         }
         let mut matched = std::mem::take(&mut self.matched);
         self.match_prefix(state, &mut matched);
+        if let Err(busy) = self.has_hope(state, &matched) {
+            matched.clear();
+            self.matched = matched;
+            return Err(busy);
+        }
         state.matched_blocks = matched.len();
         let request = Matched { blocks: &matched, prompt_tokens: state.tokens.len() };
         let view = View::new(&self.pools, &self.index, self.demotable(), now);
@@ -42,6 +47,21 @@ impl Core {
         is_filled?;
         self.issue_loads(now);
         self.engine.pump(now);
+        Ok(())
+    }
+
+    /// Refuses at once, before anything is claimed, what must wait for moves that are under way.
+    fn has_hope(&self, state: &SequenceState, matched: &[MatchedBlock]) -> Result<(), Error> {
+        let on_device = matched.iter().filter(|found| found.nearest == TierId::Device).count();
+        let missing = state.blocks() - on_device;
+        for group in self.full_groups() {
+            let counts = self.pools.pool(TierId::Device, group).counts();
+            let free = counts.of(SlotState::Free) as usize;
+            let leaving = counts.of(SlotState::Leaving) as usize;
+            if free < missing && free + leaving >= missing && self.engine.is_busy() {
+                return Err(Error::TierBusy { tier: TierId::Device });
+            }
+        }
         Ok(())
     }
 

@@ -33,25 +33,53 @@ impl Core {
         slots: u32,
         now: Time,
     ) -> Result<(), Error> {
-        let mut before = u32::MAX;
-        loop {
+        // Each round frees, starts or warms something, and there is only so much of that in a tier.
+        let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
+        for _ in 0..rounds {
             let free = self.free_slots(tier, group);
+            let leaving = self.leaving_slots(tier, group);
             if free >= slots {
                 return Ok(());
             }
-            let missing = slots - free;
-            let leaving = self.leaving_slots(tier, group);
-            if missing == before || missing <= leaving {
+            if free + leaving >= slots {
                 break;
             }
-            before = missing;
-            self.make_room(Need { tier, group, slots: missing - leaving }, now);
+            let before = self.changes;
+            self.make_room(Need { tier, group, slots: slots - free - leaving }, now);
+            if self.changes == before {
+                break;
+            }
         }
         self.engine.pump(now);
         if self.is_busy() {
             return Err(Error::TierBusy { tier });
         }
+        self.drop_coldest(tier, group, slots);
+        if self.free_slots(tier, group) >= slots {
+            return Ok(());
+        }
         Err(Error::TierFull { tier, capacity: self.pools.pool(tier, group).capacity() })
+    }
+
+    /// The last resort, when nothing is under way that could make room: gives up what is coldest, copies or no copies, so that no
+    /// request is ever stuck.
+    fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
+        let mut victims = std::mem::take(&mut self.victims);
+        loop {
+            victims.clear();
+            let free = self.free_slots(tier, group);
+            let pool = self.pools.pool(tier, group);
+            let leaves = pool.coldest().map(|slot| pool.block(slot));
+            let leaves = leaves.filter(|block| self.index.may_evict(*block, group, tier));
+            victims.extend(leaves.take(slots.saturating_sub(free) as usize));
+            for victim in &victims {
+                self.drop_copy(*victim, group, tier);
+            }
+            if self.free_slots(tier, group) == free || self.free_slots(tier, group) >= slots {
+                break;
+            }
+        }
+        self.victims = victims;
     }
 
     /// Keeps the free slots of the device and the host between the watermarks.
@@ -115,6 +143,7 @@ impl Core {
             return;
         }
         let follows = self.has_leaving_child(block, group, tier);
+        self.changes += 1;
         let pool = self.pools.pool_mut(tier, group);
         if follows {
             pool.leave(slot);
@@ -127,6 +156,7 @@ impl Core {
     pub(super) fn drop_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let Some(slot) = self.idle_slot(block, group, tier) else { return false };
         if !self.index.may_evict(block, group, tier) {
+            self.changes += 1;
             self.pools.pool_mut(tier, group).touch(slot);
             return false;
         }
@@ -137,6 +167,7 @@ impl Core {
     /// Frees a copy by eviction, and forgets the block if it was the last.
     pub(super) fn free_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
         self.counters.evictions[tier.index()] += 1;
+        self.changes += 1;
         self.remove_copy(block, group, tier, slot);
         self.prune(block);
     }

@@ -152,7 +152,8 @@ impl Core {
         if self.sweep_source(block, group, from, part.source) || !is_leaving {
             return;
         }
-        if self.is_at(block, group, from, part.source) && !self.pools.pool(from, group).is_moving(part.source) {
+        if self.is_at(block, group, from, part.source) && !self.pools.pool(from, group).is_moving(part.source)
+        {
             self.finish_leaving(block, group, from);
         }
     }

@@ -165,7 +165,7 @@ impl Core {
                 Ok(false) | Err(_) => break,
             }
         }
-        let range = start..end.min(start + tokens_max);
+        let range = start..end.min(start.saturating_add(tokens_max));
         state.computing = Some(range.clone());
         Ok(Step::Compute(range))
     }

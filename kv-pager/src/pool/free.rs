@@ -33,6 +33,11 @@ impl FreeMap {
         map
     }
 
+    /// How many slots there are.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Whether `slot` is free.
     pub fn is_free(&self, slot: SlotId) -> bool {
         self.words[slot.index() / 64] >> (slot.index() % 64) & 1 == 1

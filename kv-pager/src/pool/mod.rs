@@ -66,7 +66,7 @@ impl SlotPool {
 
     /// How many slots there are.
     pub fn capacity(&self) -> u32 {
-        u32::try_from(self.slots.len()).expect("made from a u32")
+        self.free.capacity()
     }
 
     /// How many slots are in each state. `O(1)`.

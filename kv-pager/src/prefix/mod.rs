@@ -155,6 +155,9 @@ impl PrefixIndex {
     }
 
     /// Takes `block` out of its hash chain: no match finds it any more. Its record stays until it is removed.
+    ///
+    /// # Panics
+    /// If the chain is broken.
     pub fn detach(&mut self, block: BlockId) {
         if self.records[block.index()].is_detached() {
             return;
@@ -265,7 +268,7 @@ impl PrefixIndex {
         &mut self.records[block.index()]
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as all")]
+    /// The chain of a name: by its low bits, which are as good as all.
     fn chain(&self, hash: PrefixHash) -> usize {
         hash.0 as usize & (self.chains.len() - 1)
     }

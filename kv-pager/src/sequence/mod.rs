@@ -105,6 +105,14 @@ impl SequenceState {
         self.fence = Fence::OVER;
     }
 
+    /// Becomes that of a request; nothing is named yet.
+    pub fn set_request(&mut self, tokens: &[TokenId], salt: Salt, extra_keys: &[ExtraKey]) {
+        self.salt = salt;
+        self.tokens.extend_from_slice(tokens);
+        self.extra_keys.extend_from_slice(extra_keys);
+        self.extra_keys.sort_unstable();
+    }
+
     /// Becomes a copy of `other`, but for its name.
     pub fn copy_from(&mut self, other: &Self) {
         self.clear();

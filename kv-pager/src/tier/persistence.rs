@@ -59,6 +59,9 @@ pub trait Persistence: Debug + Send + Sync {
     /// Says that what `slot` holds must not be found again.
     fn void(&self, group: GroupId, slot: SlotId);
 
+    /// Says how often the block in `slot` has been asked for by now. The next flush keeps it; it is lost in a crash.
+    fn set_uses(&self, group: GroupId, slot: SlotId, uses: u32);
+
     /// Hands over what was found when the tier was opened, parents before children; empty from the second call on.
     fn recover(&self) -> Vec<RecoveredBlock>;
 

@@ -2,7 +2,7 @@
 //! Layer 7. Uses `clock`, `config`, `tier`. Known by: `transfer`.
 
 use super::batch::Batch;
-use super::{Ended, Flight, Outcome};
+use super::{Ended, Flight, Outcome, Priority};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::error::ErrorKind;
@@ -37,7 +37,7 @@ pub(super) struct LaneState {
     queues: [VecDeque<Flight>; PRIORITIES],
     batches: Vec<Batch>,
     bytes_in_flight: Bytes,
-    /// Moves in a batch: the limit, or fewer where the lane's own queue takes no more.
+    /// Moves in a batch: the limit, or fewer after the lane has refused as many with nothing under way.
     batch_moves: usize,
     slot_bytes: Vec<Bytes>,
     /// What the lane would not take, or did not in time, until it is told.
@@ -91,6 +91,13 @@ impl LaneState {
     /// Starts batches while there is room for their bytes (E2), the most urgent first (E3).
     pub(super) fn pump(&mut self, now: Time, limits: &Limits, signal: &Arc<Signal>) {
         while self.queued() > 0 && self.bytes_in_flight < limits.bytes_in_flight {
+            // What only makes room collects while the lane works: one large batch is cheaper than many small ones.
+            let urgent =
+                self.queues[Priority::Demand as usize].len() + self.queues[Priority::Prefetch as usize].len();
+            let is_working = self.batches.iter().any(|batch| batch.deadline().is_some());
+            if urgent == 0 && is_working && self.queued() < self.batch_moves {
+                return;
+            }
             let mut flights = self.spare.pop().unwrap_or_default();
             let mut bytes = Bytes::ZERO;
             self.moves.clear();
@@ -110,6 +117,7 @@ impl LaneState {
             match self.lane.submit(&self.moves) {
                 Ok(ticket) => {
                     ticket.attach(signal);
+                    self.batch_moves = (self.batch_moves * 2).min(limits.batch_moves as usize);
                     self.bytes_in_flight += bytes;
                     self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline)));
                 }

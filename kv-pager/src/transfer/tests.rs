@@ -99,7 +99,9 @@ fn a_full_lane_leaves_the_queue_as_it_was() {
     engine.pump(Time::START);
     *lane.is_full.lock() = false;
     engine.pump(Time::START);
-    let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
+    let batches = lane.batches.lock();
+    let order: Vec<usize> =
+        batches.iter().flat_map(|(moves, _)| moves).map(|part| part.source.index()).collect();
     assert_eq!(order, [1, 2, 3]);
 }
 
@@ -112,8 +114,8 @@ fn a_late_batch_is_cancelled_and_what_had_begun_is_told_twice() {
     let (_, writer) = lane.batches.lock().remove(0);
     assert!(writer.begin(0));
     assert_eq!(poll(&mut engine, 99), []);
-    let late = poll(&mut engine, 100);
-    assert_eq!(late, [(1, Outcome::Failed(MoveFault::TimedOut)), (2, Outcome::Failed(MoveFault::Cancelled))]);
+    let told = poll(&mut engine, 100);
+    assert_eq!(told, [(1, Outcome::Failed(MoveFault::TimedOut)), (2, Outcome::Failed(MoveFault::Cancelled))]);
     assert_eq!(poll(&mut engine, 1000), []);
     writer.end(0, Ok(()));
     assert_eq!(poll(&mut engine, 1001), [(1, Outcome::Over)]);

@@ -2,8 +2,8 @@
 //! Layer 8. Uses `lru`, `prices`, `reuse`, `shadow`. Known by: `cost_aware`.
 //!
 //! - **DU1** both sides see the same blocks and hold the same share of the capacity;
-//! - **DU2** the sides' difference in hits fades over several capacities' worth of references; the model is followed while
-//!   it is ahead, and left when it is behind by more than the margin and a part of the spread.
+//! - **DU2** the sides' difference in hits fades over several capacities' worth of references; the model is followed when
+//!   it is ahead by a part of the spread, and left when it is behind by more than the margin and a larger part.
 //!
 //! The model is wrong where blocks that look alike behave differently, and it can't know that from within. So both orders
 //! run on names alone, and the tier follows the one that hits more. Last use starts: it needs to learn nothing.
@@ -28,7 +28,10 @@ const MARGIN: f64 = 0.0007;
 
 /// How much of the spread of the difference it may be behind beside that: hits come by whole requests, so a few of them
 /// say little.
-const DOUBT: f64 = 0.25;
+const SPREAD_LEAVE: f64 = 0.25;
+
+/// How much of the spread it must be ahead to be followed.
+const SPREAD_FOLLOW: f64 = 0.1;
 
 /// Two shadows and the score between them.
 #[derive(Debug)]
@@ -40,8 +43,8 @@ pub(super) struct Duel {
     window: f64,
     /// Hits by value less hits by recency, fading.
     ahead: f64,
-    /// The sum of the squares of that, request by request, fading alike: its variance.
-    spread: f64,
+    /// The sum of the squares of that, request by request, fading alike.
+    variance: f64,
     rule: Rule,
     tokens_per_block: u32,
 }
@@ -57,7 +60,7 @@ impl Duel {
             blocks: Vec::with_capacity(bounds.request_blocks as usize),
             window: (f64::from(sampled.capacity) * WINDOW_CAPACITIES).max(WINDOW_MIN),
             ahead: 0.0,
-            spread: 0.0,
+            variance: 0.0,
             rule: Rule::Recency,
             tokens_per_block: bounds.tokens_per_block,
         }
@@ -83,10 +86,11 @@ impl Duel {
         let fade = (1.0 - references / self.window).max(0.0);
         let gain = by_value - by_recency;
         self.ahead = self.ahead * fade + gain;
-        self.spread = self.spread * fade + gain * gain;
+        self.variance = self.variance * fade + gain * gain;
+        let spread = self.variance.sqrt();
         self.rule = match self.rule {
-            Rule::Value if self.ahead < -MARGIN * self.window - DOUBT * self.spread.sqrt() => Rule::Recency,
-            Rule::Recency if self.ahead > 0.0 => Rule::Value,
+            Rule::Value if self.ahead < -MARGIN * self.window - SPREAD_LEAVE * spread => Rule::Recency,
+            Rule::Recency if self.ahead > SPREAD_FOLLOW * spread => Rule::Value,
             rule => rule,
         };
         self.rule

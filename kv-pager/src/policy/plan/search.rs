@@ -176,7 +176,8 @@ impl<'a> Search<'a> {
     /// Loads from the front as much as is there before the device is free: it costs no time, and leaves one step to compute
     /// where two fronts need two.
     fn hidden(&self) -> Split {
-        let (mut low, mut high) = (0, self.cached.div_ceil(self.chunk));
+        let is_free = self.compute_queue_ns <= 0.0;
+        let (mut low, mut high) = (0, if is_free { 0 } else { self.cached.div_ceil(self.chunk) });
         while low < high {
             let middle = low.midpoint(high + 1);
             if self.onboarding.until(self.whole_chunks(middle)).from(0).end_ns <= self.compute_queue_ns {
@@ -248,16 +249,17 @@ impl<'s, 'a> Fronts<'s, 'a> {
     /// The better of the two splits where loading overtakes computing (Q2). At least one chunk is loaded.
     fn crossing(&self) -> Split {
         let (mut low, mut high) = (1, self.chunks);
+        let (mut at_high, mut below_low) = (None, None);
         while low < high {
             let middle = low.midpoint(high);
             let split = self.at(middle);
             if split.load_ns >= self.search.compute_queue_ns + split.front_ns {
-                high = middle;
+                (high, at_high) = (middle, Some(split));
             } else {
-                low = middle + 1;
+                (low, below_low) = (middle + 1, Some(split));
             }
         }
-        let found = self.at(low);
-        if low == 1 { found } else { *found.better(&self.at(low - 1)) }
+        let found = at_high.unwrap_or_else(|| self.at(low));
+        below_low.map_or(found, |below| *found.better(&below))
     }
 }

@@ -1,5 +1,12 @@
-//! A pager on a machine under the test's control, with the model beside it.
+//! The reference model of the pager: a set of the prefixes that were committed, and a list of what the event stream says is where.
+//!
+//! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
+mod operation;
+
+pub use operation::{Operation, decode, operation};
+
+use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
@@ -12,14 +19,12 @@ use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
-use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
-use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 const TOKENS_PER_BLOCK: usize = 4;
 /// Machines that are ample, and machines one tier of which is smaller than a chain, or missing.
-pub(crate) const MACHINES: [MachineSpec; 6] = [
+pub const MACHINES: [MachineSpec; 6] = [
     MachineSpec { device: 14, host: 12, file: 16, lane_limit: 64 },
     MachineSpec { device: 14, host: 4, file: 40, lane_limit: 64 },
     MachineSpec { device: 14, host: 14, file: 4, lane_limit: 3 },
@@ -29,54 +34,9 @@ pub(crate) const MACHINES: [MachineSpec; 6] = [
 ];
 const DEADLINE: Nanos = Nanos::new(1_000);
 
-/// One thing that happens. Numbers choose among what is there, modulo how much there is.
-#[derive(Clone, Debug)]
-pub(crate) enum Operation {
-    Open { letters: Vec<u32>, tail: usize, salt: u64 },
-    Step { sequence: usize, tokens_max: usize, part: usize },
-    Append { sequence: usize, letter: u32, count: usize },
-    Fork { sequence: usize },
-    Truncate { sequence: usize, tokens: usize },
-    Close { sequence: usize },
-    Lane { lane: usize, count: usize },
-    Fault { lane: usize, fault: MoveFault },
-    Stall { lane: usize },
-    Release { lane: usize },
-    Compute { fences: u64 },
-    Deadline,
-}
-
-pub(crate) fn operation() -> impl Strategy<Value = Operation> {
-    let sequence = 0..8_usize;
-    let lane = 0..5_usize;
-    let fault = prop_oneof![
-        4 => Just(MoveFault::Io),
-        4 => Just(MoveFault::Damaged),
-        1 => Just(MoveFault::Lost),
-        1 => Just(MoveFault::TimedOut)
-    ];
-    prop_oneof![
-        4 => (prop::collection::vec(0..2_u32, 0..8), 0..4_usize, 0..2_u64)
-            .prop_map(|(letters, tail, salt)| Operation::Open { letters, tail, salt }),
-        8 => (sequence.clone(), 1..20_usize, 1..20_usize)
-            .prop_map(|(sequence, tokens_max, part)| Operation::Step { sequence, tokens_max, part }),
-        3 => (sequence.clone(), 0..2_u32, 1..6_usize)
-            .prop_map(|(sequence, letter, count)| Operation::Append { sequence, letter, count }),
-        1 => sequence.clone().prop_map(|sequence| Operation::Fork { sequence }),
-        1 => (sequence.clone(), 0..32_usize).prop_map(|(sequence, tokens)| Operation::Truncate { sequence, tokens }),
-        3 => sequence.prop_map(|sequence| Operation::Close { sequence }),
-        8 => (lane.clone(), 1..10_usize).prop_map(|(lane, count)| Operation::Lane { lane, count }),
-        1 => (lane.clone(), fault).prop_map(|(lane, fault)| Operation::Fault { lane, fault }),
-        1 => lane.clone().prop_map(|lane| Operation::Stall { lane }),
-        1 => lane.prop_map(|lane| Operation::Release { lane }),
-        6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
-        1 => Just(Operation::Deadline),
-    ]
-}
-
 /// The system and its model.
 #[derive(Debug)]
-pub(crate) struct Rig {
+pub struct Rig {
     model: ModelLayout,
     machine: Machine,
     stream: Stream,
@@ -93,8 +53,11 @@ pub(crate) struct Rig {
     has_lost_slots: bool,
 }
 
+/// How many kinds of model are tried.
+pub const KINDS: usize = 5;
+
 /// The kinds of model that are tried.
-pub(crate) fn model(kind: usize) -> ModelLayout {
+fn model(kind: usize) -> ModelLayout {
     let group = |attention| {
         let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
         KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
@@ -133,7 +96,11 @@ fn sees(attention: Attention, position: usize, earlier: usize) -> bool {
 }
 
 impl Rig {
-    pub(crate) fn new(kind: usize, machine: usize) -> Self {
+    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`].
+    ///
+    /// # Panics
+    /// If there is no such machine.
+    pub fn new(kind: usize, machine: usize) -> Self {
         let model = model(kind);
         let machine = Machine::new(&model, MACHINES[machine]);
         let clock = Arc::new(ManualClock::new());
@@ -163,7 +130,11 @@ impl Rig {
         }
     }
 
-    pub(crate) fn apply(&mut self, operation: &Operation) {
+    /// Lets it happen, to whatever is there.
+    ///
+    /// # Panics
+    /// If a claim does not hold.
+    pub fn apply(&mut self, operation: &Operation) {
         let place = |sequence: usize| sequence % self.sequences.len().max(1);
         match operation {
             Operation::Open { letters, tail, salt } => self.open(letters, *tail, Salt(*salt)),
@@ -216,7 +187,7 @@ impl Rig {
         self.follow_events();
     }
 
-    fn lane(&self, lane: usize) -> &kv_pager_testkit::tagged::TaggedLane {
+    fn lane(&self, lane: usize) -> &crate::tagged::TaggedLane {
         let lanes = self.machine.lanes();
         &lanes[lane % lanes.len()]
     }
@@ -344,7 +315,11 @@ impl Rig {
         }
     }
 
-    pub(crate) fn check(&self) {
+    /// Asserts all invariants.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
         self.pager.check();
         for (sequence, _) in &self.sequences {
             sequence.check();
@@ -352,7 +327,10 @@ impl Rig {
     }
 
     /// Closes everything and lets everything end: nothing may be left (I7).
-    pub(crate) fn finish(mut self) {
+    ///
+    /// # Panics
+    /// If something is.
+    pub fn finish(mut self) {
         while !self.sequences.is_empty() {
             self.read_back(0);
             let fence = self.stream.fence();

@@ -1,0 +1,105 @@
+//! What may happen to a pager, in the words of its users and of its machine.
+
+use kv_pager::tier::MoveFault;
+use proptest::prelude::*;
+
+/// One thing that happens. Numbers choose among what is there, modulo how much there is.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each variant's doc names its fields")]
+pub enum Operation {
+    /// A request with these blocks, all of whose tokens are the letter, and a tail.
+    Open { letters: Vec<u32>, tail: usize, salt: u64 },
+    /// The next step of a sequence, and its commit: all of it, or its first `part` tokens.
+    Step { sequence: usize, tokens_max: usize, part: usize },
+    /// More tokens.
+    Append { sequence: usize, letter: u32, count: usize },
+    /// Another sequence with the same tokens.
+    Fork { sequence: usize },
+    /// Fewer tokens.
+    Truncate { sequence: usize, tokens: usize },
+    /// The end of a sequence, once a fence is over.
+    Close { sequence: usize },
+    /// The next moves of a lane end well.
+    Lane { lane: usize, count: usize },
+    /// The next move of a lane fails.
+    Fault { lane: usize, fault: MoveFault },
+    /// The next move of a lane begins and does not end.
+    Stall { lane: usize },
+    /// What stalled on a lane ends, late.
+    Release { lane: usize },
+    /// The device reaches the next fences.
+    Compute { fences: u64 },
+    /// So much time passes that what is under way is given up.
+    Deadline,
+}
+
+/// Any of them, as often as it happens.
+pub fn operation() -> impl Strategy<Value = Operation> {
+    let sequence = 0..8_usize;
+    let lane = 0..5_usize;
+    let fault = prop_oneof![
+        4 => Just(MoveFault::Io),
+        4 => Just(MoveFault::Damaged),
+        1 => Just(MoveFault::Lost),
+        1 => Just(MoveFault::TimedOut)
+    ];
+    prop_oneof![
+        4 => (prop::collection::vec(0..2_u32, 0..8), 0..4_usize, 0..2_u64)
+            .prop_map(|(letters, tail, salt)| Operation::Open { letters, tail, salt }),
+        8 => (sequence.clone(), 1..20_usize, 1..20_usize)
+            .prop_map(|(sequence, tokens_max, part)| Operation::Step { sequence, tokens_max, part }),
+        3 => (sequence.clone(), 0..2_u32, 1..6_usize)
+            .prop_map(|(sequence, letter, count)| Operation::Append { sequence, letter, count }),
+        1 => sequence.clone().prop_map(|sequence| Operation::Fork { sequence }),
+        1 => (sequence.clone(), 0..32_usize).prop_map(|(sequence, tokens)| Operation::Truncate { sequence, tokens }),
+        3 => sequence.prop_map(|sequence| Operation::Close { sequence }),
+        8 => (lane.clone(), 1..10_usize).prop_map(|(lane, count)| Operation::Lane { lane, count }),
+        1 => (lane.clone(), fault).prop_map(|(lane, fault)| Operation::Fault { lane, fault }),
+        1 => lane.clone().prop_map(|lane| Operation::Stall { lane }),
+        1 => lane.prop_map(|lane| Operation::Release { lane }),
+        6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
+        1 => Just(Operation::Deadline),
+    ]
+}
+
+/// Reads operations off a fuzzer's bytes, until there are none left.
+pub fn decode(bytes: &[u8]) -> Vec<Operation> {
+    let mut bytes = bytes.iter().copied();
+    let mut operations = Vec::new();
+    while let Some(operation) = decode_one(&mut bytes) {
+        operations.push(operation);
+    }
+    operations
+}
+
+fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
+    let kind = bytes.next()?;
+    let mut number = || bytes.next().map(usize::from);
+    Some(match kind % 24 {
+        0..3 => {
+            let (letters, tail, salt) = (number()?, number()?, number()?);
+            let letters = (0..letters % 8).map(|bit| (letters >> bit & 1) as u32).collect();
+            Operation::Open { letters, tail: tail % 4, salt: (salt % 2) as u64 }
+        }
+        3..9 => {
+            Operation::Step { sequence: number()?, tokens_max: number()? % 20 + 1, part: number()? % 20 + 1 }
+        }
+        9..11 => Operation::Append {
+            sequence: number()?,
+            letter: (number()? % 2) as u32,
+            count: number()? % 6 + 1,
+        },
+        11 => Operation::Fork { sequence: number()? },
+        12 => Operation::Truncate { sequence: number()?, tokens: number()? % 32 },
+        13..15 => Operation::Close { sequence: number()? },
+        15..19 => Operation::Lane { lane: number()?, count: number()? % 10 + 1 },
+        19 => {
+            let faults = [MoveFault::Io, MoveFault::Damaged, MoveFault::Lost, MoveFault::TimedOut];
+            Operation::Fault { lane: number()?, fault: faults[number()? % faults.len()] }
+        }
+        20 => Operation::Stall { lane: number()? },
+        21 => Operation::Release { lane: number()? },
+        22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
+        _ => Operation::Deadline,
+    })
+}
