@@ -73,8 +73,10 @@ fn one_way(
         let timed = time_batches(lane, &moves, None, (timing.0, timing.1.as_ref()));
         let mut busy: Vec<u64> =
             lane.rank_busy_ns().iter().zip(&before).map(|(now, then)| now - then).collect();
-        let slowest = busy.iter().copied().max().unwrap_or(0);
-        let typical = median(&mut busy);
+        busy.sort_unstable();
+        let slowest = busy.last().copied().unwrap_or(0);
+        let (low, high) = (busy[(busy.len() - 1) / 2], busy[busy.len() / 2]);
+        let typical = low.midpoint(high);
         report.add(Row {
             what: what.to_owned(),
             way: if direction == Direction::Offload { "offload" } else { "onboard" }.to_owned(),
@@ -86,10 +88,10 @@ fn one_way(
             host_ns: timed.host_ns,
             allocations: timed.allocations,
             note: format!(
-                "limit {:.2}; slowest rank {:.2}x the median; {:.0} µs of calls a rank",
+                "limit {:.2}; {:.0} µs of calls a rank; slowest rank {:.3}x the median",
                 rate(bytes, limit),
-                rate(slowest, typical.max(1)),
-                rate(timed.host_ns, 1000 * limits.len() as u64)
+                rate(timed.host_ns, 1000 * limits.len() as u64),
+                rate(slowest, typical.max(1))
             ),
             must: if is_churned { 0.0 } else { 0.95 },
         });
