@@ -19,7 +19,7 @@ pub fn file_lanes(
     spec: &LaneSpec,
     clock: &Arc<dyn Clock>,
 ) -> Result<[Arc<dyn Lane>; 2], Error> {
-    let writer = WorkerLane::new(spec, Arc::new(FileWriter::new(host, file)?), clock)?;
+    let writer = WorkerLane::new(spec, Arc::new(FileWriter::new(host, file, clock)?), clock)?;
     file.set_housekeeper(writer.queue());
     let reader = FileReader { source: Arc::clone(file), target: Arc::clone(host) };
     let reader = WorkerLane::new(spec, Arc::new(reader), clock)?;
