@@ -3,7 +3,7 @@
 //!
 //! One [`Error`] for the whole core. [`Error::kind`] is all that an engine needs to act; the message tells a person.
 
-use crate::ids::{SequenceId, TierId};
+use crate::ids::{SequenceId, SlotId, TierId};
 use crate::units::Bytes;
 
 /// What an engine does about an [`Error`].
@@ -49,9 +49,9 @@ pub enum Error {
     )]
     SequenceTooLong { tokens: usize, limit: usize },
 
-    /// The sequence was closed, or never opened here.
-    #[error("sequence {sequence:?} is not open")]
-    NotOpen { sequence: SequenceId },
+    /// The engine named a device slot that is not there, twice, or in another call that has not ended.
+    #[error("slot {slot:?} is named twice, or is not there, or its move has not ended")]
+    SlotInUse { slot: SlotId },
 
     /// The call does not fit the sequence's state, for the reason `why`.
     #[error("sequence {sequence:?}: {why}")]
@@ -92,7 +92,7 @@ impl Error {
             }
             Self::Io { .. } => ErrorKind::Recompute,
             Self::DeviceLost { .. } => ErrorKind::DeviceLost,
-            Self::NotOpen { .. } | Self::Misuse { .. } => ErrorKind::Bug,
+            Self::SlotInUse { .. } | Self::Misuse { .. } => ErrorKind::Bug,
         }
     }
 }

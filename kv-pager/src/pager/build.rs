@@ -31,8 +31,9 @@ fn wrong(setting: &'static str, why: String) -> Error {
 /// [`Error::Configuration`] if a group is of a kind that is not served, the device tier is missing, a kind is there twice, a file tier has no host tier above it, or
 /// the slots of a tier don't fit the model.
 pub(super) fn tier_set(model: &ModelLayout, config: &Config, backend: &Backend) -> Result<TierSet, Error> {
-    if config.device_owner != DeviceOwner::Managed {
-        let why = "device slots owned by the engine are not served yet; choose Managed".to_owned();
+    if config.device_owner == DeviceOwner::Engine && (model.groups().len() != 1 || model.anchor().is_none()) {
+        let why =
+            "device slots of the engine's are served for models with one group of full attention".to_owned();
         return Err(wrong("Config::device_owner", why));
     }
     if let Some(group) = model.groups().iter().find(|group| group.attention == Attention::State) {

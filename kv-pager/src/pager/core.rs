@@ -3,6 +3,7 @@
 
 use super::build::{self, Backend, TierSet};
 use super::close::Parked;
+use super::external::Register;
 use super::loads::PendingLoad;
 use super::stats::Counters;
 use crate::clock::Time;
@@ -61,6 +62,8 @@ pub(super) struct Core {
     pub(super) changes: u64,
     /// The time of the call at hand.
     pub(super) now: Time,
+    /// What engines have named, where the device slots are theirs.
+    pub(super) register: Register,
     pub(super) counters: Counters,
     pub(super) events: EventStream,
     /// Buffers that are kept.
@@ -117,6 +120,7 @@ impl Core {
             places: 0,
             spoiled: Vec::new(),
             changes: 0,
+            register: Register::default(),
             now,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),

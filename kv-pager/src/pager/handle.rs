@@ -53,6 +53,14 @@ impl Prompt {
         &self.tokens
     }
 
+    /// A state that holds it, for matching.
+    pub(super) fn state(&self, tokens_per_block: u32) -> SequenceState {
+        let mut state = SequenceState::new(tokens_per_block, 0, 0);
+        state.set_request(&self.tokens, self.salt, &self.extra_keys);
+        state.hashes.extend_from_slice(&self.hashes);
+        state
+    }
+
     /// The names of its full blocks, in order.
     pub fn names(&self) -> &[PrefixHash] {
         &self.hashes

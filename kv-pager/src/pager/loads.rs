@@ -5,6 +5,7 @@
 //! has room for, so loads queue here, each with its device slot, and start as room appears.
 
 use super::core::Core;
+use super::external::Delivery;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
 use crate::tier::Move;
@@ -148,6 +149,11 @@ impl Core {
     /// The load into `device` will not come: whoever holds the slot computes the block.
     pub(super) fn fail_load(&mut self, block: BlockId, group: GroupId, device: SlotId) {
         self.counters.failed_loads += 1;
+        if self.is_engines() {
+            self.device(group).end_move(device);
+            self.hand_back(block, device, Delivery::Failed);
+            return;
+        }
         self.index.clear_location(block, group, TierId::Device);
         let pool = self.device(group);
         pool.unreserve(device);

@@ -15,6 +15,7 @@ mod close;
 mod commit;
 mod core;
 mod demote;
+mod external;
 mod faults;
 mod handle;
 mod loads;
@@ -27,6 +28,7 @@ mod stats;
 mod step;
 
 pub use build::Backend;
+pub use external::{BlockAt, Deliveries, Delivery};
 pub use handle::{Prompt, Request, Sequence};
 pub use stats::{LaneReport, SequenceReport, Stats};
 pub use step::Step;

@@ -18,6 +18,10 @@ impl Core {
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
         self.housekeep(now);
+        if self.is_engines() {
+            let why = "the device slots are the engine's; call lookup, onboard and offload".to_owned();
+            return Err(Error::Configuration { setting: "Config::device_owner", why });
+        }
         if let Some(lost) = self.device_lost() {
             return Err(lost);
         }
@@ -94,7 +98,7 @@ impl Core {
     /// The nearest tier where the part is whole or, on the device, about to be.
     pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
         let device_slot = self.index.location(block, group, TierId::Device);
-        let is_lost = self.lost[TierId::Device.index()];
+        let is_lost = self.lost[TierId::Device.index()] || self.is_engines();
         if device_slot.is_some()
             && !is_lost
             && self.pools.pool(TierId::Device, group).block(device_slot) == block

@@ -6,6 +6,7 @@
 //! parent is warmer than its child.
 
 use super::core::Core;
+use super::external::Delivery;
 use super::loads::Way;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
@@ -67,7 +68,9 @@ impl Core {
         if self.index.is_detached(block) {
             return true;
         }
-        if !parent.is_some() || self.model.anchor() != Some(group) {
+        // What an engine asks into its own slots it can place.
+        let is_engines = tier == TierId::Device && self.is_engines();
+        if !parent.is_some() || is_engines || self.model.anchor() != Some(group) {
             return false;
         }
         let is_planned = self.index.view(parent).references > 0;
@@ -78,6 +81,11 @@ impl Core {
 
     fn arrive(&mut self, tier: TierId, flight: &Flight) {
         let Flight { part, block, purpose, .. } = *flight;
+        if tier == TierId::Device && self.is_engines() {
+            self.device(part.group).end_move(part.target);
+            self.hand_back(block, part.target, Delivery::Done);
+            return;
+        }
         let pool = self.pools.pool_mut(tier, part.group);
         pool.end_move(part.target);
         pool.settle(part.target, block, Fence::OVER);
@@ -113,6 +121,16 @@ impl Core {
         } else if flight.purpose == Purpose::Onboard {
             self.counters.failed_loads += 1;
         }
+        if tier == TierId::Device && self.is_engines() {
+            if is_late {
+                self.device(group).quarantine(slot);
+            } else {
+                self.device(group).end_move(slot);
+            }
+            let outcome = if is_late { Delivery::Lost } else { Delivery::Failed };
+            self.hand_back(flight.block, slot, outcome);
+            return;
+        }
         self.index.clear_location(flight.block, group, tier);
         self.void(group, tier, slot);
         let pool = self.pools.pool_mut(tier, group);
@@ -136,6 +154,10 @@ impl Core {
         if purpose == Purpose::CopyOnWrite {
             return;
         }
+        if from == TierId::Device && self.is_engines() {
+            self.end_offload(end);
+            return;
+        }
         let is_leaving = self.is_at(block, group, from, part.source)
             && self.pools.pool(from, group).state(part.source) == SlotState::Leaving;
         if is_leaving && matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {
@@ -156,6 +178,23 @@ impl Core {
         {
             self.finish_leaving(block, group, from);
         }
+    }
+
+    /// An engine's slot has been copied out, or has not.
+    fn end_offload(&mut self, end: &Ended) {
+        let Flight { part, block, .. } = end.flight;
+        let has_arrived = self.is_at(block, part.group, end.target, part.target);
+        let delivery = match end.outcome {
+            Outcome::Done if has_arrived => Delivery::Done,
+            Outcome::Failed(fault) if fault.may_go_on() => Delivery::Lost,
+            Outcome::Done | Outcome::Failed(_) => Delivery::Failed,
+            Outcome::Over => return,
+        };
+        if has_arrived {
+            self.pools.pool_mut(end.target, part.group).settle_idle(part.target);
+        }
+        self.hand_back(block, part.source, delivery);
+        self.prune(block);
     }
 
     /// Frees a source that could not go while it was being read. Returns whether it went.

@@ -1,0 +1,238 @@
+//! Device slots that are the engine's: what it offloads comes back as it was, and it is told when it names a slot too early.
+
+use kv_pager::clock::ManualClock;
+use kv_pager::config::{DeviceOwner, Limits, Watermarks};
+use kv_pager::ids::{Fence, GroupId, SlotId, TierId, TokenId};
+use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
+use kv_pager::policy::Lru;
+use kv_pager::tier::MoveFault;
+use kv_pager::units::Nanos;
+use kv_pager::{Config, Error, ErrorKind, Pager};
+use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec, Tag};
+use proptest::prelude::*;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+const SIZE: usize = 4;
+
+fn build() -> (Machine, Arc<ManualClock>, Pager) {
+    let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
+    let group = KvGroup { attention: Attention::Full, layers: 1, entry, dtype: DType::F32 };
+    let model = ModelLayout::new(4, vec![group]).expect("valid");
+    let machine = Machine::new(&model, MachineSpec { device: 10, host: 12, file: 20, lane_limit: 64 });
+    let clock = Arc::new(ManualClock::new());
+    let config = Config {
+        device_owner: DeviceOwner::Engine,
+        limits: Limits { move_deadline: Nanos::new(1000), ..Limits::default() },
+        watermarks: Watermarks { low: 0.1, high: 0.2 },
+        ..Config::default()
+    };
+    let pager =
+        Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _).expect("fits");
+    (machine, clock, pager)
+}
+
+fn prompt(pager: &Pager, letters: &[u32]) -> Prompt {
+    let mut tokens: Vec<TokenId> = letters.iter().flat_map(|letter| [TokenId(*letter); SIZE]).collect();
+    tokens.push(TokenId(9));
+    pager.prepare(&Request::new(&tokens))
+}
+
+fn tags(prompt: &Prompt, block: usize) -> Vec<Tag> {
+    (0..SIZE as u64).map(|at| Tag((prompt.names()[block].0 as u64).rotate_left(7) ^ at)).collect()
+}
+
+fn at(block: usize, slot: usize) -> BlockAt {
+    BlockAt { block, slot: SlotId::from_index(slot) }
+}
+
+fn compute(machine: &Machine, prompt: &Prompt, named: &[BlockAt]) {
+    for BlockAt { block, slot } in named {
+        machine.device().write(GroupId::FIRST, *slot, 0, &tags(prompt, *block));
+    }
+}
+
+fn settle(machine: &Machine, deliveries: &mut Deliveries) -> Vec<Delivery> {
+    for _ in 0..100 {
+        if deliveries.is_over() {
+            break;
+        }
+        machine.advance_all();
+    }
+    deliveries.poll().to_vec()
+}
+
+#[test]
+fn what_is_offloaded_comes_back_into_other_slots() {
+    let (machine, _clock, pager) = build();
+    let prompt = prompt(&pager, &[1, 2, 3]);
+    let given = [at(0, 4), at(1, 5), at(2, 6)];
+    compute(&machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    assert_eq!(out.poll(), [Delivery::UnderWay; 3]);
+    assert_eq!(pager.lookup(&prompt), [], "I3: nothing is a hit before its transfer has ended");
+    assert_eq!(settle(&machine, &mut out), [Delivery::Done; 3]);
+    assert_eq!(pager.lookup(&prompt), [TierId::Host; 3]);
+    pager.check();
+    let wanted = [at(0, 0), at(1, 9), at(2, 1)];
+    let mut back = pager.onboard(&prompt, &wanted).expect("slots are free");
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done; 3]);
+    for BlockAt { block, slot } in wanted {
+        assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
+    }
+    pager.check();
+}
+
+#[test]
+fn a_slot_named_too_early_is_refused() {
+    let (machine, _clock, pager) = build();
+    let prompt = prompt(&pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    for wrong in [vec![at(0, 4)], vec![at(0, 1), at(1, 1)], vec![at(0, 10)]] {
+        let error = pager.onboard(&prompt, &wrong).expect_err("that slot can't be named");
+        assert!(matches!(error, Error::SlotInUse { .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Bug);
+    }
+    settle(&machine, &mut out);
+    pager.onboard(&prompt, &[at(0, 4)]).expect("its move has ended");
+}
+
+#[test]
+fn blocks_are_offloaded_from_the_root() {
+    let (machine, _clock, pager) = build();
+    let prompt = prompt(&pager, &[1, 2]);
+    let mut out = pager.offload(&prompt, &[at(1, 5)], Fence::OVER).expect("the slot is free");
+    assert_eq!(settle(&machine, &mut out), [Delivery::Failed]);
+    pager.check();
+}
+
+#[test]
+fn sequences_are_not_opened_over_an_engines_slots() {
+    let (_machine, _clock, pager) = build();
+    let error = pager.open(&Request::new(&[TokenId(1)])).expect_err("the slots are not the pager's");
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Offload { letters: Vec<u32> },
+    Onboard { letters: Vec<u32> },
+    Lane { lane: usize, count: usize },
+    Fault { lane: usize },
+    Stall { lane: usize },
+    Release,
+    Deadline,
+    Look,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let letters = prop::collection::vec(0..2_u32, 1..6);
+    prop_oneof![
+        4 => letters.clone().prop_map(|letters| Operation::Offload { letters }),
+        4 => letters.prop_map(|letters| Operation::Onboard { letters }),
+        6 => (0..5_usize, 1..8_usize).prop_map(|(lane, count)| Operation::Lane { lane, count }),
+        1 => (0..5_usize).prop_map(|lane| Operation::Fault { lane }),
+        1 => (0..5_usize).prop_map(|lane| Operation::Stall { lane }),
+        1 => Just(Operation::Release),
+        1 => Just(Operation::Deadline),
+        4 => Just(Operation::Look),
+    ]
+}
+
+/// An engine with a block pool of its own: it holds a slot until its move has ended.
+struct Engine {
+    machine: Machine,
+    clock: Arc<ManualClock>,
+    pager: Pager,
+    free: Vec<SlotId>,
+    under_way: Vec<(Prompt, Vec<BlockAt>, Deliveries, bool)>,
+    offloaded: HashSet<u128>,
+}
+
+impl Engine {
+    fn name(&mut self, letters: &[u32]) -> (Prompt, Vec<BlockAt>) {
+        let prompt = prompt(&self.pager, letters);
+        let blocks = prompt.names().len().min(self.free.len());
+        let named =
+            (0..blocks).map(|block| BlockAt { block, slot: self.free.pop().expect("counted") }).collect();
+        (prompt, named)
+    }
+
+    /// Takes in what has ended. A block that was brought is as it was computed; a slot whose move may go on is never used again.
+    fn look(&mut self) {
+        let mut index = 0;
+        while index < self.under_way.len() {
+            if !self.under_way[index].2.is_over() {
+                index += 1;
+                continue;
+            }
+            let (prompt, named, mut deliveries, is_onboard) = self.under_way.swap_remove(index);
+            for (at, outcome) in named.iter().zip(deliveries.poll().to_vec()) {
+                if is_onboard && outcome == Delivery::Done {
+                    assert!(self.offloaded.contains(&prompt.names()[at.block].0), "I3: it was offloaded");
+                    let found = self.machine.device().read(GroupId::FIRST, at.slot);
+                    assert_eq!(
+                        found,
+                        tags(&prompt, at.block),
+                        "I4: block {} of {:?}",
+                        at.block,
+                        prompt.tokens()
+                    );
+                }
+                if outcome != Delivery::Lost {
+                    self.free.push(at.slot);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        let lane = |lane: usize| Arc::clone(&self.machine.lanes()[lane % self.machine.lanes().len()]);
+        match operation {
+            Operation::Offload { letters } => {
+                let (prompt, named) = self.name(letters);
+                compute(&self.machine, &prompt, &named);
+                self.offloaded.extend(named.iter().map(|at| prompt.names()[at.block].0));
+                let deliveries =
+                    self.pager.offload(&prompt, &named, Fence::OVER).expect("the engine holds its slots");
+                self.under_way.push((prompt, named, deliveries, false));
+            }
+            Operation::Onboard { letters } => {
+                let (prompt, named) = self.name(letters);
+                let deliveries = self.pager.onboard(&prompt, &named).expect("the engine holds its slots");
+                self.under_way.push((prompt, named, deliveries, true));
+            }
+            Operation::Lane { lane: at, count } => drop(lane(*at).advance(*count, |_| Fate::Done)),
+            Operation::Fault { lane: at } => drop(lane(*at).advance(1, |_| Fate::Failed(MoveFault::Io))),
+            Operation::Stall { lane: at } => drop(lane(*at).advance(1, |_| Fate::Stalled)),
+            Operation::Release => self.machine.lanes().iter().for_each(|lane| lane.release_stalled()),
+            Operation::Deadline => self.clock.advance(Nanos::new(1000)),
+            Operation::Look => self.look(),
+        }
+        self.pager.poll();
+        self.pager.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_engine_gets_back_what_it_gave(operations in prop::collection::vec(operation(), 1..80)) {
+        let (machine, clock, pager) = build();
+        let free = (0..10).map(SlotId::from_index).collect();
+        let mut engine = Engine { machine, clock, pager, free, under_way: Vec::new(), offloaded: HashSet::new() };
+        for operation in &operations {
+            engine.apply(operation);
+        }
+        for _ in 0..100 {
+            engine.machine.advance_all();
+            engine.machine.lanes().iter().for_each(|lane| lane.release_stalled());
+            engine.apply(&Operation::Look);
+        }
+        prop_assert!(engine.under_way.is_empty(), "I7: a delivery never ended");
+        prop_assert!(!engine.pager.is_busy());
+    }
+}
