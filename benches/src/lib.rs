@@ -1,1 +1,3 @@
-//! Benchmarks.
+//! What the benchmarks of this folder share.
+
+pub mod cuda;

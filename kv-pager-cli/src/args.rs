@@ -74,7 +74,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
     pub(crate) shape: String,
 
-    /// What computes and holds the nearest tier: cpu.
+    /// What holds the nearest tier: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
 

@@ -14,10 +14,12 @@
 pub mod backend;
 mod borrow;
 pub mod file;
+mod file_lanes;
 mod lane;
 pub mod memory;
 
 pub use backend::{CpuBackend, CpuSpec, FileSpec, slots_within};
 pub use file::{FileTier, inspect};
+pub use file_lanes::file_lanes;
 pub use lane::LaneSpec;
-pub use memory::{HostTier, SlotBusy, SlotRead, SlotWrite};
+pub use memory::{HostTier, Machine, SlotBusy, SlotRead, SlotWrite, SlotsAt};

@@ -8,6 +8,7 @@
 //! and because their outputs must be the same, bit for bit.
 
 mod cached;
+mod card;
 mod figures;
 mod outcome;
 mod pass;

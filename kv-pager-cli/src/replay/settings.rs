@@ -3,6 +3,7 @@
 //!
 //! - **B1** every request fits the device tier at its full length, so none fails in the middle.
 
+use super::card::DeviceName;
 use super::queue::full_length;
 use crate::args::ReplayArguments;
 use crate::failure::Failure;
@@ -32,6 +33,7 @@ pub(super) struct TierSlots {
 /// A replay that can begin.
 #[derive(Debug)]
 pub(super) struct Settings {
+    pub(super) device: DeviceName,
     pub(super) model: Model,
     pub(super) stream: Trace,
     /// What the stream is, for a person.
@@ -47,10 +49,7 @@ impl Settings {
     /// # Errors
     /// [`Failure::Argument`] and [`Failure::Trace`] for what can't work.
     pub(super) fn new(arguments: &ReplayArguments) -> Result<Self, Failure> {
-        if arguments.device != "cpu" {
-            let why = format!("`{}` is not served by this version; use cpu", arguments.device);
-            return Err(Failure::Argument { option: "--device", why });
-        }
+        let device = DeviceName::find(&arguments.device)?;
         let layout = shape(&arguments.shape).ok_or_else(|| Failure::Argument {
             option: "--shape",
             why: format!("`{}` is not known", arguments.shape),
@@ -59,7 +58,7 @@ impl Settings {
         let (stream, stream_name) = stream(arguments)?;
         let tokens_max = check_fit(&stream, &layout, slots.device)?;
         let model = Model::new(layout, Setting::Window, arguments.seed)?;
-        Ok(Self { model, stream, stream_name, slots, tokens_max })
+        Ok(Self { device, model, stream, stream_name, slots, tokens_max })
     }
 }
 

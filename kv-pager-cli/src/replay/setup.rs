@@ -1,6 +1,7 @@
 //! The tiers and the pager of a replay, and the directory that the file tier lies in.
 //! Uses `replay::settings`. Known by: `replay`.
 
+use super::card::{self, CardSpec, DeviceName};
 use super::settings::Settings;
 use crate::args::{PolicyName, ReplayArguments};
 use crate::failure::Failure;
@@ -9,6 +10,8 @@ use kv_pager::config::{Config, Limits};
 use kv_pager::pager::{Backend, Pager};
 use kv_pager::policy::{Lru, Policy};
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, HostTier};
+use kv_pager_cuda::CudaFileSpec;
+use kv_pager_testkit::engine::KvMemory;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -16,7 +19,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) pager: Pager,
-    pub(super) device: Arc<HostTier>,
+    pub(super) device: Arc<dyn KvMemory>,
     /// Where a file tier lies that nobody keeps.
     _temporary: Option<TempDir>,
 }
@@ -42,25 +45,37 @@ impl Setup {
             },
             ..Config::default()
         };
-        let mut spec = CpuSpec::new(layout.clone(), vec![slots.device]);
-        spec.fingerprint = config.fingerprint;
-        spec.hash_key = config.hash_key.0;
-        spec.host_slots = (slots.host > 0).then(|| vec![slots.host]);
         let mut temporary = None;
+        let mut file = None;
         if slots.file > 0 {
             let directory = match &arguments.file_dir {
                 Some(directory) => directory.clone(),
                 None => temporary.insert(temporary_directory()?).path().to_owned(),
             };
-            spec.file = Some(FileSpec::new(directory, vec![slots.file]));
+            file = Some(FileSpec::new(directory, vec![slots.file]));
         }
-        let cpu = CpuBackend::with_clock(&spec, clock)?;
-        let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
+        let (backend, device): (Backend, Arc<dyn KvMemory>) = match settings.device {
+            DeviceName::Cpu => {
+                let mut spec = CpuSpec::new(layout.clone(), vec![slots.device]);
+                spec.fingerprint = config.fingerprint;
+                spec.hash_key = config.hash_key.0;
+                spec.host_slots = (slots.host > 0).then(|| vec![slots.host]);
+                spec.file = file;
+                let cpu = CpuBackend::with_clock(&spec, clock)?;
+                let device = Arc::<HostTier>::clone(cpu.device());
+                (Backend { tiers: cpu.tiers(), lanes: cpu.lanes() }, device)
+            }
+            DeviceName::Cuda(ordinal) => {
+                let file = file.map(|file| CudaFileSpec::new(file, config.fingerprint, config.hash_key.0));
+                let (device_slots, host_slots) = (slots.device, slots.host);
+                card::build(layout, CardSpec { ordinal, device_slots, host_slots, file }, clock)?
+            }
+        };
         let policy: Box<dyn Policy> = match arguments.policy {
             PolicyName::Lru => Box::new(Lru),
         };
         let pager = Pager::new(layout.clone(), config, backend, policy, Arc::clone(clock))?;
-        Ok(Self { pager, device: Arc::clone(cpu.device()), _temporary: temporary })
+        Ok(Self { pager, device, _temporary: temporary })
     }
 }
 

@@ -41,6 +41,11 @@ impl Arena {
         &self.geometry
     }
 
+    /// Where the mapping is, and how long.
+    pub(super) fn memory(&self) -> (*mut u8, usize) {
+        (self.map.as_mut_ptr(), self.map.len())
+    }
+
     /// Lends adjacent `slots` of the class for reading, unless one has a writer.
     pub(super) fn try_read(&self, class: usize, slots: Range<usize>) -> Option<RunRead<'_>> {
         let borrow = self.borrows[class].try_read(slots)?;

@@ -12,10 +12,12 @@ mod geometry;
 mod guard;
 mod headroom;
 mod mapping;
+mod place;
 
 pub(crate) use arena::{RunRead, RunWrite};
 pub use guard::{SlotRead, SlotWrite};
 pub use headroom::Machine;
+pub use place::SlotsAt;
 
 use arena::Arena;
 use geometry::Geometry;

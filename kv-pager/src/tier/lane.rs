@@ -58,4 +58,13 @@ pub trait Lane: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::QueueFull`] if the queue has no room for all of them; then nothing was started.
     fn submit(&self, batch: &[Move]) -> Result<Ticket, Error>;
+
+    /// As [`Lane::submit`], for a reader that takes one layer after the other: a lane that can brings the first layers of
+    /// all parts first, and [`Ticket::layer_fence`] tells of each as it comes.
+    ///
+    /// # Errors
+    /// As for [`Lane::submit`].
+    fn submit_by_layer(&self, batch: &[Move]) -> Result<Ticket, Error> {
+        self.submit(batch)
+    }
 }

@@ -8,11 +8,13 @@ mod lane;
 mod persistence;
 mod signal;
 mod ticket;
+mod ticket_pool;
 
 pub use lane::{Lane, LaneEnds, Move};
 pub use persistence::{BlockLabel, Persistence, RecoveredBlock};
 pub use signal::Signal;
 pub use ticket::{MoveFault, Ticket, TicketWriter};
+pub use ticket_pool::TicketPool;
 
 use crate::ids::{Fence, TierId};
 use crate::layout::Format;

@@ -1,14 +1,16 @@
 //! A ticket: what became of each move of a batch, told as it happens.
-//! Layer 5. Uses `sync`, `units`, `tier::signal`. Known by: `transfer`, every backend.
+//! Layer 5. Uses `sync`, `ids`, `units`, `tier::signal`. Known by: `transfer`, every backend.
 //!
 //! - **K1** a move goes from waiting to begun to ended, or from waiting to ended; an end never changes;
 //! - **K2** a move that was cancelled before it began never begins;
 //! - **K3** when the writer is dropped, what has not ended ends as lost: a ticket always ends;
-//! - **K4** the signal rings after an end is visible, and when it was attached late and an end had been missed.
+//! - **K4** the signal rings after an end is visible, and when it was attached late and an end had been missed;
+//! - **K5** a fence of a ticket stands behind all of the batch that it names, whatever became of the moves.
 //!
 //! Two halves share one byte a move: the lane's [`TicketWriter`] begins and ends moves, the [`Ticket`] reads and cancels.
 
 use super::Signal;
+use crate::ids::Fence;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::units::Nanos;
 use serde::{Deserialize, Serialize};
@@ -60,17 +62,58 @@ const BEGUN: u8 = 1;
 const DONE: u8 = 2;
 
 #[derive(Debug)]
-struct Shared {
-    /// K1: one of the constants above or a [`MoveFault`], a move.
+pub(super) struct Shared {
+    /// K1: one of the constants above or a [`MoveFault`], a move. What is past `len` belongs to a longer batch.
     moves: Box<[AtomicU8]>,
+    len: usize,
     ended: AtomicU32,
     cancelled: AtomicBool,
     busy_ns: AtomicU64,
     copies: AtomicU32,
     signal: Mutex<Option<Arc<Signal>>>,
+    fences: Mutex<TicketFences>,
+}
+
+/// K5: what a device's stream can wait for.
+#[derive(Debug, Default)]
+struct TicketFences {
+    whole: Option<Fence>,
+    /// Behind all layers below the number, ascending.
+    layers: Vec<(u32, Fence)>,
 }
 
 impl Shared {
+    pub(super) fn new(moves: usize) -> Self {
+        Self {
+            moves: (0..moves).map(|_| AtomicU8::new(WAITING)).collect(),
+            len: moves,
+            ended: AtomicU32::new(0),
+            cancelled: AtomicBool::new(false),
+            busy_ns: AtomicU64::new(0),
+            copies: AtomicU32::new(0),
+            signal: Mutex::new(None),
+            fences: Mutex::default(),
+        }
+    }
+
+    /// Makes it that of a batch of `moves`; false if it has no room for them.
+    pub(super) fn reset(&mut self, moves: usize) -> bool {
+        if moves > self.moves.len() {
+            return false;
+        }
+        self.moves[..moves].iter_mut().for_each(|state| *state.get_mut() = WAITING);
+        self.len = moves;
+        *self.ended.get_mut() = 0;
+        *self.cancelled.get_mut() = false;
+        *self.busy_ns.get_mut() = 0;
+        *self.copies.get_mut() = 0;
+        *self.signal.get_mut() = None;
+        let fences = self.fences.get_mut();
+        fences.whole = None;
+        fences.layers.clear();
+        true
+    }
+
     fn end(&self, index: usize, byte: u8) {
         let before = self.moves[index].swap(byte, Ordering::AcqRel);
         assert!(before == WAITING || before == BEGUN, "move {index} ended twice: {before}, then {byte}");
@@ -93,12 +136,12 @@ pub struct Ticket {
 impl Ticket {
     /// How many moves the batch has.
     pub fn len(&self) -> usize {
-        self.shared.moves.len()
+        self.shared.len
     }
 
     /// Whether the batch was empty.
     pub fn is_empty(&self) -> bool {
-        self.shared.moves.is_empty()
+        self.shared.len == 0
     }
 
     /// How many moves have ended. `O(1)`.
@@ -116,7 +159,7 @@ impl Ticket {
     /// # Panics
     /// If the batch has no such move.
     pub fn outcome(&self, index: usize) -> Option<Result<(), MoveFault>> {
-        match self.shared.moves[index].load(Ordering::Acquire) {
+        match self.shared.moves[..self.shared.len][index].load(Ordering::Acquire) {
             WAITING | BEGUN => None,
             DONE => Some(Ok(())),
             byte => Some(Err(MoveFault::from_byte(byte).unwrap_or(MoveFault::Lost))),
@@ -133,7 +176,7 @@ impl Ticket {
     /// # Panics
     /// If the batch has no such move.
     pub fn cancel_move(&self, index: usize) -> bool {
-        let called_off = self.shared.moves[index]
+        let called_off = self.shared.moves[..self.shared.len][index]
             .compare_exchange(WAITING, MoveFault::Cancelled as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if called_off {
@@ -147,6 +190,21 @@ impl Ticket {
     pub fn effort(&self) -> (Nanos, u32) {
         let busy = Nanos::new(self.shared.busy_ns.load(Ordering::Relaxed));
         (busy, self.shared.copies.load(Ordering::Relaxed))
+    }
+
+    /// A fence behind the whole batch, for a device's stream to wait for instead of the host. `None` until the lane has
+    /// handed all of it to the device, and where no device is at either end. That it is over says nothing of how moves
+    /// ended (K5).
+    pub fn fence(&self) -> Option<Fence> {
+        self.shared.fences.lock().whole
+    }
+
+    /// A fence behind layer `layer` of every part of the batch, and all layers before it: that of the whole where the lane
+    /// moves parts whole.
+    pub fn layer_fence(&self, layer: u32) -> Option<Fence> {
+        let fences = self.shared.fences.lock();
+        let by_layer = fences.layers.iter().find(|(end, _)| layer < *end).map(|(_, fence)| *fence);
+        by_layer.or(fences.whole)
     }
 
     /// Rings `signal` at every end from now on, and once at once (K4).
@@ -165,15 +223,30 @@ pub struct TicketWriter {
 impl TicketWriter {
     /// Both halves, for a batch of `moves`. Allocates two pieces.
     pub fn new(moves: usize) -> (Self, Ticket) {
-        let shared = Arc::new(Shared {
-            moves: (0..moves).map(|_| AtomicU8::new(WAITING)).collect(),
-            ended: AtomicU32::new(0),
-            cancelled: AtomicBool::new(false),
-            busy_ns: AtomicU64::new(0),
-            copies: AtomicU32::new(0),
-            signal: Mutex::new(None),
-        });
+        Self::halves(Arc::new(Shared::new(moves)))
+    }
+
+    pub(super) fn halves(shared: Arc<Shared>) -> (Self, Ticket) {
         (Self { shared: Arc::clone(&shared) }, Ticket { shared })
+    }
+
+    /// Names the fence behind the whole batch (K5).
+    pub fn set_fence(&self, fence: Fence) {
+        self.shared.fences.lock().whole = Some(fence);
+    }
+
+    /// Names the fence behind all layers below `end`; ends ascend.
+    pub fn add_layer_fence(&self, end: u32, fence: Fence) {
+        self.shared.fences.lock().layers.push((end, fence));
+    }
+
+    /// Whether move `index` was called off before it began. `O(1)`.
+    ///
+    /// # Panics
+    /// If the batch has no such move.
+    pub fn is_called_off(&self, index: usize) -> bool {
+        self.shared.cancelled.load(Ordering::Acquire)
+            || self.shared.moves[index].load(Ordering::Acquire) == MoveFault::Cancelled as u8
     }
 
     /// Begins move `index`. False if it was called off: then it has ended, and must not be touched (K2).
@@ -216,7 +289,7 @@ impl TicketWriter {
     }
 
     fn end_rest(&self, fault: MoveFault) {
-        for state in &self.shared.moves {
+        for state in &self.shared.moves[..self.shared.len] {
             let ended = state
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, |byte| match byte {
                     WAITING => Some(MoveFault::Cancelled as u8),
@@ -248,6 +321,7 @@ impl Drop for TicketWriter {
 #[cfg(test)]
 mod tests {
     use super::{MoveFault, Signal, TicketWriter};
+    use crate::ids::Fence;
     use crate::units::Nanos;
     use std::sync::Arc;
 
@@ -291,6 +365,19 @@ mod tests {
         assert_eq!(ticket.outcome(0), Some(Err(MoveFault::Lost)));
         assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Cancelled)));
         assert!(ticket.is_over());
+    }
+
+    #[test]
+    fn layers_without_a_fence_of_their_own_have_the_whole_one() {
+        let (writer, ticket) = TicketWriter::new(1);
+        assert_eq!((ticket.fence(), ticket.layer_fence(0)), (None, None));
+        writer.add_layer_fence(1, Fence(7));
+        writer.add_layer_fence(3, Fence(8));
+        writer.set_fence(Fence(9));
+        assert_eq!(
+            [0, 1, 2, 3].map(|layer| ticket.layer_fence(layer)),
+            [7, 8, 8, 9].map(|id| Some(Fence(id)))
+        );
     }
 
     #[test]
