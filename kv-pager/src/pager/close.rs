@@ -22,6 +22,8 @@ pub(super) struct Parked {
 #[derive(Clone, Copy, Debug)]
 enum Given {
     Hold(GroupId, SlotId),
+    /// A hold of a part that no window will reach again.
+    Behind(GroupId, SlotId, BlockId),
     Reference(BlockId),
 }
 
@@ -57,6 +59,10 @@ impl Core {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
         child.copy_from(state);
+        // What the parent's stream has still to write, the child may read on another.
+        if !self.is_over(state.fence) && !child.waits.contains(&state.fence) {
+            child.waits.push(state.fence);
+        }
         for group in self.groups() {
             for slot in child.tables[group.index()].iter().filter(|slot| slot.is_some()) {
                 self.device(group).hold(*slot);
@@ -145,6 +151,11 @@ impl Core {
         self.let_go(Given::Hold(group, slot), fence);
     }
 
+    /// Gives back one hold of a part that no window will reach again, once `fence` is over: it goes, unless somebody else uses it.
+    pub(super) fn let_go_behind(&mut self, group: GroupId, slot: SlotId, block: BlockId, fence: Fence) {
+        self.let_go(Given::Behind(group, slot, block), fence);
+    }
+
     fn let_go(&mut self, given: Given, fence: Fence) {
         if self.is_over(fence) {
             self.give_back(given);
@@ -156,6 +167,10 @@ impl Core {
     fn give_back(&mut self, given: Given) {
         match given {
             Given::Hold(group, slot) => self.device(group).release(slot),
+            Given::Behind(group, slot, block) => {
+                self.device(group).release(slot);
+                self.leave_behind(group, block, slot);
+            }
             Given::Reference(block) => self.unrefer(block),
         }
     }

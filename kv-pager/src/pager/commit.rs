@@ -131,11 +131,10 @@ impl Core {
             let resumed = self.model.reach(group, state.matched_blocks * size);
             for at in state.slid[group.index()].max(reach.sinks.end)..reach.window.start {
                 let slot = std::mem::replace(&mut state.tables[group.index()][at], SlotId::NONE);
-                if slot.is_some() {
+                if slot.is_some() && resumed.contains(at) {
                     self.let_go_slot(group, slot, state.fence);
-                    if !resumed.contains(at) {
-                        self.leave_behind(group, state.entries[at].block, slot);
-                    }
+                } else if slot.is_some() {
+                    self.let_go_behind(group, slot, state.entries[at].block, state.fence);
                 }
             }
             state.slid[group.index()] = state.slid[group.index()].max(reach.window.start);
@@ -143,7 +142,7 @@ impl Core {
     }
 
     /// Frees the part of a window that has moved on, unless somebody else uses it.
-    fn leave_behind(&mut self, group: GroupId, block: BlockId, slot: SlotId) {
+    pub(super) fn leave_behind(&mut self, group: GroupId, block: BlockId, slot: SlotId) {
         if block.is_some() && self.idle_slot(block, group, TierId::Device) == Some(slot) {
             self.remove_copy(block, group, TierId::Device, slot);
             self.prune(block);
