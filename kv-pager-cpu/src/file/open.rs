@@ -77,11 +77,15 @@ fn check(identity: &Identity, spec: &FileSpec) -> Result<(), Error> {
 }
 
 /// Removes what was made in directories that hold nothing.
-fn abandon(volumes: Vec<Volume>, identity: &Identity) {
-    for volume in volumes {
-        if volume.superblock().is_none_or(|block| block.stage == Stage::Creating) {
-            volume.discard(identity.model.groups().len());
-        }
+fn abandon(mut volumes: Vec<Volume>, identity: &Identity) {
+    volumes.retain(|volume| volume.superblock().is_none_or(|block| block.stage == Stage::Creating));
+    discard(volumes, identity);
+}
+
+/// Removes what was made, the last first: an earlier one may have made a directory that a later one lies in.
+fn discard(volumes: Vec<Volume>, identity: &Identity) {
+    for volume in volumes.into_iter().rev() {
+        volume.discard(identity.model.groups().len());
     }
 }
 
@@ -122,9 +126,7 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
     match make() {
         Ok(((groups, access), payload_bytes)) => Ok(Opened { volumes, groups, payload_bytes, access }),
         Err(error) => {
-            for volume in volumes {
-                volume.discard(identity.model.groups().len());
-            }
+            discard(volumes, identity);
             Err(error)
         }
     }

@@ -32,7 +32,8 @@ pub(super) struct Volume {
     _lock: File,
     superblock: Option<Superblock>,
     is_superblock_worn: bool,
-    is_own_directory: bool,
+    /// Directories that were made for it, innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Volume {
@@ -42,7 +43,8 @@ impl Volume {
     /// [`Error::Io`] if it can't be made or written; [`Error::Configuration`] if another process has it, or it holds files
     /// that this version can't use.
     pub(super) fn claim(path: &Path) -> Result<Self, Error> {
-        let is_own_directory = !path.exists();
+        let made: Vec<PathBuf> =
+            path.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
         let refused = |source| {
             fault(path, "make or write the directory; choose one that this process may write", source)
         };
@@ -51,16 +53,14 @@ impl Volume {
             Ok(Some(lock)) => lock,
             Ok(None) => return Err(in_use(path)),
             Err(source) => {
-                if is_own_directory {
-                    remove(fs::remove_dir(path));
-                }
+                remove_directories(&made);
                 return Err(refused(source));
             }
         };
         let found = read_superblock(path)?;
         let is_superblock_worn = found.as_ref().is_some_and(|(_, copies)| *copies < 2);
         let superblock = found.map(|(superblock, _)| superblock);
-        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_superblock_worn, is_own_directory })
+        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_superblock_worn, made })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -144,9 +144,13 @@ impl Volume {
         for name in [SUPERBLOCK_NEW, SUPERBLOCK, LOCK] {
             remove(fs::remove_file(self.path.join(name)));
         }
-        if self.is_own_directory {
-            remove(fs::remove_dir(&self.path));
-        }
+        remove_directories(&self.made);
+    }
+}
+
+fn remove_directories(made: &[PathBuf]) {
+    for path in made {
+        remove(fs::remove_dir(path));
     }
 }
 

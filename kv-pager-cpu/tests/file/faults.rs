@@ -218,9 +218,10 @@ fn more_than_the_drive_has_is_refused_at_once_and_nothing_is_left_behind() {
     let rig = Rig::new();
     let mut spec = rig.spec();
     spec.slots = vec![u32::MAX - 1];
+    spec.directories = vec![rig.path("deeply/nested")];
     let refusal = FileTier::open(&rig.identity(), &spec).expect_err("no drive has 32 TiB to spare");
     assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
-    assert!(!spec.directories[0].exists(), "the directory was its own");
+    assert!(!rig.path("").exists(), "all directories were its own");
 }
 
 #[test]
