@@ -46,7 +46,12 @@ impl HostTier {
     ///
     /// # Panics
     /// If `map` is smaller than [`HostTier::host_bytes`].
-    pub fn host_over(model: &ModelLayout, format: Format, slots: &[u32], map: MmapRaw) -> Result<Self, Error> {
+    pub fn host_over(
+        model: &ModelLayout,
+        format: Format,
+        slots: &[u32],
+        map: MmapRaw,
+    ) -> Result<Self, Error> {
         let geometry = Geometry::of_host(model, format, slots)?;
         let classes = geometry.slot_classes();
         Ok(Self { id: TierId::Host, format, classes, arena: Arena::new(map, geometry) })
