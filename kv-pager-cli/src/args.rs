@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Replay(ReplayArguments),
     /// Tell what each keeping policy would hit on a request stream, by capacity.
     Compare(CompareArguments),
+    /// Tell what a file tier holds, and whether it is whole.
+    Inspect(InspectArguments),
 }
 
 /// Options of `measure`.
@@ -150,6 +152,26 @@ pub(crate) struct CompareArguments {
     pub(crate) report: Option<PathBuf>,
 }
 
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The tier's directory; all of them, in any order, if it is spread over several.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) directories: Vec<PathBuf>,
+
+    /// Read every payload, and end with status 1 when something is damaged.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Read every payload, and retire what is damaged; no process may be using the tier.
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Write the results to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 /// The policies that can be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum PolicyName {
@@ -187,6 +209,7 @@ mod tests {
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],
             &["compare", "--capacity-blocks", "0"],
+            &["inspect"],
             &["sing"],
         ] {
             let arguments = ["kv-pager"].iter().chain(wrong);

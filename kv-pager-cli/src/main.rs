@@ -8,6 +8,7 @@ mod args;
 mod compare;
 mod destination;
 mod failure;
+mod inspect;
 mod interrupt;
 mod measure;
 mod output;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Measure(arguments) => measure::measure(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Compare(arguments) => compare::compare(arguments),
+        Command::Inspect(arguments) => inspect::inspect(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -40,7 +40,9 @@ fn prompt(pager: &Pager, letters: &[u32]) -> Prompt {
 }
 
 fn tags(prompt: &Prompt, block: usize) -> Vec<Tag> {
-    (0..SIZE as u64).map(|at| Tag((prompt.names()[block].0 as u64).rotate_left(7) ^ at)).collect()
+    let name = prompt.names()[block].0 >> 64;
+    let name = u64::try_from(name).expect("the upper half");
+    (0..SIZE as u64).map(|at| Tag(name.rotate_left(7) ^ at)).collect()
 }
 
 fn at(block: usize, slot: usize) -> BlockAt {

@@ -80,8 +80,8 @@ prop_state_machine! {
     fn two_groups_of_full_attention(sequential 1..120 => RigFor<4>);
 }
 
-fn run(operations: &[Operation]) {
-    let mut rig = Rig::new(0, 0);
+fn run(kind: usize, operations: &[Operation]) {
+    let mut rig = Rig::new(kind, 0);
     for operation in operations {
         rig.apply(operation);
         rig.check();
@@ -91,15 +91,51 @@ fn run(operations: &[Operation]) {
 
 #[test]
 fn a_truncated_sequence_names_its_new_block() {
-    run(&[
-        Operation::Open { letters: vec![], tail: 0, salt: 1 },
-        Operation::Append { sequence: 0, letter: 0, count: 6 },
-        Operation::Append { sequence: 0, letter: 1, count: 2 },
-        Operation::Step { sequence: 0, tokens_max: 8, part: 8 },
-        Operation::Open { letters: vec![0, 1], tail: 0, salt: 1 },
-        Operation::Truncate { sequence: 1, tokens: 6 },
-        Operation::Append { sequence: 1, letter: 0, count: 2 },
-        Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
-        Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
-    ]);
+    run(
+        0,
+        &[
+            Operation::Open { letters: vec![], tail: 0, salt: 1 },
+            Operation::Append { sequence: 0, letter: 0, count: 6 },
+            Operation::Append { sequence: 0, letter: 1, count: 2 },
+            Operation::Step { sequence: 0, tokens_max: 8, part: 8 },
+            Operation::Open { letters: vec![0, 1], tail: 0, salt: 1 },
+            Operation::Truncate { sequence: 1, tokens: 6 },
+            Operation::Append { sequence: 1, letter: 0, count: 2 },
+            Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
+            Operation::Step { sequence: 1, tokens_max: 3, part: 3 },
+        ],
+    );
+}
+
+#[test]
+fn a_load_that_fails_takes_along_what_was_named_under_it() {
+    use Operation::{Append, Close, Compute, Deadline, Fork, Lane, Open, Step};
+    run(
+        1,
+        &[
+            Open { letters: vec![1], tail: 0, salt: 0 },
+            Append { sequence: 0, letter: 0, count: 5 },
+            Fork { sequence: 0 },
+            Open { letters: vec![0, 0, 0, 0, 0], tail: 1, salt: 0 },
+            Fork { sequence: 0 },
+            Step { sequence: 0, tokens_max: 4, part: 4 },
+            Lane { lane: 0, count: 1 },
+            Close { sequence: 4 },
+            Compute { fences: 1 },
+            Compute { fences: 1 },
+            Fork { sequence: 0 },
+            Step { sequence: 1, tokens_max: 9, part: 4 },
+            Close { sequence: 2 },
+            Compute { fences: 2 },
+            Lane { lane: 1, count: 1 },
+            Close { sequence: 2 },
+            Open { letters: vec![1, 0], tail: 0, salt: 0 },
+            Step { sequence: 7, tokens_max: 4, part: 4 },
+            Close { sequence: 1 },
+            Compute { fences: 1 },
+            Close { sequence: 1 },
+            Compute { fences: 3 },
+            Deadline,
+        ],
+    );
 }

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use kv_pager::ids::GroupId;
 use kv_pager::layout::{Format, ModelLayout, shape};
 use kv_pager::units::Bytes;
+use kv_pager_cpu::FileSpec;
 use kv_pager_testkit::engine::{Model, Setting};
 use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace};
 use kv_pager_testkit::workload::Workload;
@@ -96,10 +97,15 @@ fn tier_slots(arguments: &ReplayArguments, layout: &ModelLayout) -> Result<TierS
     let file_bytes = arguments.file_bytes.or(no_host.then_some(Bytes::ZERO));
     let part = layout.part_bytes(GroupId::FIRST);
     let slot = layout.slot_bytes(GroupId::FIRST, Format::Raw);
+    // What headers take is taken from the payloads, so that the tier has the bytes that it was given, and no more.
+    let payloads = |bytes: Bytes| {
+        let slots = FileSpec::within("", layout, Format::Raw, bytes).slots[0];
+        slot.checked_mul(u64::from(slots)).map_or(bytes, |room| room.max(bytes.min(Bytes::new(1))))
+    };
     Ok(TierSlots {
         device: slots("--device-bytes", arguments.device_bytes, DEVICE_TRACE_BLOCKS, part)?,
         host: slots("--host-bytes", arguments.host_bytes, HOST_TRACE_BLOCKS, slot)?,
-        file: slots("--file-bytes", file_bytes, FILE_TRACE_BLOCKS, slot)?,
+        file: slots("--file-bytes", file_bytes.map(payloads), FILE_TRACE_BLOCKS, slot)?,
     })
 }
 

@@ -6,7 +6,8 @@
 //! - **O2** a payload is handed out only if its checksum holds (`file::reading`);
 //! - **O3** what the file must be told (a slot given up, a slot retired) is told in any order: a write into the slot tells it
 //!   first (`file::housekeeping`);
-//! - **O4** headers are written under `header_lock`, after a look at the record: who comes late doesn't undo what came first.
+//! - **O4** headers are written under `header_lock`, and by housekeeping after a look at the record: who comes late doesn't
+//!   undo what came first.
 
 use super::drive::{self, Drive};
 use super::header::{HeaderShape, SlotState, Stamp};
@@ -15,7 +16,7 @@ use super::placement::Placement;
 use super::records::Record;
 use crate::borrow::Borrows;
 use kv_pager::ids::{GroupId, SlotId};
-use kv_pager::sync::Mutex;
+use kv_pager::sync::{Mutex, RwLock};
 use kv_pager::tier::{BlockLabel, MoveFault};
 use std::io::{self, IoSlice};
 
@@ -43,8 +44,9 @@ pub(super) struct Group {
     pub(super) labels: Mutex<Labels>,
     /// Slots of which the file must be told (O3), each once.
     pub(super) untold: Mutex<Vec<usize>>,
-    /// O4. Taken before `records`.
-    pub(super) header_lock: Mutex<()>,
+    /// O4. Shared by writes of runs, which the borrows keep apart; housekeeping, which borrows nothing, has it alone. Taken
+    /// before `records`.
+    pub(super) header_lock: RwLock<()>,
 }
 
 /// Why a run was not written or read.

@@ -36,7 +36,8 @@ struct Looked<'a> {
 pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Error> {
     let mut looked = Vec::new();
     for directory in directories {
-        fs::read_dir(directory).map_err(|source| fault(directory, "read the directory", source))?;
+        fs::read_dir(directory)
+            .map_err(|source| fault(directory, "read the directory; give one that holds a tier", source))?;
         let found = read_superblock(directory)?;
         let whole_copies = found.as_ref().map_or(0, |(_, copies)| *copies);
         looked.push(Looked { directory, superblock: found.map(|(block, _)| block), whole_copies });

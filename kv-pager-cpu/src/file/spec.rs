@@ -46,17 +46,17 @@ pub struct FileSpec {
 }
 
 impl FileSpec {
-    /// A tier in one directory that takes no more than `bytes`, headers and all, with as many slots for each group: what is
-    /// left when there is not even room for one block is a tier of no slots, which opening refuses.
+    /// A tier in one directory that takes no more than `bytes`, headers and all, with as many slots for each group: none, which
+    /// opening refuses, if there is no room for one block.
     pub fn within(directory: impl Into<PathBuf>, model: &ModelLayout, format: Format, bytes: Bytes) -> Self {
         let mut spec = Self::new(directory, Vec::new());
         let header_bytes = header_bytes(model.tokens_per_block(), spec.extra_keys_max) as u64;
         let payload_bytes: Bytes = model.group_ids().map(|group| model.slot_bytes(group, format)).sum();
-        let groups = model.groups().len();
-        let block_bytes = payload_bytes.as_u64() + groups as u64 * header_bytes;
-        let fixed_bytes = FIXED_PAGES * Bytes::PAGE.as_u64() * (groups as u64 + 1);
-        let slots = bytes.as_u64().saturating_sub(fixed_bytes) / block_bytes;
-        spec.slots = vec![u32::try_from(slots).unwrap_or(u32::MAX - 1); groups];
+        let groups = model.groups().len() as u64;
+        let fixed_bytes = FIXED_PAGES * Bytes::PAGE.as_u64() * (groups + 1);
+        let room = bytes.as_u64().saturating_sub(fixed_bytes);
+        let slots = room / (payload_bytes.as_u64() + groups * header_bytes);
+        spec.slots = vec![u32::try_from(slots).unwrap_or(u32::MAX - 1); model.groups().len()];
         spec
     }
 

@@ -126,7 +126,7 @@ impl Run<'_> {
                 group.shape.stamp(&stamp, header);
             }
         }
-        let _turn = group.header_lock.lock();
+        let _turn = group.header_lock.read();
         group.write_headers(self.slots.start, headers)?;
         written.header_bytes += headers.len() as u64;
         Ok(())

@@ -10,7 +10,7 @@ use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
-use kv_pager::ids::{GroupId, HashKey, PrefixHash, Salt, TierId, TokenId};
+use kv_pager::ids::{GroupId, HashKey, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::Lru;
@@ -121,7 +121,7 @@ impl Rig {
             machine,
             clock,
             pager,
-            hasher: PrefixHasher::new(HashKey::default()),
+            hasher: PrefixHasher::new(HashKey::default(), ModelFingerprint::default()),
             sequences: Vec::new(),
             committed: HashSet::new(),
             copies: HashMap::new(),

@@ -78,7 +78,7 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
     Some(match kind % 24 {
         0..3 => {
             let (letters, tail, salt) = (number()?, number()?, number()?);
-            let letters = (0..letters % 8).map(|bit| (letters >> bit & 1) as u32).collect();
+            let letters = (0..letters % 8).map(|bit| u32::from(letters >> bit & 1 == 1)).collect();
             Operation::Open { letters, tail: tail % 4, salt: (salt % 2) as u64 }
         }
         3..9 => {
@@ -86,7 +86,7 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         }
         9..11 => Operation::Append {
             sequence: number()?,
-            letter: (number()? % 2) as u32,
+            letter: u32::from(number()? % 2 == 1),
             count: number()? % 6 + 1,
         },
         11 => Operation::Fork { sequence: number()? },

@@ -195,12 +195,7 @@ impl Core {
         if self.sweep_detached(block) {
             return;
         }
-        if self.index.view(block).references == 0 && self.model.anchor().is_some() {
-            let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
-            for tier in &TierId::ALL[..nearest] {
-                self.drop_children(block, *tier);
-            }
-        }
+        self.drop_strays(block);
         self.prune(block);
     }
 }

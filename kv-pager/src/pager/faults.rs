@@ -49,6 +49,20 @@ impl Core {
         self.index.drop_reference(block);
     }
 
+    /// Removes what is nearer than `block` of its descendants, unless a sequence is about to compute it (I6).
+    pub(super) fn drop_strays(&mut self, block: BlockId) {
+        if self.index.is_detached(block)
+            || self.index.view(block).references > 0
+            || self.model.anchor().is_none()
+        {
+            return;
+        }
+        let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
+        for tier in &TierId::ALL[..nearest] {
+            self.drop_children(block, *tier);
+        }
+    }
+
     /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went, what is left of other groups is of
     /// no use, nor are its descendants: they go first.
     pub(super) fn prune(&mut self, block: BlockId) {

@@ -158,6 +158,7 @@ impl Core {
         let pool = self.device(group);
         pool.unreserve(device);
         pool.end_move(device);
+        self.drop_strays(block);
         self.signal.ring();
     }
 

@@ -85,7 +85,7 @@ impl Pager {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let signal = Arc::new(Signal::new());
-        let hasher = PrefixHasher::new(config.hash_key);
+        let hasher = PrefixHasher::new(config.hash_key, config.fingerprint);
         let tokens_per_block = model.tokens_per_block();
         let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
         Ok(Self {

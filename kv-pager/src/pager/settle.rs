@@ -143,6 +143,7 @@ impl Core {
         if tier == TierId::File {
             self.drop_children(flight.block, tier);
         }
+        self.drop_strays(flight.block);
         self.prune(flight.block);
     }
 

@@ -2,10 +2,11 @@
 //! Layer 3. Uses `ids`. Known by: `pager`, file backends (they keep the key).
 //!
 //! The hash is XXH3-128 with a secret derived from the key, over the parent's name (16 bytes, little-endian), the tokens (4
-//! bytes each) and the extra keys (8 bytes each); a root's name is the hash of its salt. It is fast, not cryptographic:
+//! bytes each) and the extra keys (8 bytes each); a root's name is the hash of the model's fingerprint
+//! and the salt. It is fast, not cryptographic:
 //! nothing rests on its collisions being rare but speed, for a match compares what was hashed.
 
-use crate::ids::{HashKey, PrefixHash, Salt, TokenId};
+use crate::ids::{HashKey, ModelFingerprint, PrefixHash, Salt, TokenId};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
 /// Bytes of the secret that XXH3 draws on: its own default length.
@@ -17,6 +18,7 @@ const BUFFER_BYTES: usize = 256;
 #[derive(Clone)]
 pub struct PrefixHasher {
     secret: [u8; SECRET_BYTES],
+    fingerprint: ModelFingerprint,
 }
 
 impl std::fmt::Debug for PrefixHasher {
@@ -26,10 +28,10 @@ impl std::fmt::Debug for PrefixHasher {
 }
 
 impl PrefixHasher {
-    /// A hasher whose secret is drawn from `key`: word `i` is `SplitMix64` (Steele, Lea and Flood 2014) of the low half's
+    /// A hasher for the blocks of one model: another's never have the same names. Its secret is drawn from `key`: word `i` is `SplitMix64` (Steele, Lea and Flood 2014) of the low half's
     /// stream at `i`, keyed once more with the high half. No two words are alike, for XXH3 is symmetric where they are.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of 128 bits")]
-    pub fn new(key: HashKey) -> Self {
+    pub fn new(key: HashKey, fingerprint: ModelFingerprint) -> Self {
         let (low, high) = (key.0 as u64, (key.0 >> 64) as u64);
         let mut secret = [0; SECRET_BYTES];
         let mut state = low;
@@ -37,12 +39,15 @@ impl PrefixHasher {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             word.copy_from_slice(&mix(mix(state) ^ high).to_le_bytes());
         }
-        Self { secret }
+        Self { secret, fingerprint }
     }
 
     /// The name that stands before the first block of every chain of `salt`.
     pub fn root(&self, salt: Salt) -> PrefixHash {
-        PrefixHash(xxh3_128_with_secret(&salt.0.to_le_bytes(), &self.secret))
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&self.fingerprint.0.to_le_bytes());
+        bytes[16..].copy_from_slice(&salt.0.to_le_bytes());
+        PrefixHash(xxh3_128_with_secret(&bytes, &self.secret))
     }
 
     /// The name of the block of `tokens` after `parent`. Under 40 ns for 16 tokens; allocates nothing.
