@@ -97,7 +97,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`DriverError`] if the device is lost.
-    pub fn finish(&self, limit: Nanos) -> Result<bool, DriverError> {
+    pub(crate) fn finish(&self, limit: Nanos) -> Result<bool, DriverError> {
         let clock = MonotonicClock::new();
         while !self.raw.is_over()? {
             if clock.now().since(Time::START) >= limit {
