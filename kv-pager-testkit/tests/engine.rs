@@ -255,6 +255,29 @@ fn a_kept_file_is_hit_after_a_restart_and_its_blocks_are_checked() {
     }
 }
 
+#[test]
+fn what_is_in_host_memory_at_the_end_is_hit_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let slots = Slots { device: 40, host: 400, file: 400 };
+    let requests: Vec<_> = (0..6).map(|branch| (branch_prompt(branch, 100), 3)).collect();
+    for is_second in [false, true] {
+        let machine =
+            Machine::new(small_model(Setting::Full), slots, DeviceLayout::BlockMajor, directory.path());
+        assert_eq!(machine.pager.stats().recovered > 0, is_second);
+        let served = machine.serve(&requests[..if is_second { 1 } else { 6 }], 2);
+        machine.assert_clean();
+        assert_equal(&machine.model, &requests, &served);
+        if is_second {
+            assert!(served.hit_tokens[TierId::File.index()] > 0, "hits by tier: {:?}", served.hit_tokens);
+        } else {
+            let written = machine.pager.write_out(Nanos::from_millis(10_000)).expect("the drive is well");
+            assert!(written.blocks > 50, "{written:?}");
+            assert_eq!(written.left, 0, "{written:?}");
+            machine.pager.check();
+        }
+    }
+}
+
 /// Serves prompts of the tree, and compares. `asks` are branch, tokens of the prompt, tokens to generate.
 fn serve_asks(
     asks: &[(u64, usize, usize)],

@@ -41,6 +41,8 @@ use uncached::UncachedServer;
 const CHUNK_TOKENS: usize = 256;
 /// Blocks whose checksums are remembered, at about 50 bytes each; the rest is computed again to be checked.
 const VERIFIER_BLOCKS: usize = 8_000_000;
+/// How long what host memory holds is written into a file that is kept.
+const WRITE_OUT_LIMIT: Nanos = Nanos::from_millis(20_000);
 /// Requests that are served once more without a cache: a tenth of all, within these bounds.
 const SAMPLE_MIN: usize = 32;
 const SAMPLE_MAX: usize = 256;
@@ -58,6 +60,9 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let setup = Setup::new(arguments, &settings, &clock)?;
     let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt: &interrupt };
     let findings = serve(&passes, &setup)?;
+    if arguments.file_dir.is_some() {
+        setup.pager.write_out(WRITE_OUT_LIMIT)?;
+    }
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);
     let results = Results::new(&findings);

@@ -84,7 +84,7 @@ impl Core {
         self.slots = slots;
     }
 
-    fn start_copy(&mut self, way: Way, purpose: Purpose) {
+    pub(super) fn start_copy(&mut self, way: Way, purpose: Purpose) {
         let Way { block, group, from, to, target } = way;
         self.changes += 1;
         let source = self.index.location(block, group, from);
@@ -121,6 +121,16 @@ impl Core {
 
     /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there. False
     /// if none can be copied now.
+    /// Whether all ancestors of `block` are in the file or on their way there; sends those that can go.
+    pub(super) fn has_sent_ancestors(
+        &mut self,
+        group: GroupId,
+        block: BlockId,
+        slots: &mut Vec<SlotId>,
+    ) -> bool {
+        self.send_ancestors(group, block, slots) == Reach::Whole
+    }
+
     fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> bool {
         // Room is short, or nothing would be demoted: take a part of it.
         let free = self.free_slots(TierId::Host, group) as usize;

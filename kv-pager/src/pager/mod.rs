@@ -24,12 +24,14 @@ mod open;
 mod pressure;
 mod recover;
 mod settle;
+mod shutdown;
 mod stats;
 mod step;
 
 pub use build::Backend;
 pub use external::{BlockAt, Deliveries, Delivery};
 pub use handle::{Prompt, Request, Sequence};
+pub use shutdown::WrittenOut;
 pub use stats::{LaneReport, SequenceReport, Stats};
 pub use step::Step;
 

@@ -1,0 +1,165 @@
+//! Shutting down: what host memory holds and the file has not is written out, and the file is told what was asked for how often.
+//! Layer 9. Known by: `pager`.
+//!
+//! Blocks go most recently used first, each after its ancestors, in slices: the lock is never held for more than one of them.
+
+use super::Pager;
+use super::core::Core;
+use super::loads::Way;
+use crate::clock::Time;
+use crate::error::Error;
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::transfer::Purpose;
+use crate::units::Nanos;
+
+/// How many blocks one slice looks at.
+const BLOCKS_A_SLICE: u32 = 256;
+
+/// How long a wait is at most before the time is looked at.
+const WAIT: Nanos = Nanos::from_millis(10);
+
+/// What a shutdown has written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WrittenOut {
+    /// Blocks of the host's that the file has now, and had not.
+    pub blocks: u64,
+    /// Blocks of the host's that the file has not: there was no room for them, or no time.
+    pub left: u64,
+}
+
+impl Pager {
+    /// Writes out what host memory holds and the file has not, for at most `timeout`, and makes it durable. Call it when all
+    /// sequences are closed. Blocks on I/O. Does nothing where there is no file tier.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the drive refuses to make it durable.
+    pub fn write_out(&self, timeout: Nanos) -> Result<WrittenOut, Error> {
+        let start = self.shared.clock.now();
+        let mut wanted = {
+            let mut core = self.shared.core.lock();
+            core.housekeep(start);
+            core.not_in_file()
+        };
+        let all = wanted.len() as u64;
+        let has_time = || self.shared.clock.now().since(start) < timeout;
+        // Ancestors that only the device has come down to the host first, and go on in the next round.
+        while !wanted.is_empty() && has_time() {
+            let before = self.shared.core.lock().changes;
+            self.write_round(&wanted, &has_time);
+            let core = self.shared.core.lock();
+            wanted.retain(|(block, group)| core.whole(*block, *group, TierId::File).is_none());
+            if core.changes == before {
+                break;
+            }
+        }
+        let mut core = self.shared.core.lock();
+        core.housekeep(self.shared.clock.now());
+        wanted.retain(|(block, group)| core.whole(*block, *group, TierId::File).is_none());
+        core.tell_uses();
+        let file = core.tiers[TierId::File.index()].clone();
+        drop(core);
+        if let Some(persistence) = file.as_ref().and_then(|tier| tier.persistence()) {
+            persistence.flush()?;
+        }
+        Ok(WrittenOut { blocks: all - wanted.len() as u64, left: wanted.len() as u64 })
+    }
+
+    /// Starts writing all of `wanted` that can go, and waits for what is under way.
+    fn write_round(&self, wanted: &[(BlockId, GroupId)], has_time: &dyn Fn() -> bool) {
+        let mut next = 0;
+        while next < wanted.len() && has_time() {
+            let seen = self.progress();
+            let now = self.shared.clock.now();
+            let (taken, is_stuck) = self.shared.core.lock().write_slice(&wanted[next..], now);
+            next += taken;
+            if is_stuck && !self.is_busy() {
+                return;
+            }
+            if is_stuck {
+                self.wait(seen, WAIT);
+            }
+        }
+        while self.is_busy() && has_time() {
+            self.wait(self.progress(), WAIT);
+        }
+    }
+}
+
+impl Core {
+    /// Parts in the host that the file has not, the most recently used first.
+    fn not_in_file(&self) -> Vec<(BlockId, GroupId)> {
+        if !self.pools.has(TierId::File) || !self.demotable()[TierId::Host.index()] {
+            return Vec::new();
+        }
+        let mut parts: Vec<(BlockId, GroupId)> = Vec::new();
+        for group in self.groups() {
+            let pool = self.pools.pool(TierId::Host, group);
+            let blocks = pool.coldest().map(|slot| (pool.block(slot), group));
+            parts.extend(
+                blocks.filter(|(block, _)| !self.index.location(*block, group, TierId::File).is_some()),
+            );
+        }
+        parts.sort_by_key(|(block, _)| {
+            let view = self.index.view(*block);
+            (std::cmp::Reverse(view.last_use), view.depth)
+        });
+        parts
+    }
+
+    /// Starts writing the first of `wanted`. Returns how many it is done with, and whether the next one has to wait.
+    fn write_slice(&mut self, wanted: &[(BlockId, GroupId)], now: Time) -> (usize, bool) {
+        self.housekeep(now);
+        for (done, (block, group)) in wanted.iter().take(BLOCKS_A_SLICE as usize).enumerate() {
+            let is_idle = self.idle_slot(*block, *group, TierId::Host).is_some();
+            if !is_idle || self.index.location(*block, *group, TierId::File).is_some() {
+                continue;
+            }
+            let has_room = self.engine.room(TierId::Host, TierId::File) > 0
+                && self.ensure_free(TierId::File, *group, 1, now).is_ok();
+            if !has_room {
+                return (done, true);
+            }
+            let mut slots = std::mem::take(&mut self.slots);
+            slots.clear();
+            // The ancestors that the file has not come along.
+            let parent = self.index.parent(*block);
+            let is_next = !parent.is_some() || self.index.location(parent, *group, TierId::File).is_some();
+            let most = if is_next { 1 } else { BLOCKS_A_SLICE };
+            let count = self.free_slots(TierId::File, *group).min(most);
+            self.pools.pool_mut(TierId::File, *group).take(count, |slot| slots.push(slot));
+            slots.reverse();
+            let is_ready = !self.model.is_full(*group) || self.has_sent_ancestors(*group, *block, &mut slots);
+            let target = if is_ready { slots.pop() } else { None };
+            if let Some(target) = target {
+                let way = Way { block: *block, group: *group, from: TierId::Host, to: TierId::File, target };
+                self.start_copy(way, Purpose::Replicate);
+            }
+            self.free_all(*group, &mut slots);
+            self.slots = slots;
+        }
+        self.engine.pump(now);
+        (wanted.len().min(BLOCKS_A_SLICE as usize), false)
+    }
+
+    fn free_all(&mut self, group: GroupId, slots: &mut Vec<SlotId>) {
+        for unused in slots.drain(..) {
+            self.pools.pool_mut(TierId::File, group).free(unused);
+        }
+    }
+
+    /// Tells the file how often each of its blocks was asked for, so that hot blocks are still hot after a restart.
+    fn tell_uses(&self) {
+        let Some(persistence) = self.tiers[TierId::File.index()].as_ref().and_then(|tier| tier.persistence())
+        else {
+            return;
+        };
+        for (tier, group, pool) in self.pools.iter().filter(|(tier, ..)| *tier == TierId::File) {
+            for slot in pool.slots() {
+                let block = pool.block(slot);
+                if self.pools.is_whole(tier, group, slot, block) {
+                    persistence.set_uses(group, slot, self.index.view(block).uses);
+                }
+            }
+        }
+    }
+}
