@@ -278,6 +278,21 @@ fn what_is_in_host_memory_at_the_end_is_hit_after_a_restart() {
     }
 }
 
+#[test]
+fn what_is_erased_stays_erased_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let slots = Slots { device: 40, host: 40, file: 400 };
+    let requests: Vec<_> = (0..8).map(|branch| (branch_prompt(branch, 100), 3)).collect();
+    let first = Machine::new(small_model(Setting::Full), slots, DeviceLayout::BlockMajor, directory.path());
+    first.serve(&requests, 2);
+    assert!(first.pager.invalidate_all().expect("the drive is well") > 0);
+    assert_eq!(first.pager.invalidate_all().expect("the drive is well"), 0);
+    first.pager.check();
+    drop(first);
+    let second = Machine::new(small_model(Setting::Full), slots, DeviceLayout::BlockMajor, directory.path());
+    assert_eq!(second.pager.stats().recovered, 0);
+}
+
 /// Serves prompts of the tree, and compares. `asks` are branch, tokens of the prompt, tokens to generate.
 fn serve_asks(
     asks: &[(u64, usize, usize)],

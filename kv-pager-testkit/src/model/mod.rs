@@ -181,6 +181,11 @@ impl Rig {
             Operation::Release { lane } => self.lane(*lane).release_stalled(),
             Operation::Compute { fences } => self.stream.advance(*fences),
             Operation::Deadline => self.clock.advance(DEADLINE),
+            Operation::Invalidate { salt } => {
+                self.pager.invalidate(Salt(*salt)).expect("no tier of this machine outlives it");
+                let names = self.pager.prepare(&Request::new(&[TokenId(0); 5]).with_salt(Salt(*salt)));
+                assert_eq!(self.pager.lookup(&names), [], "nothing of an erased salt is found");
+            }
             _ => {}
         }
         self.pager.poll();

@@ -29,6 +29,8 @@ pub enum Operation {
     Release { lane: usize },
     /// The device reaches the next fences.
     Compute { fences: u64 },
+    /// All blocks of a salt are erased.
+    Invalidate { salt: u64 },
     /// So much time passes that what is under way is given up.
     Deadline,
 }
@@ -59,6 +61,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => lane.prop_map(|lane| Operation::Release { lane }),
         6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
         1 => Just(Operation::Deadline),
+        1 => (0..2_u64).prop_map(|salt| Operation::Invalidate { salt }),
     ]
 }
 
@@ -99,6 +102,7 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         }
         20 => Operation::Stall { lane: number()? },
         21 => Operation::Release { lane: number()? },
+        22 if number()? % 8 == 0 => Operation::Invalidate { salt: (number()? % 2) as u64 },
         22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
         _ => Operation::Deadline,
     })

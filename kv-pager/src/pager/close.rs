@@ -166,7 +166,12 @@ impl Core {
 
     fn give_back(&mut self, given: Given) {
         match given {
-            Given::Hold(group, slot) => self.device(group).release(slot),
+            Given::Hold(group, slot) => {
+                let block = self.device(group).block(slot);
+                self.device(group).release(slot);
+                // An erased block goes with its last holder.
+                self.sweep_detached(block);
+            }
             Given::Behind(group, slot, block) => {
                 self.device(group).release(slot);
                 self.leave_behind(group, block, slot);

@@ -107,7 +107,7 @@ impl Core {
             return Some(known);
         }
         let parent = if at == 0 { BlockId::NONE } else { state.entries[at - 1].block };
-        if at > 0 && !parent.is_some() {
+        if at > 0 && (!parent.is_some() || self.index.is_detached(parent)) {
             return None;
         }
         let extra_keys: Vec<u64> = state.keys_of_block(at).collect();

@@ -18,6 +18,7 @@ mod demote;
 mod external;
 mod faults;
 mod handle;
+mod invalidate;
 mod loads;
 mod matching;
 mod open;

@@ -153,6 +153,9 @@ impl Core {
         let Flight { part, block, purpose, .. } = flight;
         let group = part.group;
         if purpose == Purpose::CopyOnWrite {
+            // The slot that was copied may be an erased block's, kept for the copy alone.
+            let copied = self.pools.pool(from, group).block(part.source);
+            self.sweep_detached(copied);
             return;
         }
         if from == TierId::Device && self.is_engines() {

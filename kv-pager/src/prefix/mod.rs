@@ -242,6 +242,12 @@ impl PrefixIndex {
         self.record(block).parent
     }
 
+    /// Whether `block` is known, and can be found.
+    pub fn is_named(&self, block: BlockId) -> bool {
+        let record = self.record(block);
+        record.is_known() && !record.is_detached()
+    }
+
     /// Whether `block` was detached: its bytes may be moving still, but nobody will match it.
     pub fn is_detached(&self, block: BlockId) -> bool {
         self.record(block).is_detached()

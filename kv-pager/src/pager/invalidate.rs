@@ -1,0 +1,70 @@
+//! Invalidation: erasing what is cached for one salt, or for all, here and in what outlives the process.
+//! Layer 9. Known by: `pager`.
+//!
+//! An erased block is matched no more from the moment the call returns. Sequences that hold it go on with their slots; what they
+//! commit under it stays nameless, for its prefix is not the one that is asked for after.
+
+use super::Pager;
+use super::core::Core;
+use crate::error::Error;
+use crate::event::BlockEvent;
+use crate::ids::{BlockId, Salt, TierId};
+
+/// How many blocks one hold of the lock erases.
+const BLOCKS_A_SLICE: usize = 512;
+
+impl Pager {
+    /// Erases all blocks of `salt`, and makes that durable: they are not found after a restart either. Returns how many it was.
+    /// Blocks on I/O where a tier outlives the process.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a drive refuses to make it durable; here they are erased all the same.
+    pub fn invalidate(&self, salt: Salt) -> Result<u64, Error> {
+        self.erase(|found| found == salt)
+    }
+
+    /// Erases all blocks, as [`Pager::invalidate`] does those of one salt.
+    ///
+    /// # Errors
+    /// Those of [`Pager::invalidate`].
+    pub fn invalidate_all(&self) -> Result<u64, Error> {
+        let erased = self.erase(|_| true)?;
+        self.shared.core.lock().events.push(BlockEvent::Cleared);
+        Ok(erased)
+    }
+
+    fn erase(&self, is_meant: impl Fn(Salt) -> bool) -> Result<u64, Error> {
+        let meant: Vec<(BlockId, Salt)> = {
+            let core = self.shared.core.lock();
+            core.index.blocks().filter(|(_, salt)| is_meant(*salt)).collect()
+        };
+        let mut erased = 0;
+        for slice in meant.chunks(BLOCKS_A_SLICE) {
+            let mut core = self.shared.core.lock();
+            erased += slice.iter().map(|(block, salt)| u64::from(core.erase(*block, *salt))).sum::<u64>();
+        }
+        let tiers = {
+            let mut core = self.shared.core.lock();
+            core.housekeep(self.shared.clock.now());
+            core.tiers.clone()
+        };
+        for tier in TierId::ALL {
+            if let Some(persistence) = tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
+                persistence.flush()?;
+            }
+        }
+        Ok(erased)
+    }
+}
+
+impl Core {
+    /// Takes a block out of the index, if it is still one of `salt`. Returns whether it was found until now.
+    fn erase(&mut self, block: BlockId, salt: Salt) -> bool {
+        let is_found = self.index.is_named(block) && self.index.view(block).salt == salt;
+        if is_found {
+            self.detach(block);
+            self.sweep_detached(block);
+        }
+        is_found
+    }
+}
