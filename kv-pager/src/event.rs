@@ -1,5 +1,5 @@
 //! Block events: what a router needs to follow which blocks are where.
-//! Layer 0. Uses `ids`. Known by: `pager`, `telemetry`.
+//! Layer 0. Uses `ids`. Known by: `pager`.
 //!
 //! - **V1** events are numbered without gaps; a reader that sees a gap has lost what is between (I8: the stream is bounded).
 

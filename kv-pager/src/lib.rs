@@ -17,7 +17,6 @@
 //! | [`transfer`] | queues, batches, tickets and deadlines of moves |
 //! | [`policy`] | what to bring, keep, demote and drop |
 //! | [`pager`] | all of it behind one lock |
-//! | [`telemetry`] | counters of it |
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -33,7 +32,6 @@ pub mod pool;
 pub mod prefix;
 pub mod sequence;
 pub mod sync;
-pub mod telemetry;
 pub mod tier;
 pub mod transfer;
 pub mod units;

@@ -1,5 +1,5 @@
 //! The pager: everything below it behind one lock, and the handles that engines hold.
-//! Layer 9. Uses all modules before it. Known by: engines, `telemetry`.
+//! Layer 9. Uses all modules before it. Known by: engines.
 //!
 //! An engine opens a [`Sequence`] for a request, asks it what to do next, computes what it is told through the block tables,
 //! commits that, and closes. Everything slow happens outside the lock: tokens are hashed by the caller, bytes move on lanes.
@@ -180,6 +180,3 @@ impl Pager {
         self.shared.core.lock().check();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,5 @@
 //! Counters of what the pager did.
-//! Layer 9. Uses `ids`, `transfer`. Known by: `pager`, `telemetry`, engines.
+//! Layer 9. Uses `ids`, `transfer`. Known by: `pager`, engines.
 
 use super::core::Core;
 use crate::ids::TierId;

@@ -1,5 +1,5 @@
 //! The states of a slot, and how many slots are in each.
-//! Layer 2. Uses nothing. Known by: `pool`, `pager`, `telemetry`.
+//! Layer 2. Uses nothing. Known by: `pool`, `pager`.
 
 /// What a slot is doing: `Free → Filling → Resident → Leaving → Free`, `Leaving → Resident` when a hit comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,5 +1,5 @@
 //! A plan, what it expects, and what it was worth afterwards.
-//! Layer 8. Uses `units`, `cost`. Known by: `policy::plan`, `pager`, `telemetry`.
+//! Layer 8. Uses `units`, `cost`. Known by: `policy::plan`, `pager`.
 
 use crate::cost::{TokenSpan, real};
 use crate::units::Nanos;
