@@ -10,6 +10,7 @@
 //! | [`scenario`] | request streams on which one way of keeping or another goes wrong |
 //! | [`tagged`] | memory of tags and lanes that move when told to: a wrong byte is a wrong tag |
 //! | [`trace`] | request streams recorded elsewhere, read and checked whole |
+//! | [`walk`] | random operations on a pager over real tiers, every byte read back |
 //! | [`workload`] | a seeded request stream of conversations, where no trace is at hand |
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod scenario;
 pub mod tagged;
 pub mod throttled;
 pub mod trace;
+pub mod walk;
 pub mod workload;
 
 /// The README's example compiles and runs.

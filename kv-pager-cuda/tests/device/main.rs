@@ -7,6 +7,7 @@ mod engine;
 mod faults;
 mod fences;
 mod layers;
+mod pager;
 mod ranks;
 mod rig;
 mod round_trip;

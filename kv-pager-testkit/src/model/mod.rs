@@ -74,7 +74,7 @@ fn model(kind: usize) -> ModelLayout {
 }
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
-fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
+pub(crate) fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ (group.index() as u64) << 60;
     for token in &tokens[..=at] {
         hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
@@ -83,7 +83,7 @@ fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
 }
 
 /// Whether the token at `position` looks at the one at `earlier`: the definitions, token by token.
-fn sees(attention: Attention, position: usize, earlier: usize) -> bool {
+pub(crate) fn sees(attention: Attention, position: usize, earlier: usize) -> bool {
     match attention {
         Attention::SlidingWindow { window_tokens, sink_tokens } => {
             position - earlier < window_tokens as usize || earlier < sink_tokens as usize
