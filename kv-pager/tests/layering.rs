@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; modules in one row may use each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 10] = [
     &["ids", "units", "error", "event", "clock", "config", "sync"],
     &["layout"],
     &["pool"],
@@ -15,7 +15,6 @@ const LAYERS: [&[&str]; 11] = [
     &["transfer"],
     &["policy"],
     &["pager"],
-    &["telemetry"],
 ];
 
 fn layer(module: &str) -> Option<usize> {
