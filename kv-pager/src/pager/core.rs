@@ -18,8 +18,13 @@ use crate::prefix::PrefixIndex;
 use crate::sequence::SequenceState;
 use crate::tier::{Health, Signal};
 use crate::transfer::{Ended, TransferEngine};
+use crate::units::Nanos;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// After so many demotions in a row that failed, none is tried for so many deadlines.
+const FAILED_DEMOTIONS_MAX: u32 = 16;
+const PAUSE_DEADLINES: u64 = 8;
 
 /// A part that is to be loaded: its source is kept from eviction by a move that is counted already.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,9 @@ pub(super) struct Core {
     places: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
     pub(super) spoiled: Vec<(GroupId, SlotId)>,
+    /// By tier: demotions from it that failed since the last that did not, and until when none is tried after too many.
+    failed_demotions: [u32; TierId::COUNT],
+    no_demotion_until: [Time; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
     /// The time of the call at hand.
@@ -119,6 +127,8 @@ impl Core {
             open_sequences: 0,
             places: 0,
             spoiled: Vec::new(),
+            failed_demotions: [0; TierId::COUNT],
+            no_demotion_until: [Time::START; TierId::COUNT],
             changes: 0,
             register: Register::default(),
             now,
@@ -180,11 +190,24 @@ impl Core {
         self.engine.next_deadline()
     }
 
+    /// Notes how a demotion from `tier` ended. A lane on which nothing ends well must not keep anybody waiting for room: for a
+    /// while what it would carry is given up instead.
+    pub(super) fn note_demotion(&mut self, tier: TierId, is_well: bool) {
+        let failed = &mut self.failed_demotions[tier.index()];
+        *failed = if is_well { 0 } else { *failed + 1 };
+        if *failed >= FAILED_DEMOTIONS_MAX {
+            *failed = 0;
+            let pause = self.config.limits.move_deadline.as_u64().saturating_mul(PAUSE_DEADLINES);
+            self.no_demotion_until[tier.index()] = self.now.after(Nanos::new(pause));
+        }
+    }
+
     /// From which tiers blocks can be copied farther.
     pub(super) fn demotable(&self) -> [bool; TierId::COUNT] {
         TierId::ALL.map(|tier| {
             let below = tier.farther().and_then(|below| self.tiers[below.index()].as_ref());
-            below.is_some_and(|below| below.health() == Health::Well)
+            let is_paused = self.now < self.no_demotion_until[tier.index()];
+            !is_paused && below.is_some_and(|below| below.health() == Health::Well)
         })
     }
 

@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// Takes all descendants of `block` out of the index. Their slots are freed at once, or when nobody uses them any more.
-    fn detach_descendants(&mut self, block: BlockId) {
+    pub(super) fn detach_descendants(&mut self, block: BlockId) {
         let mut stack: Vec<BlockId> = self.index.children(block).collect();
         let mut descendants = Vec::new();
         while let Some(child) = stack.pop() {

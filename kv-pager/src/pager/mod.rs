@@ -97,7 +97,8 @@ impl Pager {
     }
 
     /// Opens a sequence for a request: matches its prefix, holds or loads what was found, and takes device slots for the rest.
-    /// Never blocks. Costs a hash a block outside the lock, and under it about 100 ns a block.
+    /// Never blocks. Costs a hash a block outside the lock; `docs/benchmarks.md` has what
+    /// it costs under it.
     ///
     /// # Errors
     /// [`Error::TierBusy`] and [`Error::TierFull`] if there are not enough free device slots: wait, then try again.

@@ -70,7 +70,9 @@ impl Core {
             let free = self.free_slots(tier, group);
             let pool = self.pools.pool(tier, group);
             let leaves = pool.coldest().map(|slot| pool.block(slot));
-            let leaves = leaves.filter(|block| self.index.may_evict(*block, group, tier));
+            let leaves = leaves.filter(|block| {
+                self.index.may_evict(*block, group, tier) || self.is_last_above(*block, group, tier)
+            });
             victims.extend(leaves.take(slots.saturating_sub(free) as usize));
             for victim in &victims {
                 self.drop_copy(*victim, group, tier);
@@ -156,12 +158,23 @@ impl Core {
     pub(super) fn drop_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let Some(slot) = self.idle_slot(block, group, tier) else { return false };
         if !self.index.may_evict(block, group, tier) {
-            self.changes += 1;
-            self.pools.pool_mut(tier, group).touch(slot);
-            return false;
+            if !self.is_last_above(block, group, tier) {
+                self.changes += 1;
+                self.pools.pool_mut(tier, group).touch(slot);
+                return false;
+            }
+            self.detach_descendants(block);
         }
         self.free_copy(block, group, tier, slot);
         true
+    }
+
+    /// Whether this is the last copy of a block all of whose descendants lie farther: they can be given up before it, for they are
+    /// of no use without it, and none of them is in use where it is not.
+    fn is_last_above(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        self.model.anchor() == Some(group)
+            && !self.index.has_child_up_to(block, tier)
+            && self.index.nearest_except(block, tier).is_none()
     }
 
     /// Frees a copy by eviction, and forgets the block if it was the last.

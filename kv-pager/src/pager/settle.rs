@@ -162,6 +162,9 @@ impl Core {
             self.end_offload(end);
             return;
         }
+        if purpose == Purpose::Demote && outcome != Outcome::Over {
+            self.note_demotion(from, outcome == Outcome::Done);
+        }
         let is_leaving = self.is_at(block, group, from, part.source)
             && self.pools.pool(from, group).state(part.source) == SlotState::Leaving;
         if is_leaving && matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {

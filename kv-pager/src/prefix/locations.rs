@@ -52,6 +52,18 @@ impl PrefixIndex {
         TierId::ALL.into_iter().find(|tier| self.location(block, anchor, *tier).is_some())
     }
 
+    /// The nearest tier other than `except` where the anchor's part of `block` has a slot.
+    pub fn nearest_except(&self, block: BlockId, except: TierId) -> Option<TierId> {
+        let anchor = self.anchor?;
+        let is_left = |other: &TierId| *other != except && self.location(block, anchor, *other).is_some();
+        TierId::ALL.into_iter().find(is_left)
+    }
+
+    /// Whether a child of `block` has its anchor's part in `tier` or nearer. `O(1)`.
+    pub fn has_child_up_to(&self, block: BlockId, tier: TierId) -> bool {
+        self.record(block).children_in[..=tier.index()].iter().any(|count| *count > 0)
+    }
+
     /// Whether eviction may take the part of `block` in `group` from `tier` (I6). The anchor's goes leaf first: no child has one
     /// there, and what is left of the block is no farther than any child's copy. Parts of other groups that need every block go
     /// leaf first within their tier; those that look through a window may go any time. `O(1)`, but for a second group that
@@ -63,8 +75,7 @@ impl PrefixIndex {
         if self.anchor != Some(group) {
             return !self.children(block).any(|child| self.location(child, group, tier).is_some());
         }
-        let is_left = |other: &TierId| *other != tier && self.location(block, group, *other).is_some();
-        let after = TierId::ALL.into_iter().find(is_left).map_or(TierId::COUNT, TierId::index);
+        let after = self.nearest_except(block, tier).map_or(TierId::COUNT, TierId::index);
         let children_in = &self.record(block).children_in;
         children_in[tier.index()] == 0 && children_in[..after].iter().all(|count| *count == 0)
     }
