@@ -22,4 +22,4 @@ pub use backend::{CpuBackend, CpuSpec, FileSpec, slots_within};
 pub use file::{FileTier, inspect};
 pub use file_lanes::file_lanes;
 pub use lane::LaneSpec;
-pub use memory::{HostTier, Machine, SlotBusy, SlotRead, SlotWrite, SlotsAt};
+pub use memory::{HostTier, Machine, PlanesAt, SlotBusy, SlotRead, SlotWrite, SlotsAt};

@@ -40,6 +40,11 @@ impl Class {
         self.stride
     }
 
+    /// From a plane to the next, of one slot: regions are equally far apart.
+    pub(crate) fn plane_stride(&self) -> usize {
+        if let [first, second, ..] = *self.regions { second - first } else { self.plane_bytes }
+    }
+
     pub(crate) fn fragment_bytes(&self) -> usize {
         self.fragment_bytes
     }

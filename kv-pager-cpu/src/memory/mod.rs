@@ -17,7 +17,7 @@ mod place;
 pub(crate) use arena::{RunRead, RunWrite};
 pub use guard::{SlotRead, SlotWrite};
 pub use headroom::Machine;
-pub use place::SlotsAt;
+pub use place::{PlanesAt, SlotsAt};
 
 use arena::Arena;
 use geometry::Geometry;

@@ -24,6 +24,19 @@ pub struct SlotsAt {
     pub slots: usize,
 }
 
+/// Where the planes of one group's parts lie: plane `p` of slot `s` at `offset + p * plane_stride + s * slot_stride`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlanesAt {
+    /// Of plane 0 of slot 0.
+    pub offset: usize,
+    /// From plane to plane.
+    pub plane_stride: usize,
+    /// From slot to slot.
+    pub slot_stride: usize,
+    /// How many slots there are.
+    pub slots: usize,
+}
+
 impl HostTier {
     /// Bytes of the mapping that [`HostTier::host_over`] needs for the same arguments.
     ///
@@ -71,14 +84,44 @@ impl HostTier {
         assert!(class.regions() == 1, "parts of {} pieces", class.regions());
         SlotsAt { offset: class.run(0, &(0..0)).start, stride: class.stride(), slots: class.slots() }
     }
+
+    /// Where the planes of `group` lie in it, in either layout.
+    ///
+    /// # Panics
+    /// If the tier has no such group.
+    pub fn planes_at(&self, group: GroupId) -> PlanesAt {
+        let class = &self.arena.geometry().classes()[group.index()];
+        PlanesAt {
+            offset: class.run(0, &(0..0)).start,
+            plane_stride: class.plane_stride(),
+            slot_stride: class.stride(),
+            slots: class.slots(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::HostTier;
     use kv_pager::ids::{GroupId, SlotId};
-    use kv_pager::layout::{Format, shape};
+    use kv_pager::layout::{DeviceLayout, Format, shape};
     use memmap2::MmapOptions;
+
+    #[test]
+    fn planes_lie_where_it_is_said() {
+        let model = shape("tiny").expect("known");
+        for layout in [DeviceLayout::LayerMajor, DeviceLayout::BlockMajor] {
+            let tier = HostTier::device(&model, layout, &[5]).expect("small");
+            let (at, start) = (tier.planes_at(GroupId::FIRST), tier.memory().0);
+            for slot in 0..at.slots {
+                let lent = tier.read(GroupId::FIRST, SlotId::from_index(slot)).expect("free");
+                for plane in 0..model.group(GroupId::FIRST).fragments() as usize {
+                    let offset = at.offset + plane * at.plane_stride + slot * at.slot_stride;
+                    assert_eq!(lent.plane(plane).as_ptr(), start.wrapping_add(offset).cast_const());
+                }
+            }
+        }
+    }
 
     #[test]
     fn slots_lie_where_it_is_said() {

@@ -68,6 +68,18 @@ struct Shared {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress(u64);
 
+impl Progress {
+    /// The moment of that number, for languages that know only numbers.
+    pub fn from_u64(count: u64) -> Self {
+        Self(count)
+    }
+
+    /// Its number.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// A paged KV cache over tiers. Cheap to clone; used from any number of threads.
 #[derive(Clone, Debug)]
 pub struct Pager {

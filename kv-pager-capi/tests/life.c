@@ -1,0 +1,457 @@
+/* An engine in C: a whole life with a pager that owns the device slots, then one with an engine that does.
+ *
+ * A token's K and V are made of all tokens up to it, and are read back through the tables whenever they must be there: a wrong
+ * byte fails the program. The only argument is a directory for the file tier. */
+#include "kv_pager.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS_PER_BLOCK = 4, HEAD_DIM = 8, PLANES = 2, ROW_BYTES = HEAD_DIM * 4 };
+enum { DEVICE_SLOTS = 8, HOST_SLOTS = 8, FILE_SLOTS = 64, PROMPT = 17 };
+static const uint64_t SECOND_NS = 1000000000u;
+
+#define CHECK(condition)                                                                                      \
+    do {                                                                                                      \
+        if (!(condition)) {                                                                                   \
+            char text[512] = "";                                                                              \
+            kvp_last_error_message(text, sizeof text);                                                        \
+            fprintf(stderr, "life.c:%d: not so: %s\nlast error: %s\n", __LINE__, #condition, text);           \
+            exit(1);                                                                                          \
+        }                                                                                                     \
+    } while (0)
+#define OK(call) CHECK((call) == KVP_STATUS_OK)
+#define FAILS(call, status, code) CHECK((call) == (status) && kvp_last_error_code() == (code))
+
+/* What every value of K or V of token `at` is. */
+static uint32_t value_of(const uint32_t *tokens, size_t at, size_t plane) {
+    uint32_t hash = 2166136261u + (uint32_t)plane;
+    for (size_t i = 0; i <= at; i++) {
+        hash = (hash ^ tokens[i]) * 16777619u;
+    }
+    return hash;
+}
+
+static void fill_row(uint8_t *row, const uint32_t *tokens, size_t at, size_t plane) {
+    uint32_t value = value_of(tokens, at, plane);
+    for (size_t i = 0; i < HEAD_DIM; i++) {
+        memcpy(row + 4 * i, &value, 4);
+    }
+}
+
+/* The prompt of a letter: no two letters share a block. */
+static void fill_prompt(uint32_t *tokens, uint32_t letter) {
+    for (uint32_t i = 0; i < PROMPT; i++) {
+        tokens[i] = letter * 1000 + i;
+    }
+}
+
+static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDeviceLayout layout) {
+    static const KvpGroup group = {KVP_ATTENTION_FULL, 0, 0, 1, KVP_ENTRY_KEY_VALUE, 1, HEAD_DIM, KVP_D_TYPE_F32};
+    static const uint32_t device = DEVICE_SLOTS, host = HOST_SLOTS, file = FILE_SLOTS;
+    KvpOptions options;
+    OK(kvp_options_init(&options, KVP_ABI_VERSION, sizeof options));
+    options.groups = &group;
+    options.groups_len = 1;
+    options.tokens_per_block = TOKENS_PER_BLOCK;
+    options.device_owner = owner;
+    options.device_layout = layout;
+    options.device_slots = &device;
+    options.host_slots = &host;
+    if (directory) {
+        options.file_slots = &file;
+        options.file_directory = directory;
+        options.file_directory_len = strlen(directory);
+    }
+    options.sequences_max = 8;
+    options.sequence_tokens_max = 64;
+    options.fingerprint.low = 7;
+    KvpPager *pager = NULL;
+    OK(kvp_pager_open(&options, &pager));
+    CHECK(pager);
+    return pager;
+}
+
+static void compute(KvpPager *pager, const KvpSequence *sequence, const uint32_t *tokens, KvpStep step) {
+    KvpDeviceMemory memory;
+    const uint32_t *table;
+    size_t blocks;
+    OK(kvp_device_memory(pager, 0, &memory));
+    CHECK(memory.planes == PLANES && memory.slots == DEVICE_SLOTS && memory.plane_bytes == TOKENS_PER_BLOCK * ROW_BYTES);
+    OK(kvp_sequence_table(sequence, 0, &table, &blocks));
+    for (size_t at = step.first; at < step.end; at++) {
+        CHECK(at / TOKENS_PER_BLOCK < blocks);
+        uint32_t slot = table[at / TOKENS_PER_BLOCK];
+        CHECK(slot < memory.slots);
+        for (size_t plane = 0; plane < memory.planes; plane++) {
+            uint8_t *start = memory.base + plane * memory.plane_stride + slot * memory.slot_stride;
+            fill_row(start + at % TOKENS_PER_BLOCK * ROW_BYTES, tokens, at, plane);
+        }
+    }
+}
+
+static void verify(KvpPager *pager, const KvpSequence *sequence, const uint32_t *tokens, size_t end) {
+    const uint32_t *table;
+    const uint64_t *fences;
+    size_t blocks, fences_len;
+    OK(kvp_sequence_waits(sequence, &fences, &fences_len));
+    CHECK(fences_len == 0);
+    OK(kvp_sequence_table(sequence, 0, &table, &blocks));
+    for (size_t at = 0; at < end; at++) {
+        for (size_t plane = 0; plane < PLANES; plane++) {
+            uint8_t found[ROW_BYTES], expected[ROW_BYTES];
+            size_t offset = at % TOKENS_PER_BLOCK * ROW_BYTES;
+            OK(kvp_slot_read(pager, 0, table[at / TOKENS_PER_BLOCK], plane, offset, found, sizeof found));
+            fill_row(expected, tokens, at, plane);
+            CHECK(memcmp(found, expected, sizeof found) == 0);
+        }
+    }
+}
+
+/* Serves a sequence until everything is there. */
+static void serve(KvpPager *pager, const KvpSequence *sequence, const uint32_t *tokens) {
+    for (int round = 0; round < 100000; round++) {
+        KvpStep step;
+        uint64_t seen;
+        OK(kvp_pager_progress(pager, &seen));
+        KvpStatus status = kvp_sequence_next_step(sequence, 5, &step);
+        if (status == KVP_STATUS_RETRY) {
+            OK(kvp_pager_wait(pager, seen, SECOND_NS, NULL));
+            continue;
+        }
+        CHECK(status == KVP_STATUS_OK);
+        if (step.kind == KVP_STEP_KIND_READY) {
+            size_t len;
+            OK(kvp_sequence_len(sequence, &len));
+            verify(pager, sequence, tokens, len);
+            return;
+        }
+        if (step.kind == KVP_STEP_KIND_WAIT) {
+            OK(kvp_sequence_wait(sequence, SECOND_NS, NULL));
+            continue;
+        }
+        CHECK(step.first < step.end && step.end - step.first <= 5);
+        verify(pager, sequence, tokens, step.first);
+        compute(pager, sequence, tokens, step);
+        OK(kvp_sequence_commit(sequence, step.first, step.end, KVP_FENCE_OVER));
+    }
+    CHECK(!"a sequence is served in the end");
+}
+
+/* Opens, waiting for room as long as it takes. */
+static KvpSequence *open_sequence(KvpPager *pager, const uint32_t *tokens, size_t len, uint64_t salt) {
+    KvpPrompt *prompt = NULL;
+    KvpSequence *sequence = NULL;
+    OK(kvp_prompt_prepare(pager, tokens, len, salt, NULL, 0, &prompt));
+    for (int round = 0; !sequence && round < 100000; round++) {
+        uint64_t seen;
+        OK(kvp_pager_progress(pager, &seen));
+        KvpStatus status = kvp_sequence_open(pager, prompt, &sequence);
+        CHECK(status == KVP_STATUS_OK || status == KVP_STATUS_RETRY);
+        if (status == KVP_STATUS_RETRY) {
+            OK(kvp_pager_wait(pager, seen, SECOND_NS, NULL));
+        }
+    }
+    CHECK(sequence);
+    kvp_prompt_free(prompt);
+    return sequence;
+}
+
+static KvpReport serve_letter(KvpPager *pager, uint32_t letter, uint64_t salt) {
+    uint32_t tokens[PROMPT];
+    KvpReport report;
+    fill_prompt(tokens, letter);
+    KvpSequence *sequence = open_sequence(pager, tokens, PROMPT, salt);
+    serve(pager, sequence, tokens);
+    OK(kvp_sequence_report(sequence, &report));
+    OK(kvp_sequence_close(sequence, KVP_FENCE_OVER));
+    uint64_t sum = report.hit_tokens[0] + report.hit_tokens[1] + report.hit_tokens[2] + report.computed_tokens;
+    CHECK(sum == PROMPT);
+    return report;
+}
+
+static void refuses_what_is_wrong(KvpPager *pager) {
+    uint32_t tokens[100] = {0};
+    KvpPrompt *prompt = NULL;
+    KvpSequence *sequence = NULL;
+    KvpStep step;
+    uint8_t byte = 0;
+    FAILS(kvp_options_init(NULL, KVP_ABI_VERSION, sizeof(KvpOptions)), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    KvpOptions options;
+    memset(&options, 0x5a, sizeof options);
+    FAILS(kvp_options_init(&options, KVP_ABI_VERSION + 1, sizeof options), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_options_init(&options, KVP_ABI_VERSION, 8), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    CHECK(options.abi_version == 0x5a5a5a5a);
+    KvpPager *other = NULL;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_pager_open(NULL, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_options_init(&options, KVP_ABI_VERSION, sizeof options));
+    FAILS(kvp_pager_open(&options, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    KvpGroup group = {77, 0, 0, 1, KVP_ENTRY_KEY_VALUE, 1, HEAD_DIM, KVP_D_TYPE_F32};
+    options.groups = &group;
+    options.groups_len = 1;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    group.attention = KVP_ATTENTION_FULL;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    uint32_t none = 0;
+    options.device_slots = &none;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    CHECK(!other);
+
+    FAILS(kvp_prompt_prepare(NULL, tokens, 1, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_prompt_prepare(pager, NULL, 1, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_prompt_prepare(pager, tokens, SIZE_MAX, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_prompt_prepare(pager, tokens, 1, 0, NULL, 0, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_prompt_prepare(pager, tokens, 100, 0, NULL, 0, &prompt));
+    FAILS(kvp_sequence_open(pager, prompt, &sequence), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_SEQUENCE_TOO_LONG);
+    FAILS(kvp_sequence_open(pager, NULL, &sequence), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    size_t len = 0;
+    FAILS(kvp_prompt_names(prompt, NULL, 0, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    CHECK(len == 25);
+    KvpU128 names[25];
+    OK(kvp_prompt_names(prompt, names, 25, &len));
+    CHECK(names[0].low != names[1].low);
+    kvp_prompt_free(prompt);
+    kvp_prompt_free(NULL);
+
+    sequence = open_sequence(pager, tokens, 8, 0);
+    FAILS(kvp_sequence_commit(sequence, 0, 4, KVP_FENCE_OVER), KVP_STATUS_BUG, KVP_ERROR_CODE_MISUSE);
+    FAILS(kvp_sequence_commit(sequence, 4, 0, KVP_FENCE_OVER), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_sequence_next_step(sequence, 8, &step));
+    CHECK(step.kind == KVP_STEP_KIND_COMPUTE && step.first == 0 && step.end == 8);
+    FAILS(kvp_sequence_commit(sequence, 4, 8, KVP_FENCE_OVER), KVP_STATUS_BUG, KVP_ERROR_CODE_MISUSE);
+    const uint32_t *table;
+    FAILS(kvp_sequence_table(sequence, 1, &table, &len), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_sequence_next_step(NULL, 8, &step), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_slot_read(pager, 0, DEVICE_SLOTS, 0, 0, &byte, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_slot_read(pager, 0, 0, PLANES, 0, &byte, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_slot_write(pager, 0, 0, 0, SIZE_MAX, &byte, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_slot_write(pager, 0, 0, 0, 0, NULL, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    KvpOccupancy occupancy;
+    FAILS(kvp_occupancy(pager, 3, 0, &occupancy), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+
+    /* All slots are held: 2 here, 6 there. */
+    for (uint32_t i = 0; i < 24; i++) {
+        tokens[i] = 500 + i;
+    }
+    KvpSequence *second = open_sequence(pager, tokens, 24, 0), *third = NULL;
+    OK(kvp_prompt_prepare(pager, tokens, 24, 99, NULL, 0, &prompt));
+    FAILS(kvp_sequence_open(pager, prompt, &third), KVP_STATUS_RETRY, KVP_ERROR_CODE_TIER_FULL);
+    CHECK(!third);
+    char text[24], whole[200];
+    size_t message = kvp_last_error_message(text, sizeof text);
+    CHECK(message > sizeof text && strlen(text) == sizeof text - 1 && strncmp(text, "tier device is full", 19) == 0);
+    CHECK(kvp_last_error_message(whole, sizeof whole) == message && strlen(whole) == message);
+    CHECK(kvp_last_error_message(NULL, 0) == message);
+    OK(kvp_sequence_drop(second));
+    OK(kvp_sequence_drop(sequence));
+    OK(kvp_sequence_drop(NULL));
+    OK(kvp_sequence_close(NULL, KVP_FENCE_OVER));
+    kvp_prompt_free(prompt);
+    uint64_t erased;
+    OK(kvp_invalidate_all(pager, &erased));
+}
+
+static void branches(KvpPager *pager) {
+    uint32_t tokens[PROMPT + 8], other[PROMPT + 8];
+    size_t len;
+    uint32_t tier;
+    fill_prompt(tokens, 1);
+    KvpSequence *sequence = open_sequence(pager, tokens, PROMPT, 0);
+    serve(pager, sequence, tokens);
+    /* The block in the middle is shared, and copied before it is written. */
+    KvpSequence *child = NULL;
+    OK(kvp_sequence_fork(sequence, &child));
+    memcpy(other, tokens, sizeof tokens);
+    for (uint32_t i = 0; i < 2; i++) {
+        tokens[PROMPT + i] = 70 + i;
+        other[PROMPT + i] = 80 + i;
+    }
+    OK(kvp_sequence_append(sequence, tokens + PROMPT, 2));
+    OK(kvp_sequence_append(child, other + PROMPT, 2));
+    serve(pager, sequence, tokens);
+    serve(pager, child, other);
+    verify(pager, sequence, tokens, PROMPT + 2);
+    /* Rejected drafts. */
+    OK(kvp_sequence_truncate(sequence, PROMPT + 1, KVP_FENCE_OVER));
+    OK(kvp_sequence_len(sequence, &len));
+    CHECK(len == PROMPT + 1);
+    serve(pager, sequence, tokens);
+    OK(kvp_sequence_block_source(sequence, 0, &tier));
+    CHECK(tier == UINT32_MAX);
+    OK(kvp_sequence_close(sequence, KVP_FENCE_OVER));
+    OK(kvp_sequence_drop(child));
+}
+
+static void managed(const char *directory, KvpDeviceLayout layout) {
+    KvpPager *pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout);
+    refuses_what_is_wrong(pager);
+    branches(pager);
+    uint32_t tokens[PROMPT];
+    size_t matched, count, lanes_len;
+    fill_prompt(tokens, 1);
+    KvpSequence *again = open_sequence(pager, tokens, PROMPT, 0);
+    OK(kvp_sequence_matched_tokens(again, &matched));
+    CHECK(matched == PROMPT - 1);
+    OK(kvp_sequence_close(again, KVP_FENCE_OVER));
+    KvpReport report = serve_letter(pager, 1, 0);
+    CHECK(report.hit_tokens[KVP_TIER_DEVICE] == PROMPT - 1 && report.computed_tokens == 1);
+    CHECK(serve_letter(pager, 1, 5).computed_tokens == PROMPT);
+    /* More than the device and the host hold: what comes back came from below. */
+    uint64_t host = 0, file = 0;
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t letter = 1; letter <= 10; letter++) {
+            report = serve_letter(pager, letter, 0);
+            host += report.hit_tokens[KVP_TIER_HOST];
+            file += report.hit_tokens[KVP_TIER_FILE];
+        }
+    }
+    CHECK(host + file > 0);
+    KvpStats stats;
+    KvpLaneStats lanes[8];
+    OK(kvp_stats(pager, &stats));
+    CHECK(stats.evictions[KVP_TIER_DEVICE] > 0 && stats.damaged == 0);
+    OK(kvp_lane_stats(pager, lanes, 8, &lanes_len));
+    CHECK(lanes_len == 5);
+    FAILS(kvp_lane_stats(pager, lanes, 1, &lanes_len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    uint64_t moved = 0;
+    for (size_t lane = 0; lane < 5; lane++) {
+        moved += lanes[lane].moves;
+    }
+    CHECK(moved > 0);
+    /* Events, a few at a time: numbered without a gap, and nothing leaves where it was not. */
+    uint64_t next = 0, first;
+    int64_t stored = 0;
+    do {
+        KvpEvent events[3];
+        OK(kvp_drain_events(pager, events, 3, &count, &first));
+        CHECK(first == next);
+        next += count;
+        for (size_t i = 0; i < count; i++) {
+            stored += events[i].kind == KVP_EVENT_KIND_STORED;
+            stored -= events[i].kind == KVP_EVENT_KIND_REMOVED;
+        }
+    } while (count == 3);
+    CHECK(stored > 0);
+    /* Nothing is held (I7). */
+    bool is_busy = true;
+    for (int round = 0; is_busy && round < 100000; round++) {
+        uint64_t seen;
+        OK(kvp_pager_progress(pager, &seen));
+        OK(kvp_pager_poll(pager));
+        OK(kvp_pager_is_busy(pager, &is_busy));
+        if (is_busy) {
+            OK(kvp_pager_wait(pager, seen, SECOND_NS, NULL));
+        }
+    }
+    KvpOccupancy occupancy;
+    OK(kvp_occupancy(pager, KVP_TIER_DEVICE, 0, &occupancy));
+    CHECK(occupancy.free + occupancy.resident == DEVICE_SLOTS);
+    KvpWrittenOut written;
+    OK(kvp_write_out(pager, 60 * SECOND_NS, &written));
+    OK(kvp_pager_close(pager));
+
+    /* Another process might be here: what the file has is found. */
+    pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout);
+    OK(kvp_stats(pager, &stats));
+    CHECK(stats.recovered > 0);
+    file = 0;
+    for (uint32_t letter = 1; letter <= 10; letter++) {
+        file += serve_letter(pager, letter, 0).hit_tokens[KVP_TIER_FILE];
+    }
+    CHECK(file > 0);
+    uint64_t erased;
+    OK(kvp_invalidate(pager, 0, &erased));
+    CHECK(erased > 0);
+    CHECK(serve_letter(pager, 1, 0).computed_tokens == PROMPT);
+    /* A sequence keeps what it needs when the pager goes first. */
+    again = open_sequence(pager, tokens, PROMPT, 0);
+    OK(kvp_pager_close(pager));
+    OK(kvp_sequence_close(again, KVP_FENCE_OVER));
+}
+
+static void settle(const KvpDeliveries *deliveries, uint32_t *outcomes, size_t count) {
+    size_t len;
+    for (int round = 0; round < 100000; round++) {
+        bool is_over = true;
+        OK(kvp_deliveries_poll(deliveries, outcomes, count, &len));
+        CHECK(len == count);
+        for (size_t i = 0; i < count; i++) {
+            is_over = is_over && outcomes[i] != KVP_DELIVERY_UNDER_WAY;
+        }
+        if (is_over) {
+            return;
+        }
+        OK(kvp_deliveries_wait(deliveries, SECOND_NS, NULL));
+    }
+    CHECK(!"deliveries end");
+}
+
+/* The engine owns the slots: what it offloads comes back into others. */
+static void engine_owned(void) {
+    KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_ENGINE, KVP_DEVICE_LAYOUT_BLOCK_MAJOR);
+    uint32_t tokens[PROMPT], outcomes[3], tiers[4];
+    size_t len;
+    fill_prompt(tokens, 3);
+    KvpPrompt *prompt = NULL;
+    KvpExtraKey adapter = {0x1234, 0, 0};
+    OK(kvp_prompt_prepare(pager, tokens, PROMPT, 0, &adapter, 1, &prompt));
+    KvpBlockAt given[3] = {{0, 1}, {1, 2}, {2, 3}}, wanted[3] = {{0, 7}, {1, 5}, {2, 6}};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t row = 0; row < TOKENS_PER_BLOCK * PLANES; row++) {
+            uint8_t bytes[ROW_BYTES];
+            size_t token = row % TOKENS_PER_BLOCK, plane = row / TOKENS_PER_BLOCK;
+            fill_row(bytes, tokens, i * TOKENS_PER_BLOCK + token, plane);
+            OK(kvp_slot_write(pager, 0, given[i].slot, plane, token * ROW_BYTES, bytes, ROW_BYTES));
+        }
+    }
+    KvpSequence *sequence = NULL;
+    FAILS(kvp_sequence_open(pager, prompt, &sequence), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    OK(kvp_lookup(pager, prompt, tiers, 4, &len));
+    CHECK(len == 0);
+    KvpDeliveries *deliveries = NULL;
+    KvpBlockAt twice[2] = {{0, 1}, {1, 1}}, nowhere = {0, KVP_SLOT_NONE};
+    FAILS(kvp_offload(pager, prompt, twice, 2, KVP_FENCE_OVER, &deliveries), KVP_STATUS_BUG, KVP_ERROR_CODE_SLOT_IN_USE);
+    FAILS(kvp_onboard(pager, prompt, &nowhere, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_onboard(pager, prompt, NULL, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_offload(pager, prompt, given, 3, KVP_FENCE_OVER, &deliveries));
+    settle(deliveries, outcomes, 3);
+    CHECK(outcomes[0] == KVP_DELIVERY_DONE && outcomes[1] == KVP_DELIVERY_DONE && outcomes[2] == KVP_DELIVERY_DONE);
+    FAILS(kvp_deliveries_poll(deliveries, outcomes, 2, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    CHECK(len == 3);
+    OK(kvp_deliveries_free(deliveries));
+    FAILS(kvp_lookup(pager, prompt, tiers, 1, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    OK(kvp_lookup(pager, prompt, tiers, 4, &len));
+    CHECK(len == 3 && tiers[0] == KVP_TIER_HOST);
+    OK(kvp_onboard(pager, prompt, wanted, 3, &deliveries));
+    settle(deliveries, outcomes, 3);
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(outcomes[i] == KVP_DELIVERY_DONE);
+        for (size_t row = 0; row < TOKENS_PER_BLOCK * PLANES; row++) {
+            uint8_t found[ROW_BYTES], expected[ROW_BYTES];
+            size_t token = row % TOKENS_PER_BLOCK, plane = row / TOKENS_PER_BLOCK;
+            OK(kvp_slot_read(pager, 0, wanted[i].slot, plane, token * ROW_BYTES, found, ROW_BYTES));
+            fill_row(expected, tokens, i * TOKENS_PER_BLOCK + token, plane);
+            CHECK(memcmp(found, expected, ROW_BYTES) == 0);
+        }
+    }
+    OK(kvp_deliveries_free(deliveries));
+    OK(kvp_deliveries_free(NULL));
+    kvp_prompt_free(prompt);
+    OK(kvp_pager_close(pager));
+    OK(kvp_pager_close(NULL));
+}
+
+int main(int count, char **arguments) {
+    char directory[1024];
+    CHECK(count == 2 && kvp_abi_version() == KVP_ABI_VERSION && kvp_last_error_code() == KVP_ERROR_CODE_NONE);
+    snprintf(directory, sizeof directory, "%s/block-major", arguments[1]);
+    managed(directory, KVP_DEVICE_LAYOUT_BLOCK_MAJOR);
+    snprintf(directory, sizeof directory, "%s/layer-major", arguments[1]);
+    managed(directory, KVP_DEVICE_LAYOUT_LAYER_MAJOR);
+    engine_owned();
+    puts("a whole life");
+    return 0;
+}
