@@ -13,7 +13,7 @@ use kv_pager::config::{Config, Limits, Watermarks};
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Backend, Pager, Request, Sequence, Stats, Step};
-use kv_pager::policy::Lru;
+use kv_pager::policy::Steward;
 use kv_pager::pool::SlotState;
 use kv_pager::tier::Tier;
 use kv_pager::units::Nanos;
@@ -112,7 +112,8 @@ pub fn walk(ground: Ground<'_>, seed: u64, operations: usize) -> Walked {
     let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let device = Arc::clone(ground.backend.tiers.first().expect("a device"));
-    let pager = Pager::new(model.clone(), config, ground.backend, Box::new(Lru), clock).expect("it fits");
+    let pager = Pager::new(model.clone(), config, ground.backend, Box::new(Steward::default()), clock)
+        .expect("it fits");
     let mut walker = Walker {
         model,
         pager,

@@ -6,7 +6,7 @@ use kv_pager::config::Config;
 use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, DeviceLayout, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Backend, Pager, Request, Sequence};
-use kv_pager::policy::Lru;
+use kv_pager::policy::Steward;
 use kv_pager::pool::SlotState;
 use kv_pager::units::Nanos;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, HostTier};
@@ -50,8 +50,8 @@ impl Machine {
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
         let cpu = CpuBackend::with_clock(&spec, &clock).expect("small tiers can be built");
         let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
-        let pager =
-            Pager::new(model.layout().clone(), config, backend, Box::new(Lru), clock).expect("it fits");
+        let pager = Pager::new(model.layout().clone(), config, backend, Box::new(Steward::default()), clock)
+            .expect("it fits");
         Self {
             model,
             pager,

@@ -5,7 +5,7 @@ use kv_pager::config::{DeviceOwner, Limits, Watermarks};
 use kv_pager::ids::{Fence, GroupId, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
-use kv_pager::policy::Lru;
+use kv_pager::policy::Steward;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Error, ErrorKind, Pager};
@@ -24,12 +24,13 @@ fn build() -> (Machine, Arc<ManualClock>, Pager) {
     let clock = Arc::new(ManualClock::new());
     let config = Config {
         device_owner: DeviceOwner::Engine,
-        limits: Limits { move_deadline: Nanos::new(1000), ..Limits::default() },
+        limits: Limits { move_deadline: Nanos::new(1000), sequence_tokens: 1024, ..Limits::default() },
         watermarks: Watermarks { low: 0.1, high: 0.2 },
         ..Config::default()
     };
     let pager =
-        Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _).expect("fits");
+        Pager::new(model, config, machine.backend(), Box::new(Steward::default()), Arc::clone(&clock) as _)
+            .expect("fits");
     (machine, clock, pager)
 }
 

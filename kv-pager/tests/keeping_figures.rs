@@ -109,7 +109,7 @@ fn hit_rate_without_leaf_rule(stream: &Trace, arm: Arm, capacity: u32) -> f64 {
             Touch { entry, name, depth }
         };
         let touches: Vec<Touch> = blocks.iter().map(touch).collect();
-        keeping.visit(&Visit { length: length(&blocks), touches: &touches });
+        keeping.visit(&Visit { length: length(&blocks), touches: &touches, absent: &[] });
         for touch in &touches {
             keeping.offer(&[touch.entry]);
         }

@@ -1,4 +1,4 @@
-//! The pager against a model: a set of the prefixes that were committed, and a list of what the event stream says is where.
+//! The pager against a model, kept by each of several policies, one of which decides at random: a set of the prefixes that were committed, and a list of what the event stream says is where.
 //!
 //! Sequences are opened, stepped, appended to, forked, truncated and closed in any order, on a machine whose lanes and compute
 //! end when the test says so: well, with a fault, late, or not before their deadline. After each step all invariants are
@@ -14,20 +14,20 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 pub(crate) struct Operations;
 
 impl ReferenceStateMachine for Operations {
-    /// Which of the machines.
-    type State = usize;
+    /// Which of the machines, and which policy.
+    type State = (usize, usize);
     type Transition = Operation;
 
-    fn init_state() -> BoxedStrategy<usize> {
-        (0..model::MACHINES.len()).boxed()
+    fn init_state() -> BoxedStrategy<(usize, usize)> {
+        (0..model::MACHINES.len(), 0..model::POLICIES).boxed()
     }
 
-    fn transitions(_machine: &usize) -> BoxedStrategy<Operation> {
+    fn transitions(_spec: &(usize, usize)) -> BoxedStrategy<Operation> {
         model::operation().boxed()
     }
 
-    fn apply(machine: usize, _operation: &Operation) -> usize {
-        machine
+    fn apply(spec: (usize, usize), _operation: &Operation) -> (usize, usize) {
+        spec
     }
 }
 
@@ -38,20 +38,20 @@ impl<const KIND: usize> StateMachineTest for RigFor<KIND> {
     type SystemUnderTest = Self;
     type Reference = Operations;
 
-    fn init_test(machine: &usize) -> Self {
-        Self(Rig::new(KIND, *machine))
+    fn init_test((machine, policy): &(usize, usize)) -> Self {
+        Self(Rig::new(KIND, *machine, *policy))
     }
 
-    fn apply(mut rig: Self, _machine: &usize, operation: Operation) -> Self {
+    fn apply(mut rig: Self, _spec: &(usize, usize), operation: Operation) -> Self {
         rig.0.apply(&operation);
         rig
     }
 
-    fn check_invariants(rig: &Self, _machine: &usize) {
+    fn check_invariants(rig: &Self, _spec: &(usize, usize)) {
         rig.0.check();
     }
 
-    fn teardown(rig: Self, _machine: usize) {
+    fn teardown(rig: Self, _spec: (usize, usize)) {
         rig.0.finish();
     }
 }
@@ -81,7 +81,7 @@ prop_state_machine! {
 }
 
 fn run(kind: usize, operations: &[Operation]) {
-    let mut rig = Rig::new(kind, 0);
+    let mut rig = Rig::new(kind, 0, 0);
     for operation in operations {
         rig.apply(operation);
         rig.check();

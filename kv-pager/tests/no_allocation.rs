@@ -6,7 +6,7 @@ use kv_pager::config::Limits;
 use kv_pager::ids::{Fence, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Prompt, Request, Step};
-use kv_pager::policy::Lru;
+use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Machine, MachineSpec};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -66,19 +66,24 @@ fn serve(pager: &Pager, prompt: &Prompt, advance: &mut impl FnMut()) {
     sequence.close(Fence::OVER);
 }
 
-fn pager(machine: &Machine) -> Pager {
+fn pager(machine: &Machine, policy: Box<dyn Policy>) -> Pager {
     let limits = Limits { sequences: 4, sequence_tokens: 1024, events: 64, ..Limits::default() };
     let config = Config { limits, ..Config::default() };
     let model = shape("tiny").expect("known");
-    Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::new(ManualClock::new())).expect("fits")
+    Pager::new(model, config, machine.backend(), policy, Arc::new(ManualClock::new())).expect("fits")
 }
 
 /// One test, for the count is the process's.
 #[test]
 fn nothing_is_allocated_after_a_turnover_but_what_lanes_do() {
+    count(|| Box::new(Lru));
+    count(|| Box::new(Steward::new(StewardSpec { has_shadows: true, ..StewardSpec::default() })));
+}
+
+fn count(policy: impl Fn() -> Box<dyn Policy>) {
     let model = shape("tiny").expect("known");
     let alone = Machine::new(&model, MachineSpec { device: 100, host: 0, file: 0, lane_limit: 4096 });
-    let device_only = pager(&alone);
+    let device_only = pager(&alone, policy());
     let prompts: Vec<Prompt> = (0..200).map(|seed| prompt(&device_only, seed)).collect();
     let (warm_up, counted) = prompts.split_at(100);
     for prompt in warm_up {
@@ -93,7 +98,7 @@ fn nothing_is_allocated_after_a_turnover_but_what_lanes_do() {
     assert!(device_only.stats().evictions[0] > 1000, "the pool was turned over: {:?}", device_only.stats());
 
     let machine = Machine::new(&model, MachineSpec { device: 100, host: 150, file: 200, lane_limit: 4096 });
-    let tiered = pager(&machine);
+    let tiered = pager(&machine, policy());
     let mut in_lanes = 0;
     let mut run = |prompts: &[Prompt]| {
         let before = CALLS.load(Ordering::Relaxed);

@@ -3,8 +3,10 @@
 //! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
 mod operation;
+mod policies;
 
 pub use operation::{Operation, decode, operation};
+pub use policies::POLICIES;
 
 use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
@@ -13,7 +15,6 @@ use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, HashKey, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
-use kv_pager::policy::Lru;
 use kv_pager::pool::SlotState;
 use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
@@ -96,11 +97,11 @@ pub(crate) fn sees(attention: Attention, position: usize, earlier: usize) -> boo
 }
 
 impl Rig {
-    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`].
+    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`], kept by one of [`POLICIES`].
     ///
     /// # Panics
     /// If there is no such machine.
-    pub fn new(kind: usize, machine: usize) -> Self {
+    pub fn new(kind: usize, machine: usize, policy: usize) -> Self {
         let model = model(kind);
         let machine = Machine::new(&model, MACHINES[machine]);
         let clock = Arc::new(ManualClock::new());
@@ -112,9 +113,10 @@ impl Rig {
             ..Limits::default()
         };
         let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };
-        let pager =
-            Pager::new(model.clone(), config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _)
-                .expect("fits");
+        let keeper = policies::policy(policy);
+        let pager = Pager::new(model.clone(), config, machine.backend(), keeper, Arc::clone(&clock) as _)
+            .expect("fits");
+        policies::set_costs(policy, &pager);
         Self {
             model,
             stream: machine.stream(),
@@ -287,6 +289,7 @@ impl Rig {
         // The set first: the block may be seen stored as soon as it is committed.
         let committed = self.names(salt, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
         self.committed.extend(committed);
+        self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
     }
 

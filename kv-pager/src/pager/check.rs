@@ -13,6 +13,7 @@ impl Core {
     /// # Panics
     /// If one of them does not hold.
     pub(super) fn check(&self) {
+        self.policy.check();
         self.index.check();
         for (tier, group, pool) in self.pools.iter() {
             pool.check();

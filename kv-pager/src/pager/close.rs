@@ -115,6 +115,7 @@ impl Core {
 
     /// Gives back all that `state` holds, once its fence is over.
     pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
+        self.tell_request(&state);
         self.let_go_from(&mut state, 0);
         self.return_state(state);
         self.signal.ring();

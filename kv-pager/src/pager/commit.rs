@@ -32,6 +32,7 @@ impl Core {
         state.computing = None;
         state.fence = fence;
         state.computed_tokens += computed.len() as u64;
+        self.note_computed(state, &computed);
         let size = state.tokens_per_block();
         for at in computed.start / size..computed.end.div_ceil(size) {
             let done = (computed.end - at * size).min(size);

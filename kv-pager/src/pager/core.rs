@@ -3,6 +3,8 @@
 
 use super::build::{self, Backend, TierSet};
 use super::close::Parked;
+use super::costs::Costs;
+use super::course::Course;
 use super::external::Register;
 use super::loads::PendingLoad;
 use super::stats::Counters;
@@ -50,6 +52,11 @@ pub(super) struct Core {
     pub(super) index: PrefixIndex,
     pub(super) engine: TransferEngine,
     pub(super) policy: Box<dyn Policy>,
+    /// Whether the policy is told of changed slots and of requests.
+    pub(super) follows: bool,
+    pub(super) costs: Costs,
+    /// By place: what is kept of a sequence beside its state.
+    pub(super) courses: Vec<Course>,
     pub(super) signal: Arc<Signal>,
     /// Loads that have their device slot and wait for a queue or a host slot.
     pub(super) pending: VecDeque<PendingLoad>,
@@ -82,6 +89,9 @@ pub(super) struct Core {
     pub(super) slots: Vec<SlotId>,
     pub(super) victims: Vec<BlockId>,
     pub(super) missing: Vec<BlockId>,
+    pub(super) changed: Vec<SlotId>,
+    pub(super) told: Vec<BlockId>,
+    pub(super) meant: Vec<(GroupId, SlotId)>,
 }
 
 impl Core {
@@ -115,11 +125,14 @@ impl Core {
             index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
             pools: TierPools::new(capacities),
             engine: TransferEngine::new(backend.lanes, &move_bytes, &config.limits, Arc::clone(&signal)),
+            costs: Costs::new(&model, &tiers),
+            courses: vec![Course::NONE; config.limits.sequences as usize],
             model,
             full,
             tiers,
             lost: [false; TierId::COUNT],
             policy,
+            follows: false,
             signal,
             pending: VecDeque::new(),
             parked: Parked::default(),
@@ -141,8 +154,12 @@ impl Core {
             slots: Vec::new(),
             victims: Vec::new(),
             missing: Vec::new(),
+            changed: Vec::new(),
+            told: Vec::new(),
+            meant: Vec::new(),
             config,
         };
+        core.start_policy();
         core.recover(now);
         Ok(core)
     }
@@ -277,11 +294,13 @@ impl Core {
             Box::new(state)
         });
         state.id = state.id.next_user();
+        self.courses[state.id.index()] = Course::NONE;
         Ok(state)
     }
 
     /// Gives the memory back.
     pub(super) fn return_state(&mut self, mut state: Box<SequenceState>) {
+        self.drop_course(&state);
         state.clear();
         self.spare.push(state);
         self.open_sequences -= 1;

@@ -158,6 +158,8 @@ impl Pager {
             core.start_onboard(block, at.slot, now)
         };
         let tickets = wanted.iter().map(start).collect();
+        let asked: Vec<BlockId> = matched.iter().map(|found| found.block).collect();
+        core.tell(&asked, prompt.names().len());
         core.issue_loads(now);
         core.engine.pump(now);
         drop(core);

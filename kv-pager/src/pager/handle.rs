@@ -1,11 +1,13 @@
 //! The handles: a request going in, a sequence coming out.
 //! Layer 9. Known by: engines.
 
+use super::course::Forecast;
 use super::stats::SequenceReport;
 use super::step::Step;
 use super::{Pager, Progress};
 use crate::error::Error;
 use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::policy::Urgency;
 use crate::prefix::PrefixHasher;
 use crate::sequence::{ExtraKey, SequenceState};
 use crate::units::Nanos;
@@ -17,12 +19,13 @@ pub struct Request<'a> {
     tokens: &'a [TokenId],
     salt: Salt,
     extra_keys: &'a [ExtraKey],
+    urgency: Urgency,
 }
 
 impl<'a> Request<'a> {
     /// A request with this prompt, in the cache of the default salt.
     pub fn new(tokens: &'a [TokenId]) -> Self {
-        Self { tokens, salt: Salt::default(), extra_keys: &[] }
+        Self { tokens, salt: Salt::default(), extra_keys: &[], urgency: Urgency::default() }
     }
 
     /// In the cache of `salt`: it shares blocks only with requests of the same.
@@ -36,6 +39,12 @@ impl<'a> Request<'a> {
     pub fn with_extra_keys(self, extra_keys: &'a [ExtraKey]) -> Self {
         Self { extra_keys, ..self }
     }
+
+    /// With what the engine knows of how it is to be served.
+    #[must_use]
+    pub fn with_urgency(self, urgency: Urgency) -> Self {
+        Self { urgency, ..self }
+    }
 }
 
 /// A request whose blocks are named: hashed once, however often it has to be opened.
@@ -45,12 +54,18 @@ pub struct Prompt {
     salt: Salt,
     extra_keys: Vec<ExtraKey>,
     hashes: Vec<PrefixHash>,
+    urgency: Urgency,
 }
 
 impl Prompt {
     /// Its tokens.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
+    }
+
+    /// How it is to be served from now on: what the engine knows may have changed since it was prepared.
+    pub fn set_urgency(&mut self, urgency: Urgency) {
+        self.urgency = urgency;
     }
 
     /// A state that holds it, for matching.
@@ -68,7 +83,7 @@ impl Prompt {
 }
 
 pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Error> {
-    open_with(pager, prompt.tokens.len(), |state, _hasher| {
+    open_with(pager, prompt.tokens.len(), prompt.urgency, |state, _hasher| {
         state.salt = prompt.salt;
         state.tokens.extend_from_slice(&prompt.tokens);
         state.extra_keys.extend_from_slice(&prompt.extra_keys);
@@ -81,11 +96,11 @@ pub(super) fn prepare(pager: &Pager, request: &Request<'_>) -> Prompt {
     state.set_request(request.tokens, request.salt, request.extra_keys);
     state.hash_full_blocks(&pager.shared.hasher);
     let SequenceState { tokens, salt, extra_keys, hashes, .. } = state;
-    Prompt { tokens, salt, extra_keys, hashes }
+    Prompt { tokens, salt, extra_keys, hashes, urgency: request.urgency }
 }
 
 pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
-    open_with(pager, request.tokens.len(), |state, hasher| {
+    open_with(pager, request.tokens.len(), request.urgency, |state, hasher| {
         state.set_request(request.tokens, request.salt, request.extra_keys);
         state.hash_full_blocks(hasher);
     })
@@ -94,6 +109,7 @@ pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Err
 fn open_with(
     pager: &Pager,
     tokens: usize,
+    urgency: Urgency,
     fill: impl FnOnce(&mut SequenceState, &PrefixHasher),
 ) -> Result<Sequence, Error> {
     let shared = &pager.shared;
@@ -106,6 +122,7 @@ fn open_with(
     fill(&mut state, &shared.hasher);
     let now = shared.clock.now();
     let mut core = shared.core.lock();
+    core.course(&state).urgency = urgency;
     if let Err(error) = core.open(&mut state, now) {
         core.return_state(state);
         return Err(error);
@@ -185,6 +202,20 @@ impl Sequence {
         let state = opened(&mut self.state);
         state.hash_full_blocks(&shared.hasher);
         shared.core.lock().commit(state, computed, fence, shared.clock.now())
+    }
+
+    /// Says that computing `computed` took so long, in one step: the costs learn from it, and the plan is judged by it.
+    ///
+    /// # Panics
+    /// If the range is empty or beyond 2^32 tokens.
+    pub fn observe(&self, computed: Range<usize>, took: Nanos) {
+        self.pager.shared.core.lock().observe(self.state_ref(), &computed, took);
+    }
+
+    /// What was planned when it was opened and what came of it, once all tokens of its prompt are there; `None` before, and where
+    /// no costs are known.
+    pub fn forecast(&self) -> Option<Forecast> {
+        self.pager.shared.core.lock().forecast(self.state_ref())
     }
 
     /// Adds tokens, and takes the slots that they need.

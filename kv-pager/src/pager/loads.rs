@@ -139,7 +139,7 @@ impl Core {
         }
     }
 
-    fn call_off(&mut self, load: PendingLoad) {
+    pub(super) fn call_off(&mut self, load: PendingLoad) {
         let source = self.index.location(load.block, load.group, load.from);
         self.pools.pool_mut(load.from, load.group).end_move(source);
         self.fail_load(load.block, load.group, load.device);

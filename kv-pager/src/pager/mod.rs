@@ -14,6 +14,8 @@ mod check;
 mod close;
 mod commit;
 mod core;
+mod costs;
+mod course;
 mod demote;
 mod external;
 mod faults;
@@ -21,19 +23,23 @@ mod handle;
 mod invalidate;
 mod loads;
 mod matching;
+mod meeting;
 mod open;
+mod planning;
 mod pressure;
 mod recover;
 mod settle;
 mod shutdown;
 mod stats;
 mod step;
+mod telling;
 
 pub use build::Backend;
+pub use course::Forecast;
 pub use external::{BlockAt, Deliveries, Delivery};
 pub use handle::{Prompt, Request, Sequence};
 pub use shutdown::WrittenOut;
-pub use stats::{LaneReport, SequenceReport, Stats};
+pub use stats::{LaneReport, PlanCounts, SequenceReport, Stats};
 pub use step::Step;
 
 use self::core::Core;
@@ -43,7 +49,7 @@ use crate::error::Error;
 use crate::event::BlockEvent;
 use crate::ids::{GroupId, TierId};
 use crate::layout::ModelLayout;
-use crate::policy::Policy;
+use crate::policy::{Answer, Policy};
 use crate::pool::SlotCounts;
 use crate::prefix::PrefixHasher;
 use crate::sync::Mutex;
@@ -172,6 +178,11 @@ impl Pager {
     /// Counters since the start.
     pub fn stats(&self) -> Stats {
         self.shared.core.lock().stats()
+    }
+
+    /// What other policies, or other sizes of memory, would have hit, if the policy runs such shadows. Allocates.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.shared.core.lock().policy.answers()
     }
 
     /// How many slots of a class are in each state; `None` if there is no such tier.

@@ -6,10 +6,11 @@
 
 use super::core::{Claim, Core};
 use super::loads::PendingLoad;
+use super::planning::Part;
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
-use crate::policy::{Matched, MatchedBlock, View};
+use crate::policy::{LoadPlan, MatchedBlock};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 
@@ -35,15 +36,14 @@ impl Core {
             self.matched = matched;
             return Err(busy);
         }
+        let plan = self.plan(state, &mut matched, now);
         state.matched_blocks = matched.len();
-        let request = Matched { blocks: &matched, prompt_tokens: state.tokens.len() };
-        let view = View::new(&self.pools, &self.index, self.demotable(), now);
-        let plan = self.policy.plan(&view, &request);
         for at in 0..matched.len() {
-            self.claim(state, &matched, at, plan.load.contains(&at));
+            self.claim(state, &matched, at, plan.part(at));
         }
-        let is_filled = self.fill_tables(state, now);
+        let is_filled = self.fill_tables(state, &plan.load, now);
         if is_filled.is_ok() {
+            self.begin_course(state, &plan.load, now);
             self.note_hits(&matched, now);
         }
         matched.clear();
@@ -109,7 +109,7 @@ impl Core {
     }
 
     /// Refers to block `at` of a match, holds its parts on the device, and keeps those that are to be loaded from being evicted.
-    fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, is_load: bool) {
+    fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, part: Part) {
         let block = matched[at].block;
         self.index.add_reference(block);
         let position = matched.len() * state.tokens_per_block();
@@ -121,7 +121,7 @@ impl Core {
         };
         // What is not on the device, and not to be loaded, is computed: then all of its groups are.
         let is_on_device = matched[at].nearest == TierId::Device;
-        if !is_on_device && !is_load {
+        if part == Part::Compute || !is_on_device && part == Part::AsItIs {
             state.entries.push(Entry { block, ..Entry::EMPTY });
             state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
             return;
@@ -176,7 +176,7 @@ impl Core {
 
     /// Takes a device slot for every part that is to be loaded, and for every block of the groups that need all; orders the
     /// loads. Gives everything back if there are not enough.
-    fn fill_tables(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
+    fn fill_tables(&mut self, state: &mut SequenceState, plan: &LoadPlan, now: Time) -> Result<(), Error> {
         let mut claims = std::mem::take(&mut self.claims);
         let blocks = state.blocks();
         state.entries.resize(blocks, Entry::EMPTY);
@@ -197,6 +197,11 @@ impl Core {
         }
         for group in self.groups() {
             self.take_places(state, group, &claims);
+        }
+        if plan.is_from_back {
+            // Whole chunks from the back, each in ascending order, so that lanes find what is adjacent.
+            claims.reverse();
+            claims.chunks_mut(plan.chunk_blocks.max(1)).for_each(<[Claim]>::reverse);
         }
         for claim in claims.drain(..) {
             let device = state.slot(claim.group, claim.at);

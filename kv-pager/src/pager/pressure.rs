@@ -106,8 +106,16 @@ impl Core {
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, slots } = need;
         let need = Need { slots: slots.min(SLOTS_A_CALL), ..need };
-        let view = View::new(&self.pools, &self.index, self.demotable(), now);
-        self.policy.make_room(&view, need, &mut decisions);
+        self.note_queues();
+        loop {
+            let has_changed = self.tell_changes(tier, group);
+            let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
+            self.policy.make_room(&view, need, &mut decisions);
+            // It may not have been told of what may go now.
+            if !decisions.is_empty() || !has_changed {
+                break;
+            }
+        }
         for decision in decisions.drain(..) {
             match decision {
                 Decision::Evict { block, .. } => self.evict_clean(block, group, tier),

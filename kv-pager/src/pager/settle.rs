@@ -18,6 +18,7 @@ impl Core {
     pub(super) fn take_in(&mut self, now: Time) {
         let mut ended = std::mem::take(&mut self.ended);
         self.engine.poll(now, &mut ended);
+        self.costs.learn(&mut self.engine);
         for end in &ended {
             self.settle(end);
         }

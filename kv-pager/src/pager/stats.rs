@@ -5,6 +5,7 @@ use super::core::Core;
 use crate::ids::TierId;
 use crate::tier::LaneEnds;
 use crate::transfer::LaneStats;
+use crate::units::Nanos;
 
 /// What is counted under the lock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +15,24 @@ pub(super) struct Counters {
     pub(super) damaged: u64,
     pub(super) failed_loads: u64,
     pub(super) recovered: u64,
+    pub(super) cut_loads: u64,
+    pub(super) plans: PlanCounts,
+}
+
+/// What was planned, by what was done with what was cached below the device, and what it was worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PlanCounts {
+    /// All of it loaded.
+    pub loads: u64,
+    /// All of it computed again.
+    pub recomputes: u64,
+    /// The front computed while the back was loaded.
+    pub two_fronts: u64,
+    /// The front loaded, the rest computed.
+    pub loads_then_computes: u64,
+    /// How much later requests finished than the better of loading all and computing all would have, of those whose computing the
+    /// engine reported.
+    pub regret: Nanos,
 }
 
 /// What one lane did.
@@ -38,6 +57,10 @@ pub struct Stats {
     pub failed_loads: u64,
     /// Blocks found in a tier that outlived an earlier process.
     pub recovered: u64,
+    /// Of the failed loads, those that were called off because computing was sooner.
+    pub cut_loads: u64,
+    /// Plans made with measured costs.
+    pub plans: PlanCounts,
     /// By lane.
     pub lanes: Vec<LaneReport>,
 }
@@ -60,6 +83,8 @@ impl Core {
             damaged: counters.damaged,
             failed_loads: counters.failed_loads,
             recovered: counters.recovered,
+            cut_loads: counters.cut_loads,
+            plans: counters.plans,
             lanes: self.engine.stats().map(|(ends, stats)| LaneReport { ends, stats }).collect(),
         }
     }

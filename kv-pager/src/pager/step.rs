@@ -53,9 +53,10 @@ impl Core {
         while state.cursor < state.entries.len() {
             let at = state.cursor;
             match self.stand(state, at) {
+                Stand::Wait if self.meet(state, at, now) => {}
                 Stand::Wait => return Ok(Step::Wait),
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
-                Stand::Done => return Ok(Step::Ready),
+                Stand::Done => break,
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
                 Stand::Reopen => {
                     self.let_go_all(state);
@@ -63,6 +64,7 @@ impl Core {
                 }
             }
         }
+        self.note_ready(state, now);
         Ok(Step::Ready)
     }
 
@@ -75,6 +77,7 @@ impl Core {
                     return stand;
                 }
                 state.entries[at].kind = EntryKind::Named;
+                self.note_loaded(state, self.now);
             }
             EntryKind::Copying => {
                 if !self.has_copied(state, at) {

@@ -1,7 +1,11 @@
 //! What a policy is asked, and what it may answer.
-//! Layer 8. Uses `ids`. Known by: `policy`, `pager`.
+//! Layer 8. Uses `ids`, `config`, `layout`, `units`, `policy::plan`. Known by: `policy`, `pager`.
 
-use crate::ids::{BlockId, GroupId, TierId};
+use super::plan::Plan;
+use crate::config::Limits;
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::layout::{Format, ModelLayout};
+use crate::units::Nanos;
 use std::ops::Range;
 
 /// Why a decision was made; for reports.
@@ -16,6 +20,14 @@ pub enum Reason {
     NoTierBelow,
     /// The request asks for it.
     Asked,
+    /// The costs say so: what is predicted stands in [`LoadPlan::plan`].
+    Cheapest,
+    /// Nobody is likely to ask for it, or computing it again costs less than bringing it back.
+    NotWorthKeeping,
+    /// It was asked for once only, and writes to the file have to be earned.
+    NotEarned,
+    /// What may be written to the file in a day has been.
+    WriteBudget,
 }
 
 /// One step that the pager should take. What the invariants forbid at the time is skipped.
@@ -78,6 +90,13 @@ pub struct Matched<'a> {
     pub blocks: &'a [MatchedBlock],
     /// Tokens of the whole prompt.
     pub prompt_tokens: usize,
+    /// How many leading blocks every group of layers can go on from as they are on the device.
+    pub ready_blocks: usize,
+    /// Whether a load may end before the last matched block; not where a group looks through a window, whose parts are kept
+    /// only where a request ended.
+    pub can_end_early: bool,
+    /// How it is to be served.
+    pub urgency: Urgency,
 }
 
 impl Matched<'_> {
@@ -92,12 +111,79 @@ impl Matched<'_> {
     }
 }
 
-/// Which of the matched blocks to load.
+/// What an engine tells of a request that the pager can't see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Urgency {
+    /// How long from now its last prompt token may take to be computed.
+    pub deadline: Option<Nanos>,
+    /// How long the device is busy before it computes for this request; `None` lets the pager add up what its open sequences
+    /// have still to compute.
+    pub compute_queue: Option<Nanos>,
+    /// How many requests wait for the device beside this one: what computing costs them is added.
+    pub waiting: u32,
+}
+
+/// Which of the matched blocks to load, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoadPlan {
     /// Places among the matched blocks. Those in it that are below the device are loaded; those out of it are computed, unless
     /// they are on the device.
     pub load: Range<usize>,
+    /// Whether what is loaded comes from its end to its start, chunk by chunk, because what comes before it is computed meanwhile.
+    pub is_from_back: bool,
+    /// Blocks of such a chunk; at least one.
+    pub chunk_blocks: usize,
+    /// What was planned, by a policy that knows costs.
+    pub plan: Option<Plan>,
     /// Why.
     pub reason: Reason,
+}
+
+impl LoadPlan {
+    /// Loads these blocks, from the first to the last.
+    pub fn of(load: Range<usize>, reason: Reason) -> Self {
+        Self { load, is_from_back: false, chunk_blocks: 1, plan: None, reason }
+    }
+}
+
+/// A sequence whose next block is being loaded while its device has nothing else to compute for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Tokens before that block: all of them are there.
+    pub tokens: usize,
+    /// Blocks that have not come, from that one on, by the tier they come from.
+    pub blocks: [u32; TierId::COUNT],
+    /// How it is to be served.
+    pub urgency: Urgency,
+}
+
+/// A request, told whole when it is closed: what a policy learns from.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Its named blocks, from the first on, in order.
+    pub blocks: &'a [BlockId],
+    /// Blocks of the whole request.
+    pub length: u32,
+}
+
+/// Slots of one pool that may not be what they were when they were last told.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'a> {
+    /// Of which tier.
+    pub tier: TierId,
+    /// Of which class.
+    pub group: GroupId,
+    /// Which; each once.
+    pub slots: &'a [SlotId],
+}
+
+/// What stays the same as long as a pager lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The model.
+    pub model: &'a ModelLayout,
+    /// The format of each tier, by [`TierId::index`].
+    pub formats: [Format; TierId::COUNT],
+    /// The most there may be of everything.
+    pub limits: &'a Limits,
 }

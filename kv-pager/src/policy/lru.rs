@@ -17,7 +17,7 @@ impl Policy for Lru {
     }
 
     fn plan(&mut self, _view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
-        LoadPlan { load: 0..matched.len(), reason: Reason::Asked }
+        LoadPlan::of(0..matched.len(), Reason::Asked)
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {

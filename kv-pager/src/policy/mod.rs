@@ -1,5 +1,5 @@
 //! Policies: what to load or compute again, and what to evict, demote or drop.
-//! Layer 8. Uses `ids`, `clock`, `pool`, `prefix`, `transfer` (queues). Known by: `pager`.
+//! Layer 8. Uses `ids`, `clock`, `layout`, `pool`, `prefix`, `cost`. Known by: `pager`.
 //!
 //! A policy sees a read-only [`View`] and returns decisions; it starts nothing. The pager carries out what the invariants
 //! allow and skips the rest, so that no policy, however wrong, can lose a byte that is in use (I2) or a parent (I6).
@@ -16,7 +16,7 @@
 //!         "forgetful"
 //!     }
 //!     fn plan(&mut self, _view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
-//!         LoadPlan { load: matched.len()..matched.len(), reason: Reason::Asked }
+//!         LoadPlan::of(matched.len()..matched.len(), Reason::Asked)
 //!     }
 //!     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
 //!         for block in view.coldest(need.tier, need.group).take(need.slots as usize) {
@@ -30,11 +30,15 @@ mod decision;
 pub mod keeping;
 mod lru;
 pub mod plan;
+mod steward;
 mod view;
 
-pub use decision::{Decision, LoadPlan, Matched, MatchedBlock, Need, Reason};
+pub use decision::{
+    Changed, Decision, LoadPlan, Matched, MatchedBlock, Need, Reason, Setting, Told, Urgency, Waiting,
+};
 pub use lru::Lru;
-pub use view::View;
+pub use steward::{Answer, FileWrites, Steward, StewardSpec};
+pub use view::{Prospects, View};
 
 use std::fmt::Debug;
 
@@ -42,10 +46,40 @@ use std::fmt::Debug;
 ///
 /// - **D1** the same calls with the same views give the same decisions (I9);
 /// - **D2** `make_room` may return more or fewer decisions than asked for; victims stand in the order in which they should go;
-/// - **D3** neither method blocks or does I/O: both run under the pager's lock.
+/// - **D3** no method blocks or does I/O: all run under the pager's lock.
 pub trait Policy: Debug + Send {
     /// Its name on the command line and in reports.
     fn name(&self) -> &'static str;
+
+    /// The pager is built: memory for what is kept of its slots is taken now. Says whether [`Policy::follow`] and [`Policy::visit`]
+    /// are to be called.
+    fn start(&mut self, _view: &View<'_>, _setting: &Setting<'_>) -> bool {
+        false
+    }
+
+    /// These slots may hold something else, or may be evicted when they could not, or the other way round. Told before
+    /// [`Policy::make_room`] and [`Policy::visit`], though not always to the last slot: what is decided on must be looked at.
+    fn follow(&mut self, _view: &View<'_>, _changed: &Changed<'_>) {}
+
+    /// A request has been served: its blocks are where the view says. Each request is told once, when its sequence is closed.
+    fn visit(&mut self, _view: &View<'_>, _told: &Told<'_>) {}
+
+    /// How many of the blocks that a sequence waits for are to be computed instead, from the first on; those whose load can
+    /// still be called off are.
+    fn meet(&mut self, _view: &View<'_>, _waiting: &Waiting) -> usize {
+        0
+    }
+
+    /// What other policies, or other sizes of memory, would have hit, if it runs such shadows. Allocates.
+    fn answers(&self) -> Vec<Answer> {
+        Vec::new()
+    }
+
+    /// Asserts what must be true of what it keeps. `O(slots)`; for tests.
+    ///
+    /// # Panics
+    /// If it is not.
+    fn check(&self) {}
 
     /// Which of the matched blocks to load; the rest, and what comes after, is computed.
     fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan;

@@ -1,16 +1,35 @@
 //! What a policy sees: read-only, and no more than it may decide on.
-//! Layer 8. Uses `ids`, `clock`, `pool`, `prefix`. Known by: policies, `pager`.
+//! Layer 8. Uses `ids`, `clock`, `pool`, `prefix`, `cost`. Known by: policies, `pager`.
 
+use super::plan::EngineAbility;
 use crate::clock::Time;
-use crate::ids::{BlockId, GroupId, TierId};
-use crate::pool::{SlotCounts, TierPools};
+use crate::cost::{ByLane, CostModel};
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::pool::{SlotCounts, SlotState, TierPools};
 use crate::prefix::{BlockView, PrefixIndex};
+use crate::units::{Bytes, Nanos};
+
+/// What things take, and what they wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospects<'a> {
+    /// What moves and prefill take here; `None` while nobody has measured them.
+    pub costs: Option<&'a CostModel>,
+    /// What the engine can do.
+    pub engine: EngineAbility,
+    /// How long each lane is busy with what is before a new load.
+    pub queues: &'a ByLane<Nanos>,
+    /// Bytes that were written to the file since the pager was built, or are about to be.
+    pub written: Bytes,
+    /// How long the device is busy with what open sequences have still to compute.
+    pub compute_queue: Nanos,
+}
 
 /// The state of the pager at the moment of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pools: &'a TierPools,
     index: &'a PrefixIndex,
+    prospects: Prospects<'a>,
     demotable: [bool; TierId::COUNT],
     now: Time,
 }
@@ -20,15 +39,75 @@ impl<'a> View<'a> {
     pub fn new(
         pools: &'a TierPools,
         index: &'a PrefixIndex,
+        prospects: Prospects<'a>,
         demotable: [bool; TierId::COUNT],
         now: Time,
     ) -> Self {
-        Self { pools, index, demotable, now }
+        Self { pools, index, prospects, demotable, now }
     }
 
     /// Now.
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// What things take, and what they wait for.
+    pub fn prospects(&self) -> &Prospects<'a> {
+        &self.prospects
+    }
+
+    /// Whether there is such a tier.
+    pub fn has(&self, tier: TierId) -> bool {
+        self.pools.has(tier)
+    }
+
+    /// How many slots a class has.
+    ///
+    /// # Panics
+    /// If there is no such tier or group.
+    pub fn capacity(&self, tier: TierId, group: GroupId) -> u32 {
+        self.pools.pool(tier, group).capacity()
+    }
+
+    /// Whose part `slot` holds or will hold; `NONE` if nobody's.
+    ///
+    /// # Panics
+    /// If there is no such tier, group or slot.
+    pub fn block_in(&self, tier: TierId, group: GroupId, slot: SlotId) -> BlockId {
+        self.pools.pool(tier, group).block(slot)
+    }
+
+    /// The slot that holds, or will hold, the part of `block`; `NONE` if there is none.
+    pub fn slot_of(&self, block: BlockId, group: GroupId, tier: TierId) -> SlotId {
+        self.index.location(block, group, tier)
+    }
+
+    /// Whether `slot` is resident and held by no sequence. A move may still read it.
+    ///
+    /// # Panics
+    /// If there is no such tier, group or slot.
+    pub fn is_idle(&self, tier: TierId, group: GroupId, slot: SlotId) -> bool {
+        let pool = self.pools.pool(tier, group);
+        pool.state(slot) == SlotState::Resident && pool.holds(slot) == 0
+    }
+
+    /// Whether a move reads or writes `slot`.
+    ///
+    /// # Panics
+    /// If there is no such tier, group or slot.
+    pub fn is_moving(&self, tier: TierId, group: GroupId, slot: SlotId) -> bool {
+        self.pools.pool(tier, group).is_moving(slot)
+    }
+
+    /// How many children of `block` have a slot in this tier: while one has, the block's part there is not evicted, if the group
+    /// needs every block. `O(1)` for the first such group, `O(children)` for others.
+    pub fn children_in(&self, block: BlockId, group: GroupId, tier: TierId) -> u32 {
+        self.index.children_in(block, group, tier)
+    }
+
+    /// Whether children in nearer tiers keep the copy in `tier` from going, if the block then lies in `after`.
+    pub fn is_kept_by_nearer(&self, block: BlockId, group: GroupId, tier: TierId, after: TierId) -> bool {
+        self.index.is_kept_by_nearer(block, group, tier, after)
     }
 
     /// Whether blocks of `tier` can be copied to the next one: it is there, in health, and a lane leads to it.

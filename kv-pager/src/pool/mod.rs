@@ -8,6 +8,7 @@
 //!
 //! All that is known of a slot lives in its own record, made when the pool is: nothing here allocates.
 
+mod changes;
 mod free;
 mod order;
 mod state;
@@ -19,6 +20,7 @@ pub use state::{SlotCounts, SlotState};
 pub use tiers::TierPools;
 
 use crate::ids::{BlockId, Fence, SlotId};
+use changes::Changes;
 use order::Links;
 
 /// What is known of one slot: 32 bytes.
@@ -43,6 +45,7 @@ pub struct SlotPool {
     free: FreeMap,
     order: order::Order,
     counts: SlotCounts,
+    changes: Changes,
 }
 
 impl SlotPool {
@@ -61,7 +64,18 @@ impl SlotPool {
             free: FreeMap::new(capacity),
             order: order::Order::new(),
             counts: SlotCounts::all_free(capacity),
+            changes: Changes::default(),
         }
+    }
+
+    /// From now on notes which slots change: what they hold, or whether they may be evicted. Allocates 5 bytes a slot.
+    pub fn follow_changes(&mut self) {
+        self.changes.follow(self.capacity());
+    }
+
+    /// Moves at most `count` slots that have changed since they were last told to `into`, oldest change first.
+    pub fn take_changes(&mut self, count: usize, into: &mut Vec<SlotId>) {
+        self.changes.take(count, into);
     }
 
     /// How many slots there are.
@@ -153,6 +167,7 @@ impl SlotPool {
         }
         if record.links.is_linked() {
             self.order.unlink(&mut self.slots, slot);
+            self.changes.note(slot);
         }
         self.slots[slot.index()].holds += 1;
     }
@@ -168,6 +183,7 @@ impl SlotPool {
         record.holds -= 1;
         if record.holds == 0 && record.state == SlotState::Resident {
             self.order.link_last(&mut self.slots, slot);
+            self.changes.note(slot);
         } else {
             self.free_unused(slot);
         }
@@ -216,6 +232,7 @@ impl SlotPool {
         let record = &mut self.slots[slot.index()];
         assert!(record.state == SlotState::Filling, "slot {slot:?} is {:?}, not filling", record.state);
         record.block = block;
+        self.changes.note(slot);
     }
 
     /// Takes `slot` from the block it was reserved for: the fill failed. If nobody uses it, it becomes free.
@@ -239,6 +256,7 @@ impl SlotPool {
         record.block = block;
         record.fence = fence;
         self.counts.shift(SlotState::Filling, SlotState::Resident, 1);
+        self.changes.note(slot);
     }
 
     /// Puts `slot` in the order, as the most recently used, if it is resident, unheld and not there yet.
@@ -246,6 +264,7 @@ impl SlotPool {
         let record = &self.slots[slot.index()];
         if record.state == SlotState::Resident && record.holds == 0 && !record.links.is_linked() {
             self.order.link_last(&mut self.slots, slot);
+            self.changes.note(slot);
         }
     }
 
@@ -277,6 +296,7 @@ impl SlotPool {
         assert!(record.holds == 0, "slot {slot:?} has {} holds and can't leave", record.holds);
         record.state = SlotState::Leaving;
         self.counts.shift(SlotState::Resident, SlotState::Leaving, 1);
+        self.changes.note(slot);
         if self.slots[slot.index()].links.is_linked() {
             self.order.unlink(&mut self.slots, slot);
         }
@@ -292,6 +312,7 @@ impl SlotPool {
         record.state = SlotState::Resident;
         self.counts.shift(SlotState::Leaving, SlotState::Resident, 1);
         self.order.link_first(&mut self.slots, slot);
+        self.changes.note(slot);
     }
 
     /// Frees `slot`, whose bytes nobody needs any more.
@@ -315,6 +336,7 @@ impl SlotPool {
         record.state = SlotState::Quarantined;
         record.block = BlockId::NONE;
         self.counts.shift(SlotState::Filling, SlotState::Quarantined, 1);
+        self.changes.note(slot);
     }
 
     /// Takes `slot` out of service for good: it is known to be bad.
@@ -352,6 +374,7 @@ impl SlotPool {
         record.block = BlockId::NONE;
         record.fence = Fence::OVER;
         self.counts.shift(from, into, 1);
+        self.changes.note(slot);
     }
 
     /// Asserts P1–P4. `O(capacity)`; for tests.

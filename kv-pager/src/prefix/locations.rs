@@ -64,6 +64,23 @@ impl PrefixIndex {
         self.record(block).children_in[..=tier.index()].iter().any(|count| *count > 0)
     }
 
+    /// How many children of `block` have a slot for their part in this tier. `O(1)` for the anchor, `O(children)` for other groups.
+    pub fn children_in(&self, block: BlockId, group: GroupId, tier: TierId) -> u32 {
+        if self.anchor == Some(group) {
+            return self.record(block).children_in[tier.index()];
+        }
+        let is_there = |child: &BlockId| self.location(*child, group, tier).is_some();
+        u32::try_from(self.children(block).filter(is_there).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether children of `block` in other tiers would keep its copy in `tier` from being evicted, if the nearest of its other
+    /// copies were in `after` (I6). `O(1)`.
+    pub fn is_kept_by_nearer(&self, block: BlockId, group: GroupId, tier: TierId, after: TierId) -> bool {
+        let nearer = &self.record(block).children_in[..after.index()];
+        self.anchor == Some(group)
+            && nearer.iter().enumerate().any(|(place, count)| place != tier.index() && *count > 0)
+    }
+
     /// Whether eviction may take the part of `block` in `group` from `tier` (I6). The anchor's goes leaf first: no child has one
     /// there, and what is left of the block is no farther than any child's copy. Parts of other groups that need every block go
     /// leaf first within their tier; those that look through a window may go any time. `O(1)`, but for a second group that

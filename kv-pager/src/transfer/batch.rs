@@ -84,6 +84,25 @@ impl Batch {
         &self.ticket
     }
 
+    /// Calls off those of its flights that are meant and have not begun.
+    pub(super) fn call_off(&self, is_meant: &impl Fn(&Flight) -> bool) {
+        for (index, flight) in self.flights.iter().enumerate() {
+            if self.told[index] == Told::Nothing && is_meant(flight) {
+                self.ticket.cancel_move(index);
+            }
+        }
+    }
+
+    /// The flights that ended well, if there are any and the others were called off before they began.
+    pub(super) fn done(&self) -> Option<impl Iterator<Item = &Flight>> {
+        let outcome = |index| self.ticket.outcome(index);
+        let is_in_order = |index| matches!(outcome(index), Some(Ok(()) | Err(MoveFault::Cancelled)));
+        let is_done = move |(index, _): &(usize, &Flight)| outcome(*index) == Some(Ok(()));
+        let has_any = (0..self.flights.len()).any(|index| outcome(index) == Some(Ok(())));
+        let is_told = has_any && !self.is_overdue && (0..self.flights.len()).all(is_in_order);
+        is_told.then(|| self.flights.iter().enumerate().filter(is_done).map(|(_, flight)| flight))
+    }
+
     /// The flights that may still touch their slots.
     pub(super) fn open_flights(&self) -> impl Iterator<Item = &Flight> {
         self.flights.iter().zip(&self.told).filter(|(_, told)| **told != Told::All).map(|(flight, _)| flight)

@@ -30,11 +30,28 @@ pub struct LaneStats {
     pub failed: u64,
 }
 
+/// A batch that ended without a fault, and how long the lane worked on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Worked {
+    /// Bytes of what was not called off, as the device has them.
+    pub bytes: Bytes,
+    /// In how many copy calls.
+    pub copies: u32,
+    /// By the lane's own account.
+    pub busy: Nanos,
+}
+
+/// How many batches are remembered until somebody learns from them: the rest is not told.
+const WORKED_MAX: usize = 64;
+
 /// A lane with what waits for it and what is under way.
 #[derive(Debug)]
 pub(super) struct LaneState {
     lane: Arc<dyn Lane>,
     queues: [VecDeque<Flight>; PRIORITIES],
+    /// Bytes in each of them.
+    queued_bytes: [Bytes; PRIORITIES],
+    worked: Vec<Worked>,
     batches: Vec<Batch>,
     bytes_in_flight: Bytes,
     /// Moves in a batch: the limit, or fewer after the lane has refused as many with nothing under way.
@@ -55,6 +72,8 @@ impl LaneState {
         Self {
             lane,
             queues: std::array::from_fn(|_| VecDeque::new()),
+            queued_bytes: [Bytes::ZERO; PRIORITIES],
+            worked: Vec::with_capacity(WORKED_MAX),
             batches: Vec::new(),
             bytes_in_flight: Bytes::ZERO,
             batch_moves: limits.batch_moves as usize,
@@ -85,7 +104,48 @@ impl LaneState {
 
     pub(super) fn enqueue(&mut self, flight: Flight, limits: &Limits) {
         assert!(self.room(limits) > 0, "the queue of lane {} is full", self.ends());
+        self.queued_bytes[flight.priority as usize] += self.bytes_of(&flight);
         self.queues[flight.priority as usize].push_back(flight);
+    }
+
+    fn bytes_of(&self, flight: &Flight) -> Bytes {
+        self.slot_bytes[flight.part.group.index()]
+    }
+
+    /// `flight` waits no longer.
+    fn count_out(&mut self, flight: &Flight) {
+        let bytes = self.bytes_of(flight);
+        let queued = &mut self.queued_bytes[flight.priority as usize];
+        *queued = Bytes::new(queued.as_u64() - bytes.as_u64());
+    }
+
+    /// Bytes under way, and of what waits and is as urgent as `priority`.
+    pub(super) fn bytes_before(&self, priority: Priority) -> Bytes {
+        self.bytes_in_flight + self.queued_bytes[..=priority as usize].iter().copied().sum::<Bytes>()
+    }
+
+    /// Calls off what `is_meant` names: what waits ends as cancelled with the next poll, what the lane has not begun yet as soon as
+    /// it says so. `O(flights of the lane)`.
+    pub(super) fn call_off(&mut self, is_meant: impl Fn(&Flight) -> bool) {
+        for priority in 0..PRIORITIES {
+            for _ in 0..self.queues[priority].len() {
+                let Some(flight) = self.queues[priority].pop_front() else { break };
+                if is_meant(&flight) {
+                    self.count_out(&flight);
+                    self.refused.push((flight, MoveFault::Cancelled));
+                } else {
+                    self.queues[priority].push_back(flight);
+                }
+            }
+        }
+        for batch in &self.batches {
+            batch.call_off(&is_meant);
+        }
+    }
+
+    /// What has been worked on since the last call.
+    pub(super) fn take_worked(&mut self) -> impl Iterator<Item = Worked> + '_ {
+        self.worked.drain(..)
     }
 
     /// Starts batches while there is room for their bytes (E2), the most urgent first (E3).
@@ -101,9 +161,10 @@ impl LaneState {
             let mut flights = self.spare.pop().unwrap_or_default();
             let mut bytes = Bytes::ZERO;
             self.moves.clear();
-            'fill: for queue in &mut self.queues {
+            'fill: for (queue, queued) in self.queues.iter_mut().zip(&mut self.queued_bytes) {
                 while let Some(flight) = queue.front() {
-                    let sum = bytes + self.slot_bytes[flight.part.group.index()];
+                    let part_bytes = self.slot_bytes[flight.part.group.index()];
+                    let sum = bytes + part_bytes;
                     let is_full = flights.len() >= self.batch_moves || sum > limits.batch_bytes;
                     if is_full && !flights.is_empty() {
                         break 'fill;
@@ -112,6 +173,7 @@ impl LaneState {
                     self.moves.push(flight.part);
                     flights.push(*flight);
                     queue.pop_front();
+                    *queued = Bytes::new(queued.as_u64() - part_bytes.as_u64());
                 }
             }
             match self.lane.submit(&self.moves) {
@@ -127,6 +189,7 @@ impl LaneState {
                         self.batch_moves = flights.len() / 2;
                     }
                     while let Some(flight) = flights.pop() {
+                        self.queued_bytes[flight.priority as usize] += self.bytes_of(&flight);
                         self.queues[flight.priority as usize].push_front(flight);
                     }
                     self.spare.push(flights);
@@ -152,8 +215,9 @@ impl LaneState {
     pub(super) fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
         let ends = self.lane.ends();
         let first = ended.len();
-        for queue in &mut self.queues {
-            while let Some(late) = queue.pop_front_if(|flight| flight.deadline <= now) {
+        for priority in 0..PRIORITIES {
+            while let Some(late) = self.queues[priority].pop_front_if(|flight| flight.deadline <= now) {
+                self.count_out(&late);
                 self.refused.push((late, MoveFault::Cancelled));
             }
         }
@@ -200,6 +264,10 @@ impl LaneState {
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
         self.given_up.extend(batch.open_flights());
+        if let Some(done) = batch.done().filter(|_| self.worked.len() < WORKED_MAX) {
+            let bytes = done.map(|flight| self.bytes_of(flight)).sum();
+            self.worked.push(Worked { bytes, copies, busy });
+        }
         let mut flights = batch.into_flights();
         flights.clear();
         self.spare.push(flights);

@@ -14,7 +14,7 @@ mod flight;
 mod lane_state;
 
 pub use flight::{Ended, Flight, Outcome, Priority, Purpose};
-pub use lane_state::LaneStats;
+pub use lane_state::{LaneStats, Worked};
 
 use crate::clock::Time;
 use crate::config::Limits;
@@ -86,6 +86,33 @@ impl TransferEngine {
     pub fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
         for lane in &mut self.lanes {
             lane.poll(now, ended);
+        }
+    }
+
+    /// Calls off the flights of this lane that `is_meant` names: they end as cancelled, unless they have begun. `O(flights)`.
+    pub fn call_off(&mut self, source: TierId, target: TierId, is_meant: impl Fn(&Flight) -> bool) {
+        if let Some(lane) = self.by_ends[source.index()][target.index()] {
+            self.lanes[lane].call_off(is_meant);
+        }
+    }
+
+    /// Bytes that this lane moves before a new flight of `priority`: those under way, and those that wait as urgently.
+    pub fn bytes_before(&self, source: TierId, target: TierId, priority: Priority) -> Bytes {
+        let lane = self.by_ends[source.index()][target.index()];
+        lane.map_or(Bytes::ZERO, |lane| self.lanes[lane].bytes_before(priority))
+    }
+
+    /// Bytes that this lane has moved so far.
+    pub fn bytes_moved(&self, source: TierId, target: TierId) -> Bytes {
+        let lane = self.by_ends[source.index()][target.index()];
+        lane.map_or(Bytes::ZERO, |lane| self.lanes[lane].stats().bytes)
+    }
+
+    /// Tells of each batch that ended well since the last call, with the ends of its lane.
+    pub fn take_worked(&mut self, mut tell: impl FnMut(LaneEnds, Worked)) {
+        for lane in &mut self.lanes {
+            let ends = lane.ends();
+            lane.take_worked().for_each(|worked| tell(ends, worked));
         }
     }
 

@@ -7,7 +7,7 @@
 use super::duel::Duel;
 use super::prices::Prices;
 use super::reuse::Reuse;
-use super::{Arm, Bounds, Departure, EntryId, Keeping, Visit};
+use super::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
 
 /// The arm.
 #[derive(Debug)]
@@ -36,6 +36,14 @@ impl Keeping for CostAware {
         let rule = self.duel.visit(visit, &self.prices);
         self.reuse.set_rule(rule);
         self.reuse.visit(visit);
+    }
+
+    fn admit(&mut self, arrival: &Touch) {
+        self.reuse.admit(arrival);
+    }
+
+    fn odds(&mut self, entry: EntryId) -> Option<f64> {
+        self.reuse.odds(entry)
     }
 
     fn offer(&mut self, entries: &[EntryId]) {

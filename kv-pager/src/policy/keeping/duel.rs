@@ -70,8 +70,7 @@ impl Duel {
     pub(super) fn visit(&mut self, visit: &Visit<'_>, prices: &Prices) -> Rule {
         self.blocks.clear();
         let room = self.blocks.capacity();
-        let sampled = visit.touches.iter().filter(|touch| self.sample.has(touch.name));
-        self.blocks.extend(sampled.take(room).map(|touch| Named { name: touch.name, depth: touch.depth }));
+        self.blocks.extend(visit.named().filter(|block| self.sample.has(block.name)).take(room));
         if self.blocks.is_empty() {
             return self.rule;
         }

@@ -91,6 +91,7 @@ pub use arm::{Arm, UnknownArm};
 pub use cost_aware::CostAware;
 pub use prices::{DEPTH_BANDS, Prices};
 
+use shadow::Named;
 use std::fmt::Debug;
 
 /// Something a tier holds: an index below [`Bounds::entries`]. A pager's slot, a shadow's node.
@@ -155,6 +156,23 @@ pub struct Visit<'a> {
     pub length: u32,
     /// Its blocks in this tier, root to leaf. The leaf counts as used first and the root last.
     pub touches: &'a [Touch],
+    /// Its blocks that don't lie in this tier and don't come into it now, root to leaf. Arms that learn from the requests alone
+    /// take note of them, the others pass over them.
+    pub absent: &'a [Named],
+}
+
+impl Visit<'_> {
+    /// Names of all its blocks, root to leaf, in the tier or not.
+    pub fn named(&self) -> impl Iterator<Item = Named> + '_ {
+        let mut touches =
+            self.touches.iter().map(|touch| Named { name: touch.name, depth: touch.depth }).peekable();
+        let mut absent = self.absent.iter().copied().peekable();
+        std::iter::from_fn(move || match (touches.peek(), absent.peek()) {
+            (Some(touch), Some(other)) if touch.depth > other.depth => absent.next(),
+            (None, _) => absent.next(),
+            (Some(_), _) => touches.next(),
+        })
+    }
 }
 
 /// Why an entry leaves.
@@ -180,6 +198,12 @@ pub trait Keeping: Debug + Send {
     /// Takes in a request: hits and insertions, in one go. O(blocks).
     fn visit(&mut self, visit: &Visit<'_>);
 
+    /// Takes in a block that has come into the tier unasked: a nearer tier gave it up, or an earlier process left it. To most arms
+    /// that is a request of its own.
+    fn admit(&mut self, arrival: &Touch) {
+        self.visit(&Visit { length: arrival.depth + 1, touches: std::slice::from_ref(arrival), absent: &[] });
+    }
+
     /// These entries may be evicted: nothing holds them and no child lies in the tier. O(log offered) each.
     fn offer(&mut self, entries: &[EntryId]);
 
@@ -199,6 +223,11 @@ pub trait Keeping: Debug + Send {
     /// Whether a copy of the entry lies farther away: it would be loaded, not computed again. Arms that do not weigh costs
     /// ignore it.
     fn set_backed(&mut self, _entry: EntryId, _is_backed: bool) {}
+
+    /// How likely the entry is asked for again at all, in 0..=1; `None` from arms that don't say.
+    fn odds(&mut self, _entry: EntryId) -> Option<f64> {
+        None
+    }
 
     /// What it costs to have a block back. Arms that do not weigh costs ignore it.
     fn set_prices(&mut self, _prices: &Prices) {}

@@ -91,7 +91,7 @@ impl Tier {
             parent = Some(name);
         }
         let length = u32::try_from(path.len()).expect("paths are short");
-        self.keeping.visit(&Visit { length, touches: &touches });
+        self.keeping.visit(&Visit { length, touches: &touches, absent: &[] });
         if let Some(naive) = &mut self.naive {
             touches.iter().rev().for_each(|touch| naive.touch(touch.name));
         }
@@ -184,7 +184,7 @@ proptest! {
         for (entry, name) in (0..BOUNDS.capacity).zip(&paths) {
             let touch = Touch { entry: EntryId::new(entry), name: *name * 1000 + u64::from(entry), depth: 0 };
             for keeping in [&mut model as &mut dyn Keeping, &mut lru] {
-                keeping.visit(&Visit { length: 1, touches: &[touch] });
+                keeping.visit(&Visit { length: 1, touches: &[touch], absent: &[] });
                 keeping.offer(&[touch.entry]);
             }
         }
@@ -198,10 +198,10 @@ fn cost_aware_with_one_backed() -> Box<dyn Keeping> {
     let touch = |entry, name| Touch { entry: EntryId::new(entry), name, depth: 0 };
     for round in 0..40 {
         // Something returns, so that chances are not nothing.
-        keeping.visit(&Visit { length: 1, touches: &[touch(0, 7)] });
-        keeping.visit(&Visit { length: 1, touches: &[touch(1, 8)] });
+        keeping.visit(&Visit { length: 1, touches: &[touch(0, 7)], absent: &[] });
+        keeping.visit(&Visit { length: 1, touches: &[touch(1, 8)], absent: &[] });
         if round % 2 == 0 {
-            keeping.visit(&Visit { length: 1, touches: &[touch(1, 8)] });
+            keeping.visit(&Visit { length: 1, touches: &[touch(1, 8)], absent: &[] });
         }
     }
     keeping.offer(&[EntryId::new(0), EntryId::new(1)]);

@@ -55,13 +55,18 @@ impl Loader {
         Self { tokens_per_block, formats, groups: groups.collect(), engine, loading }
     }
 
+    /// The engine can do something else from now on.
+    pub fn set_engine(&mut self, engine: EngineAbility) {
+        self.engine = engine;
+    }
+
     /// The plan for what was matched: its blocks are places among the matched ones. `O(blocks)`, without heap.
     ///
     /// # Panics
     /// If the prompt has 2^32 tokens or more, or fewer than the matched blocks.
     pub fn plan(&self, matched: &Matched<'_>, situation: &Situation<'_>) -> Plan {
         let tiers = || matched.blocks.iter().map(|block| block.nearest);
-        let ready = tiers().take_while(|tier| *tier == TierId::Device).count();
+        let ready = matched.ready_blocks;
         let runs = TierRuns::new(tiers().skip(ready).map(Some));
         let mut groups =
             [GroupPrefix { window_blocks: None, part_bytes: [Bytes::ZERO; 3], runs: runs.as_slice() };
@@ -107,7 +112,7 @@ mod tests {
     use crate::cost::Profile;
     use crate::ids::BlockId;
     use crate::layout::shape;
-    use crate::policy::MatchedBlock;
+    use crate::policy::{MatchedBlock, Urgency};
 
     #[test]
     fn what_is_matched_is_ready_loaded_or_computed() {
@@ -115,7 +120,13 @@ mod tests {
         let tiers = tiers.into_iter().flat_map(|(blocks, tier)| std::iter::repeat_n(tier, blocks));
         let block = |(index, nearest)| MatchedBlock { block: BlockId::from_index(index), nearest };
         let blocks: Vec<MatchedBlock> = tiers.enumerate().map(block).collect();
-        let matched = Matched { blocks: &blocks, prompt_tokens: 500 * 16 + 90 };
+        let matched = Matched {
+            blocks: &blocks,
+            prompt_tokens: 500 * 16 + 90,
+            ready_blocks: 100,
+            can_end_early: true,
+            urgency: Urgency::default(),
+        };
         let costs = CostModel::new(&Profile::h200_llama3_8b()).expect("shipped");
         let situation = Situation {
             costs: &costs,

@@ -66,6 +66,14 @@ impl State {
     }
 }
 
+/// What a request tells of each of its blocks, in blocks.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    length: u32,
+    /// How much of its front had been seen before.
+    known: u32,
+}
+
 /// The arm without the duel.
 #[derive(Debug)]
 pub(super) struct Reuse {
@@ -136,16 +144,17 @@ impl Reuse {
 
     /// How many blocks of the request's front had been seen before.
     fn known_front(&self, visit: &Visit<'_>) -> u32 {
-        let is_known = |touch: &Touch| {
+        let is_known = |touch: &&Touch| {
             self.states[touch.entry.index()].stamp != State::ABSENT || self.ghosts.contains(touch.name)
         };
-        visit.touches.iter().find(|touch| !is_known(touch)).map_or(visit.length, |touch| touch.depth)
+        let here = visit.touches.iter().find(|touch| !is_known(touch)).map(|touch| touch.depth);
+        let absent =
+            visit.absent.iter().find(|block| !self.ghosts.contains(block.name)).map(|block| block.depth);
+        here.into_iter().chain(absent).min().unwrap_or(visit.length)
     }
 
-    fn touch(&mut self, touch: &Touch, known: u32, length: u32) {
-        let state = self.states[touch.entry.index()];
-        let is_new = state.stamp == State::ABSENT;
-        let past = if is_new { self.ghosts.take(touch.name) } else { Some(state.past) };
+    /// Counts one use of a block: what its past has come to, and what it looks like now.
+    fn count_use(&mut self, past: Option<Past>, depth: u32, request: Request) -> Past {
         if let Some(past) = past {
             let age = (self.inserted - past.used_at).max(1);
             self.statistics.count_return(past.category, as_float(age));
@@ -153,20 +162,24 @@ impl Reuse {
         let uses = past.map_or(0, |past| past.uses).saturating_add(1);
         let category = Category::of(&Look {
             uses,
-            depth: self.units(touch.depth),
-            known: self.units(known),
-            added: self.units(length - known),
-            is_last: touch.depth + 1 == length,
+            depth: self.units(depth),
+            known: self.units(request.known),
+            added: self.units(request.length - request.known),
+            is_last: depth + 1 == request.length,
         });
         self.statistics.count_trial(category);
+        Past { used_at: self.inserted, category, uses }
+    }
+
+    fn touch(&mut self, touch: &Touch, request: Request) {
+        let state = self.states[touch.entry.index()];
+        let is_new = state.stamp == State::ABSENT;
+        let past = if is_new { self.ghosts.take(touch.name) } else { Some(state.past) };
+        let past = self.count_use(past, touch.depth, request);
         self.len += usize::from(is_new);
         self.stamp += 1;
-        let state = State {
-            name: touch.name,
-            stamp: self.stamp,
-            past: Past { used_at: self.inserted, category, uses },
-            is_backed: state.is_backed && !is_new,
-        };
+        let is_backed = state.is_backed && !is_new;
+        let state = State { name: touch.name, stamp: self.stamp, past, is_backed };
         self.states[touch.entry.index()] = state;
         if let Some(queue) = self.offered.queue_of(touch.entry) {
             self.set_stale(queue);
@@ -191,6 +204,14 @@ impl Reuse {
     fn set_stale(&mut self, queue: u16) {
         if !std::mem::replace(&mut self.is_stale[usize::from(queue)], true) {
             self.stale.push(queue);
+        }
+    }
+
+    /// The clock goes on by what came in since there were `before` entries.
+    fn count_insertions(&mut self, before: usize) {
+        self.inserted += (self.len - before) as u64;
+        if self.inserted - self.refreshed_at >= self.refresh_after() {
+            self.refresh();
         }
     }
 
@@ -252,15 +273,48 @@ impl Keeping for Reuse {
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {
-        let known = self.known_front(visit);
+        let request = Request { length: visit.length, known: self.known_front(visit) };
         let before = self.len;
         for touch in visit.touches.iter().rev() {
-            self.touch(touch, known, visit.length);
+            self.touch(touch, request);
         }
-        self.inserted += (self.len - before) as u64;
-        if self.inserted - self.refreshed_at >= self.refresh_after() {
-            self.refresh();
+        for block in visit.absent.iter().rev() {
+            let past = self.ghosts.take(block.name);
+            let past = self.count_use(past, block.depth, request);
+            self.ghosts.insert(block.name, past);
         }
+        self.count_insertions(before);
+    }
+
+    /// It stands as what it was when it was last seen; no use is counted, for there was none. (Its place in the queue is that of
+    /// its arrival: what a nearer tier gives up comes in the order of last use, or nearly.)
+    fn admit(&mut self, arrival: &Touch) {
+        let before = self.len;
+        let stranger = Past {
+            used_at: self.inserted,
+            category: Category::of(&Look {
+                uses: 1,
+                depth: self.units(arrival.depth),
+                known: 0,
+                added: self.units(arrival.depth + 1),
+                is_last: false,
+            }),
+            uses: 1,
+        };
+        let state = &self.states[arrival.entry.index()];
+        assert!(state.stamp == State::ABSENT, "{:?} arrives, and is there already", arrival.entry);
+        let past = self.ghosts.take(arrival.name).unwrap_or(stranger);
+        self.len += 1;
+        self.stamp += 1;
+        self.states[arrival.entry.index()] =
+            State { name: arrival.name, stamp: self.stamp, past, is_backed: false };
+        self.count_insertions(before);
+    }
+
+    fn odds(&mut self, entry: EntryId) -> Option<f64> {
+        let Past { category, used_at, .. } = self.states[entry.index()].past;
+        let age = as_float(self.inserted - used_at);
+        Some(self.outlook(category).ever(age))
     }
 
     fn offer(&mut self, entries: &[EntryId]) {

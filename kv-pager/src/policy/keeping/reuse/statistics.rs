@@ -65,8 +65,13 @@ pub(super) struct Outlook {
 impl Outlook {
     /// The chance that a block which has not returned for `age` returns within one horizon from now.
     pub(super) fn chance(&self, age: f64) -> f64 {
+        self.ever(age) * self.within_horizon
+    }
+
+    /// The chance that it returns at all.
+    pub(super) fn ever(&self, age: f64) -> f64 {
         let to_return = self.share * (-self.rate * age).exp();
-        to_return * self.within_horizon / (1.0 - self.share + to_return).max(1e-9)
+        to_return / (1.0 - self.share + to_return).max(1e-9)
     }
 }
 

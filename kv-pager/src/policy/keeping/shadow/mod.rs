@@ -172,7 +172,7 @@ impl Shadow {
             self.touches.push(Touch { entry, name, depth });
             parent = Some(entry);
         }
-        self.keeping.visit(&Visit { length, touches: &self.touches });
+        self.keeping.visit(&Visit { length, touches: &self.touches, absent: &[] });
         if let Some(leaf) = parent.filter(|&leaf| self.tree.is_leaf(leaf)) {
             self.keeping.offer(&[leaf]);
         }

@@ -1,0 +1,160 @@
+//! Costs: what the pager has been told of them, what it learns, and what it tells its policy.
+//! Layer 9. Uses `cost`, `transfer`, `policy::plan`. Known by: `pager`.
+//!
+//! Every batch that ends well and every step that the engine reports corrects the model. Queues are priced by it too: bytes
+//! before a new load, and what open sequences have still to compute.
+
+use super::Pager;
+use super::build::TierSet;
+use super::core::Core;
+use crate::cost::{ByLane, CostModel, Load, TokenSpan, real};
+use crate::ids::{GroupId, TierId};
+use crate::layout::ModelLayout;
+use crate::policy::Prospects;
+use crate::policy::plan::EngineAbility;
+use crate::tier::LaneEnds;
+use crate::transfer::{Priority, TransferEngine};
+use crate::units::{Bytes, Nanos};
+
+/// The lanes on which loads come.
+const WAYS_UP: [LaneEnds; 2] = [
+    LaneEnds { source: TierId::Host, target: TierId::Device },
+    LaneEnds { source: TierId::File, target: TierId::Host },
+];
+
+/// The lane on which the file is written.
+const WRITE: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::File };
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Costs {
+    pub(super) model: Option<CostModel>,
+    engine: EngineAbility,
+    queues: ByLane<Nanos>,
+    /// By lane: bytes that it moves for each byte that the device has.
+    kept_bytes: ByLane<f64>,
+    /// What open sequences have still to compute.
+    planned: Nanos,
+    written: Bytes,
+}
+
+impl Costs {
+    /// Nothing measured yet.
+    pub(super) fn new(model: &ModelLayout, tiers: &TierSet) -> Self {
+        let bytes_in = |tier: TierId| -> f64 {
+            let format = tiers[tier.index()].as_ref().map(|tier| tier.format());
+            let part = |group| match (tier, format) {
+                (TierId::Host | TierId::File, Some(format)) => model.slot_bytes(group, format),
+                _ => model.part_bytes(group),
+            };
+            real::from_bytes(model.group_ids().map(part).sum::<Bytes>())
+        };
+        let mut kept_bytes = ByLane::default();
+        for source in TierId::ALL {
+            for target in TierId::ALL {
+                let far = source.max(target);
+                *kept_bytes.get_mut(LaneEnds { source, target }) = bytes_in(far) / bytes_in(TierId::Device);
+            }
+        }
+        Self {
+            model: None,
+            engine: EngineAbility { can_overlap: false, step_tokens_max: 2048 },
+            queues: ByLane::default(),
+            kept_bytes,
+            planned: Nanos::ZERO,
+            written: Bytes::ZERO,
+        }
+    }
+
+    /// What a policy may know of them, as of the last [`Core::note_queues`].
+    pub(super) fn prospects(&self) -> Prospects<'_> {
+        Prospects {
+            costs: self.model.as_ref(),
+            engine: self.engine,
+            queues: &self.queues,
+            compute_queue: self.planned,
+            written: self.written,
+        }
+    }
+
+    /// Computing `span` will take so long; nothing while nobody knows.
+    pub(super) fn prefill(&self, span: TokenSpan) -> Nanos {
+        let steps = self.model.as_ref().map(|model| model.prefill().in_steps(self.engine.step_tokens_max));
+        steps.map_or(Nanos::ZERO, |steps| steps.span(span))
+    }
+
+    pub(super) fn add_planned(&mut self, work: Nanos) {
+        self.planned = self.planned.saturating_add(work);
+    }
+
+    pub(super) fn drop_planned(&mut self, work: Nanos) {
+        self.planned = Nanos::new(self.planned.as_u64().saturating_sub(work.as_u64()));
+    }
+
+    fn scaled(&self, ends: LaneEnds, bytes: Bytes) -> Bytes {
+        real::to_bytes(real::from_bytes(bytes) * self.kept_bytes.get(ends))
+    }
+
+    /// Learns from the batches that have ended.
+    pub(super) fn learn(&mut self, engine: &mut TransferEngine) {
+        engine.take_worked(|ends, worked| {
+            let bytes = self.scaled(ends, worked.bytes);
+            if let Some(model) = &mut self.model {
+                model.observe_move(ends, Load { bytes, copies: worked.copies.max(1) }, worked.busy);
+            }
+        });
+    }
+
+    fn note_queue(&mut self, engine: &TransferEngine, ends: LaneEnds, waiting: Bytes) {
+        let before = engine.bytes_before(ends.source, ends.target, Priority::Demand) + waiting;
+        let bytes = self.scaled(ends, before);
+        let lane = self.model.as_ref().and_then(|model| model.lane(ends));
+        *self.queues.get_mut(ends) = lane.map_or(Nanos::ZERO, |lane| {
+            let chunks = bytes.as_u64().div_ceil(lane.chunk_bytes().as_u64().max(1));
+            lane.busy(Load { bytes, copies: u32::try_from(chunks).unwrap_or(u32::MAX) })
+        });
+    }
+}
+
+impl Core {
+    /// Brings the lanes' queues up to date. `O(1)`.
+    pub(super) fn note_queues(&mut self) {
+        let LaneEnds { source, target } = WRITE;
+        let written = self.engine.bytes_moved(source, target)
+            + self.engine.bytes_before(source, target, Priority::Offload);
+        self.costs.written = self.costs.scaled(WRITE, written);
+        if self.costs.model.is_none() {
+            return;
+        }
+        // Loads that have no place in a lane's queue yet come through host memory, nearly always.
+        let part = self.model.part_bytes(GroupId::FIRST).as_u64();
+        let pending = Bytes::new(part.saturating_mul(self.pending.len() as u64));
+        for ends in WAYS_UP {
+            let waiting = if ends.source == TierId::File { pending } else { Bytes::ZERO };
+            self.costs.note_queue(&self.engine, ends, waiting);
+        }
+    }
+}
+
+impl Pager {
+    /// Says what moves and prefill take on this machine, and what the engine can do: from now on plans are made by it, and it
+    /// is corrected by what is observed. Without it every hit is loaded.
+    pub fn set_costs(&self, costs: CostModel, engine: EngineAbility) {
+        let mut core = self.shared.core.lock();
+        core.costs.model = Some(costs);
+        core.costs.engine = engine;
+    }
+
+    /// The costs as they have been learnt so far; `None` if none were ever set. To be saved for the next start.
+    pub fn costs(&self) -> Option<CostModel> {
+        self.shared.core.lock().costs.model.clone()
+    }
+
+    /// Takes in that the engine computed these tokens of some request in one step of `took`.
+    /// [`Sequence::observe`](super::Sequence::observe) does it for a sequence.
+    pub fn observe_prefill(&self, step: TokenSpan, took: Nanos) {
+        if let Some(model) = &mut self.shared.core.lock().costs.model {
+            model.observe_prefill(step, took);
+        }
+    }
+}

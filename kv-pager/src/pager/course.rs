@@ -1,0 +1,154 @@
+//! The course of a plan: what was predicted for a sequence, and what happened.
+//! Layer 9. Uses `clock`, `units`, `policy`. Known by: `pager`, engines.
+//!
+//! - **CO1** what a sequence has still to compute is counted in the device's queue until it is computed or closed.
+
+use super::core::Core;
+use super::stats::PlanCounts;
+use crate::clock::Time;
+use crate::cost::TokenSpan;
+use crate::policy::plan::{Choice, Outcome, Plan};
+use crate::policy::{LoadPlan, Urgency};
+use crate::sequence::SequenceState;
+use crate::units::Nanos;
+use std::ops::Range;
+
+/// A plan, and what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forecast {
+    /// What was planned when the sequence was opened.
+    pub plan: Plan,
+    /// What happened until its prompt was there: its loads and its whole time as the pager saw them, computing as far as the engine
+    /// reported it.
+    pub outcome: Outcome,
+}
+
+/// What is kept of a sequence beside its state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    pub(super) urgency: Urgency,
+    plan: Option<Plan>,
+    opened: Time,
+    /// When what has not been loaded is computed instead.
+    pub(super) cut_at: Time,
+    /// What it has still to compute, as predicted (CO1).
+    work: Nanos,
+    outcome: Outcome,
+    is_finished: bool,
+}
+
+impl Course {
+    pub(super) const NONE: Self = Self {
+        urgency: Urgency { deadline: None, compute_queue: None, waiting: 0 },
+        plan: None,
+        opened: Time::START,
+        cut_at: Time::NEVER,
+        work: Nanos::ZERO,
+        outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
+        is_finished: false,
+    };
+}
+
+impl Core {
+    pub(super) fn course(&mut self, state: &SequenceState) -> &mut Course {
+        &mut self.courses[state.id.index()]
+    }
+
+    /// A plan begins.
+    pub(super) fn begin_course(&mut self, state: &SequenceState, plan: &LoadPlan, now: Time) {
+        self.drop_course(state);
+        let planned = plan.plan.map_or(Nanos::ZERO, |plan| {
+            let front = plan.predicted.front.saturating_add(plan.predicted.rest);
+            self.costs.add_planned(front);
+            front
+        });
+        if let Some(plan) = &plan.plan {
+            self.counters.plans.count(plan.reasons.choice);
+        }
+        let course = self.course(state);
+        *course = Course {
+            urgency: course.urgency,
+            plan: plan.plan,
+            opened: now,
+            cut_at: plan.plan.and_then(|plan| plan.cut_after).map_or(Time::NEVER, |after| now.after(after)),
+            work: planned,
+            ..Course::NONE
+        };
+    }
+
+    /// What it has still to compute will not be computed.
+    pub(super) fn drop_course(&mut self, state: &SequenceState) {
+        let work = std::mem::replace(&mut self.course(state).work, Nanos::ZERO);
+        self.costs.drop_planned(work);
+    }
+
+    /// These tokens have been computed.
+    pub(super) fn note_computed(&mut self, state: &SequenceState, computed: &Range<usize>) {
+        let Some(plan) = self.course(state).plan else { return };
+        let span = token_span(computed);
+        if span.start < plan.rest.end() {
+            let work = self.costs.prefill(span).min(self.course(state).work);
+            self.costs.drop_planned(work);
+            let course = self.course(state);
+            course.work = Nanos::new(course.work.as_u64() - work.as_u64());
+        }
+    }
+
+    /// A load that the sequence waited for, or will need, has come.
+    pub(super) fn note_loaded(&mut self, state: &SequenceState, now: Time) {
+        let course = self.course(state);
+        course.outcome.load = now.since(course.opened);
+    }
+
+    /// All tokens given so far are there. Counts when that was, the first time.
+    pub(super) fn note_ready(&mut self, state: &SequenceState, now: Time) {
+        self.drop_course(state);
+        let course = self.course(state);
+        if std::mem::replace(&mut course.is_finished, true) {
+            return;
+        }
+        course.outcome.finish = now.since(course.opened);
+        let (plan, outcome) = (course.plan, course.outcome);
+        let has_computing = outcome.front > Nanos::ZERO || outcome.rest > Nanos::ZERO;
+        if let Some(plan) = plan.filter(|_| has_computing) {
+            self.counters.plans.regret =
+                self.counters.plans.regret.saturating_add(outcome.regret(&plan.predicted));
+        }
+    }
+
+    /// The engine says how long it computed.
+    pub(super) fn observe(&mut self, state: &SequenceState, computed: &Range<usize>, took: Nanos) {
+        let span = token_span(computed);
+        if let Some(model) = &mut self.costs.model {
+            model.observe_prefill(span, took);
+        }
+        let course = self.course(state);
+        let is_rest = course.plan.is_none_or(|plan| span.start >= plan.rest.start);
+        let part = if is_rest { &mut course.outcome.rest } else { &mut course.outcome.front };
+        *part = part.saturating_add(took);
+    }
+
+    pub(super) fn forecast(&self, state: &SequenceState) -> Option<Forecast> {
+        let course = &self.courses[state.id.index()];
+        let plan = course.plan.filter(|_| course.is_finished)?;
+        Some(Forecast { plan, outcome: course.outcome })
+    }
+}
+
+fn token_span(tokens: &Range<usize>) -> TokenSpan {
+    let fits = |count: usize| u32::try_from(count).expect("a sequence has fewer than 2^32 tokens");
+    TokenSpan::between(fits(tokens.start), fits(tokens.end))
+}
+
+impl PlanCounts {
+    fn count(&mut self, choice: Choice) {
+        let counted = match choice {
+            Choice::NothingToLoad => return,
+            Choice::Load => &mut self.loads,
+            Choice::Recompute => &mut self.recomputes,
+            Choice::TwoFronts => &mut self.two_fronts,
+            Choice::LoadThenCompute => &mut self.loads_then_computes,
+        };
+        *counted += 1;
+    }
+}

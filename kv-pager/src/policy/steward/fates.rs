@@ -1,0 +1,141 @@
+//! What becomes of a victim: it is evicted, demoted or dropped.
+//! Layer 8. Uses `ids`, `cost`, `policy::{decision, plan, view}`. Known by: `steward`.
+//!
+//! - **FA1** what lies farther away too is evicted, at no cost; everything else is demoted where a tier below takes it, unless it
+//!   is not worth it, has not earned it, or the day's writes are spent.
+
+use super::prices;
+use super::writes::{FileWrites, Writes};
+use crate::ids::{BlockId, GroupId, TierId};
+use crate::policy::plan::{Fate, Victim, judge};
+use crate::policy::{Decision, Reason, View};
+use crate::tier::LaneEnds;
+use crate::units::{Bytes, Nanos};
+
+/// How often a block is asked for before it has earned its place in the file.
+const EARNED_USES: u32 = 2;
+
+/// Loads that wait for a lane, in blocks, from which on it is one that others wait for.
+const AWAITED_BLOCKS: u64 = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Fates {
+    file_writes: FileWrites,
+    writes: Writes,
+    at: At,
+}
+
+/// Where victims are looked for, and what holds for all of them.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    tier: TierId,
+    group: GroupId,
+    /// The tier that takes them, if there is one that can be reached.
+    below: Option<TierId>,
+    bring_back: Nanos,
+    write: Nanos,
+    /// Requests that a nanosecond of the lane to it delays.
+    lane_waiting: f64,
+    part_bytes: Bytes,
+}
+
+impl Fates {
+    pub(super) fn new(file_writes: FileWrites, writes: Writes) -> Self {
+        let at = At {
+            tier: TierId::Device,
+            group: GroupId::FIRST,
+            below: None,
+            bring_back: Nanos::ZERO,
+            write: Nanos::ZERO,
+            lane_waiting: 0.0,
+            part_bytes: Bytes::ZERO,
+        };
+        Self { file_writes, writes, at }
+    }
+
+    /// Notes what holds for all victims in `tier` now; a part has `part_bytes` by tier.
+    pub(super) fn look_around(
+        &mut self,
+        view: &View<'_>,
+        tier: TierId,
+        group: GroupId,
+        part_bytes: &[Bytes; TierId::COUNT],
+    ) {
+        let below = tier.farther().filter(|below| view.has(*below) && view.can_demote_from(tier));
+        let far = below.unwrap_or(tier);
+        let bytes = part_bytes[far.index()];
+        let (mut bring_back, mut write, mut lane_waiting) = (Nanos::ZERO, Nanos::ZERO, 0.0);
+        if let (TierId::File, Some(costs)) = (far, view.prospects().costs) {
+            let back = LaneEnds { source: far, target: tier };
+            bring_back = prices::move_time(costs, back, bytes);
+            write = prices::move_time(costs, LaneEnds { source: tier, target: far }, bytes);
+            // The drive that is written is the drive that is read: what waits to be read waits for the write too.
+            let queue_ns = view.prospects().queues.get(back).as_u64();
+            lane_waiting = f64::from(u8::from(queue_ns > AWAITED_BLOCKS * bring_back.as_u64()));
+        }
+        self.writes.look(view.prospects().written, view.now());
+        self.at = At { tier, group, below, bring_back, write, lane_waiting, part_bytes: bytes };
+    }
+
+    /// What becomes of `block`; `None` if it can't go now.
+    pub(super) fn decide(&mut self, view: &View<'_>, block: BlockId, odds: Option<f64>) -> Option<Decision> {
+        let At { tier, group, below, .. } = self.at;
+        if let Some(copy) = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far))
+        {
+            let is_kept = view.is_kept_by_nearer(block, group, tier, *copy);
+            let is_next = below.is_none_or(|below| *copy == below);
+            if is_next && !is_kept {
+                return Some(Decision::Evict { block, tier, reason: Reason::CleanCopy });
+            }
+        }
+        let Some(below) = below else {
+            return Some(Decision::Drop { block, tier, reason: Reason::NoTierBelow });
+        };
+        if view.is_kept_by_nearer(block, group, tier, below) {
+            return None;
+        }
+        // The next copy is on its way, and what waits for it can't go yet.
+        if view.slot_of(block, group, below).is_some() && !view.is_in(block, group, below) {
+            return None;
+        }
+        Some(match self.refuse(view, block, odds, below) {
+            Some(reason) => Decision::Drop { block, tier, reason },
+            None => Decision::Demote { block, tier, reason: Reason::Coldest },
+        })
+    }
+
+    /// Why the block is not to be written to `below`.
+    fn refuse(
+        &mut self,
+        view: &View<'_>,
+        block: BlockId,
+        odds: Option<f64>,
+        below: TierId,
+    ) -> Option<Reason> {
+        if below != TierId::File {
+            return None;
+        }
+        let seen = view.block(block);
+        if self.file_writes == FileWrites::Earned && seen.uses < EARNED_USES {
+            return Some(Reason::NotEarned);
+        }
+        if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {
+            let tokens = u32::try_from(seen.tokens.len()).unwrap_or(u32::MAX);
+            let victim = Victim {
+                asked: odds,
+                recompute: prices::compute_time(costs, seen.depth, tokens),
+                // Loads run beside compute: as long as nothing waits for the lane, they take no time of the device's.
+                bring_back: if self.at.lane_waiting > 0.0 { self.at.bring_back } else { Nanos::ZERO },
+                write: self.at.write.max(Nanos::new(1)),
+                lane_waiting: self.at.lane_waiting,
+                can_write: true,
+            };
+            if judge(&victim).fate == Fate::Drop {
+                return Some(Reason::NotWorthKeeping);
+            }
+        }
+        let is_allowed = self.writes.promise(self.at.part_bytes);
+        (!is_allowed).then_some(Reason::WriteBudget)
+    }
+}

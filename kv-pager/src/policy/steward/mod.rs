@@ -1,0 +1,257 @@
+//! The steward: the built-in policy. An arm keeps each tier, plans come from costs, and the file is written all or earned.
+//! Layer 8. Uses `policy::{keeping, plan, view}`, `cost`, `layout`. Known by: engines, the command line.
+//!
+//! - **SW1** nothing is allocated after the pager is built (I8);
+//! - **SW2** while nothing has been measured, every hit is loaded and everything is kept as far as there is room.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `standing` | one tier's class of slots, and the arm that orders it |
+//! | `fates` | what becomes of a victim: evicted, demoted or dropped |
+//! | `writes` | what may be written to the file in a day |
+//! | `prices` | what having a block back costs, by tier and depth |
+//! | `beside` | shadows that run beside a live pager |
+
+mod beside;
+mod fates;
+mod prices;
+mod standing;
+mod writes;
+
+pub use beside::Answer;
+pub use writes::FileWrites;
+
+use super::keeping::{Arm, Bounds};
+use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
+use super::{Changed, Decision, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
+use crate::cost::{LaneCost, TokenSpan, real};
+use crate::ids::{GroupId, TierId};
+use crate::layout::{Format, ModelLayout};
+use crate::tier::LaneEnds;
+use crate::units::Bytes;
+use beside::Beside;
+use fates::Fates;
+use standing::Standing;
+use writes::Writes;
+
+/// Requests after which prices are worked out anew.
+const PRICES_EVERY: u32 = 64;
+
+/// By how much two fronts must finish before one does, so that a load is called off.
+const MEET_GAIN: f64 = 0.95;
+
+/// How a pager is to be kept.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct StewardSpec {
+    /// In which order each tier gives up what it holds.
+    pub keeping: Arm,
+    /// Which plans may be made.
+    pub loading: Loading,
+    /// What is written to the file.
+    pub file_writes: FileWrites,
+    /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit.
+    pub write_bytes_per_day: Option<Bytes>,
+    /// Whether shadows run beside: what each arm would have hit in the nearest tier, and this one with twice the memory.
+    pub has_shadows: bool,
+}
+
+/// The built-in policy.
+#[derive(Debug)]
+pub struct Steward {
+    spec: StewardSpec,
+    standings: Vec<Standing>,
+    loader: Option<Loader>,
+    fates: Fates,
+    beside: Option<Beside>,
+    /// By group, then by tier: bytes of a part.
+    part_bytes: Vec<[Bytes; TierId::COUNT]>,
+    /// By tier: bytes of all parts of a block.
+    block_bytes: [Bytes; TierId::COUNT],
+    tokens_per_block: u32,
+    /// Requests until prices are worked out.
+    until_prices: u32,
+}
+
+impl Default for Steward {
+    fn default() -> Self {
+        Self::new(StewardSpec::default())
+    }
+}
+
+impl Steward {
+    /// A steward that keeps as `spec` says.
+    pub fn new(spec: StewardSpec) -> Self {
+        Self {
+            spec,
+            standings: Vec::new(),
+            loader: None,
+            fates: Fates::new(spec.file_writes, Writes::new(spec.write_bytes_per_day)),
+            beside: None,
+            part_bytes: Vec::new(),
+            block_bytes: [Bytes::ZERO; TierId::COUNT],
+            tokens_per_block: 1,
+            until_prices: 0,
+        }
+    }
+
+    /// Prices change as costs are learnt and tiers come and go; not so fast that every request must ask.
+    fn price(&mut self, view: &View<'_>) {
+        if self.until_prices > 0 {
+            self.until_prices -= 1;
+            return;
+        }
+        self.until_prices = PRICES_EVERY;
+        for standing in &mut self.standings {
+            let prices = prices::prices(view, standing.tier(), &self.block_bytes, self.tokens_per_block);
+            standing.set_prices(&prices);
+        }
+    }
+}
+
+impl Policy for Steward {
+    fn name(&self) -> &'static str {
+        self.spec.keeping.name()
+    }
+
+    fn start(&mut self, view: &View<'_>, setting: &Setting<'_>) -> bool {
+        let Setting { model, formats, limits } = *setting;
+        self.tokens_per_block = model.tokens_per_block();
+        let bytes_by_tier =
+            |group| TierId::ALL.map(|tier| part_bytes(model, group, tier, formats[tier.index()]));
+        self.part_bytes = model.group_ids().map(bytes_by_tier).collect();
+        self.block_bytes =
+            TierId::ALL.map(|tier| self.part_bytes.iter().map(|part| part[tier.index()]).sum());
+        let request_blocks = limits.sequence_tokens.div_ceil(self.tokens_per_block).max(1);
+        for tier in TierId::ALL.into_iter().filter(|tier| view.has(*tier)) {
+            for group in model.group_ids() {
+                let capacity = view.capacity(tier, group);
+                let bounds = Bounds { capacity, request_blocks, tokens_per_block: self.tokens_per_block };
+                let is_full = model.is_full(group);
+                self.standings.push(Standing::new(self.spec.keeping, tier, group, is_full, &bounds));
+            }
+        }
+        if self.spec.has_shadows {
+            let group = model.anchor().unwrap_or(GroupId::FIRST);
+            let request = Bounds { capacity: 1, request_blocks, tokens_per_block: self.tokens_per_block };
+            self.beside = Some(Beside::new(view, self.spec.keeping, group, &request));
+        }
+        self.loader = Some(Loader::new(model, formats, view.prospects().engine, self.spec.loading));
+        self.price(view);
+        true
+    }
+
+    fn follow(&mut self, view: &View<'_>, changed: &Changed<'_>) {
+        let keeps = |standing: &&mut Standing| standing.keeps(changed.tier, changed.group);
+        if let Some(standing) = self.standings.iter_mut().find(keeps) {
+            standing.follow(view, changed.slots);
+        }
+    }
+
+    fn visit(&mut self, view: &View<'_>, told: &Told<'_>) {
+        self.price(view);
+        for standing in &mut self.standings {
+            standing.visit(view, told.blocks, told.length);
+        }
+        if let Some(beside) = &mut self.beside {
+            beside.visit(view, told.blocks);
+        }
+    }
+
+    fn check(&self) {
+        self.standings.iter().for_each(Standing::check);
+    }
+
+    fn answers(&self) -> Vec<Answer> {
+        self.beside.as_ref().map_or_else(Vec::new, Beside::answers)
+    }
+
+    fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
+        let all = 0..matched.len();
+        match (self.spec.loading, view.prospects().costs, self.loader.as_mut()) {
+            (Loading::AlwaysRecompute, _, _) => LoadPlan::of(matched.len()..matched.len(), Reason::Asked),
+            (Loading::Adaptive, Some(costs), Some(loader)) => {
+                let prospects = view.prospects();
+                loader.set_engine(prospects.engine);
+                let urgency = matched.urgency;
+                let situation = Situation {
+                    costs,
+                    queues: prospects.queues,
+                    compute_queue: urgency.compute_queue.unwrap_or(prospects.compute_queue),
+                    deadline: urgency.deadline,
+                    aim: match urgency.waiting {
+                        0 => Aim::Latency,
+                        waiting => Aim::Throughput { compute_waiting: waiting, lanes_waiting: 0 },
+                    },
+                };
+                let plan = loader.plan(matched, &situation);
+                let BlockSpan { start, end } = plan.load;
+                let (mut load, mut is_from_back) =
+                    (start as usize..end as usize, prospects.engine.can_overlap);
+                if !matched.can_end_early && load.end < matched.len() && !load.is_empty() {
+                    (load, is_from_back) = (all, false);
+                }
+                let chunk_blocks = chunk_blocks(view, self.block_bytes[TierId::Host.index()]);
+                LoadPlan { load, is_from_back, chunk_blocks, plan: Some(plan), reason: Reason::Cheapest }
+            }
+            _ => LoadPlan::of(all, Reason::Asked),
+        }
+    }
+
+    fn meet(&mut self, view: &View<'_>, waiting: &Waiting) -> usize {
+        let prospects = view.prospects();
+        let (Loading::Adaptive, Some(costs)) = (self.spec.loading, prospects.costs) else { return 0 };
+        if !prospects.engine.can_overlap {
+            return 0;
+        }
+        let blocks: u32 = waiting.blocks.iter().sum();
+        let left_ns = prices::load_ns(costs, &self.block_bytes, &waiting.blocks);
+        let steps = costs.prefill().in_steps(prospects.engine.step_tokens_max);
+        let start = u32::try_from(waiting.tokens).unwrap_or(u32::MAX);
+        let chunk =
+            u32::try_from(chunk_blocks(view, self.block_bytes[TierId::Host.index()])).unwrap_or(u32::MAX);
+        let (mut best, mut best_ns) = (0, left_ns * MEET_GAIN);
+        let halves = std::iter::successors(Some(blocks), |count| (*count > chunk).then_some(count / 2));
+        for count in halves.map(|count| count.next_multiple_of(chunk).min(blocks)) {
+            let tokens = count * self.tokens_per_block;
+            let computing_ns = real::from_nanos(steps.span(TokenSpan { start, tokens }));
+            let rest_ns = left_ns * f64::from(blocks - count) / f64::from(blocks.max(1));
+            let others_ns = computing_ns * f64::from(waiting.urgency.waiting);
+            let finish_ns = computing_ns.max(rest_ns) + others_ns;
+            if finish_ns < best_ns {
+                (best, best_ns) = (count, finish_ns);
+            }
+        }
+        best as usize
+    }
+
+    fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
+        let Need { tier, group, slots } = need;
+        let keeps = |standing: &&mut Standing| standing.keeps(tier, group);
+        let Some(standing) = self.standings.iter_mut().find(keeps) else { return };
+        self.fates.look_around(view, tier, group, &self.part_bytes[group.index()]);
+        let mut named = 0;
+        while named < slots {
+            let Some((block, odds)) = standing.victim(view) else { break };
+            if let Some(decision) = self.fates.decide(view, block, odds) {
+                decisions.push(decision);
+                named += 1;
+            }
+        }
+    }
+}
+
+/// Bytes of a part, as a tier keeps it.
+fn part_bytes(model: &ModelLayout, group: GroupId, tier: TierId, format: Format) -> Bytes {
+    match tier {
+        TierId::Device => model.part_bytes(group),
+        TierId::Host | TierId::File => model.slot_bytes(group, format),
+    }
+}
+
+/// Blocks in a chunk of the lane to the device.
+fn chunk_blocks(view: &View<'_>, block_bytes: Bytes) -> usize {
+    let ends = LaneEnds { source: TierId::Host, target: TierId::Device };
+    let chunk = view.prospects().costs.and_then(|costs| costs.lane(ends)).map(LaneCost::chunk_bytes);
+    let blocks = chunk.map_or(1, |chunk| chunk.div_down(block_bytes));
+    usize::try_from(blocks).unwrap_or(usize::MAX).max(1)
+}

@@ -1,0 +1,265 @@
+//! A standing: one tier's class of slots, kept by an arm.
+//! Layer 8. Uses `ids`, `policy::{keeping, view}`. Known by: `steward`.
+//!
+//! - **ST1** the arm knows an entry for each slot that is not unknown, under the name of the block that lay there when
+//!   the slot was last looked at;
+//! - **ST2** offered is what was idle, and had no child in the tier, when it was last looked at;
+//! - **ST3** a victim is looked at once more before it is named, and is not named again before the next look.
+//!
+//! It follows by looking: a slot that is told of is compared with what was known of it, and so is its parent. Whatever
+//! happened in between, and in whatever order, the two agree afterwards. An entry of the arm is a slot.
+
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::policy::View;
+use crate::policy::keeping::shadow::Named;
+use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Touch, Visit};
+
+/// What the arm has been told of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing.
+    Unknown,
+    /// That it is there, and not offered (KE2).
+    Withheld,
+    /// That it may go.
+    Offered,
+}
+
+/// What is known of a slot.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    name: u64,
+    block: BlockId,
+    parent: BlockId,
+    /// Children that were named as victims since the last look.
+    leaving_children: u32,
+    stage: Stage,
+    is_backed: bool,
+    /// Whether it is to be looked at again, told of or not.
+    is_due: bool,
+}
+
+const VACANT: Record = Record {
+    name: 0,
+    block: BlockId::NONE,
+    parent: BlockId::NONE,
+    leaving_children: 0,
+    stage: Stage::Unknown,
+    is_backed: false,
+    is_due: false,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Standing {
+    tier: TierId,
+    group: GroupId,
+    /// Whether its group needs every block, so that the leaf rule holds.
+    is_full: bool,
+    arm: Box<dyn Keeping>,
+    records: Box<[Record]>,
+    /// Slots to be looked at again: victims that may have stayed, and their parents.
+    due: Vec<SlotId>,
+    touches: Vec<Touch>,
+    absent: Vec<Named>,
+}
+
+/// 64 bits of a block's name.
+#[expect(clippy::cast_possible_truncation, reason = "half of the hash is as good a name")]
+fn name_of(view: &View<'_>, block: BlockId) -> u64 {
+    view.block(block).hash.0 as u64
+}
+
+fn entry(slot: SlotId) -> EntryId {
+    EntryId::new(u32::try_from(slot.index()).expect("slots are counted in 32 bits"))
+}
+
+impl Standing {
+    /// Kept by `arm`. Allocates all it will ever need.
+    pub(super) fn new(arm: Arm, tier: TierId, group: GroupId, is_full: bool, bounds: &Bounds) -> Self {
+        Self {
+            tier,
+            group,
+            is_full,
+            arm: arm.build(bounds),
+            records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
+            due: Vec::with_capacity(bounds.capacity as usize),
+            touches: Vec::with_capacity(bounds.request_blocks as usize),
+            absent: Vec::with_capacity(bounds.request_blocks as usize),
+        }
+    }
+
+    /// Whether it keeps this class.
+    pub(super) fn keeps(&self, tier: TierId, group: GroupId) -> bool {
+        (self.tier, self.group) == (tier, group)
+    }
+
+    pub(super) fn tier(&self) -> TierId {
+        self.tier
+    }
+
+    pub(super) fn set_prices(&mut self, prices: &Prices) {
+        self.arm.set_prices(prices);
+    }
+
+    /// Looks at these slots, and at those that are due. `O(slots)`.
+    pub(super) fn follow(&mut self, view: &View<'_>, slots: &[SlotId]) {
+        let mut due = std::mem::take(&mut self.due);
+        for slot in &due {
+            let record = &mut self.records[slot.index()];
+            record.is_due = false;
+            record.leaving_children = 0;
+        }
+        for slot in due.drain(..) {
+            self.look(view, slot);
+        }
+        self.due = due;
+        for slot in slots {
+            self.look(view, *slot);
+        }
+    }
+
+    /// Takes in a whole request.
+    pub(super) fn visit(&mut self, view: &View<'_>, blocks: &[BlockId], length: u32) {
+        self.touches.clear();
+        self.absent.clear();
+        for (depth, block) in (0..length).zip(blocks) {
+            let slot = view.slot_of(*block, self.group, self.tier);
+            let name = name_of(view, *block);
+            if !view.is_in(*block, self.group, self.tier) {
+                self.absent.push(Named { name, depth });
+                continue;
+            }
+            self.notice(view, slot);
+            self.set_known(slot);
+            self.touches.push(Touch { entry: entry(slot), name, depth });
+        }
+        self.arm.visit(&Visit { length, touches: &self.touches, absent: &self.absent });
+        for index in 0..self.touches.len() {
+            let slot = SlotId::from_index(self.touches[index].entry.index());
+            self.review(view, slot);
+        }
+    }
+
+    /// The next victim (ST3), with how likely it is asked for again, as far as the arm says.
+    pub(super) fn victim(&mut self, view: &View<'_>) -> Option<(BlockId, Option<f64>)> {
+        loop {
+            let victim = self.arm.victim()?;
+            let slot = SlotId::from_index(victim.index());
+            let record = self.records[slot.index()];
+            let odds = self.arm.odds(victim);
+            self.arm.withhold(&[victim]);
+            self.records[slot.index()].stage = Stage::Withheld;
+            self.set_due(slot);
+            let is_there = view.block_in(self.tier, self.group, slot) == record.block;
+            if !is_there || !self.may_go(view, slot) || view.is_moving(self.tier, self.group, slot) {
+                continue;
+            }
+            self.count_leaving(view, record.parent);
+            return Some((record.block, odds));
+        }
+    }
+
+    /// A child of `parent` is about to leave: once all have, the parent is the next that may.
+    fn count_leaving(&mut self, view: &View<'_>, parent: BlockId) {
+        let Some(slot) = self.slot_of(view, parent) else { return };
+        self.records[slot.index()].leaving_children += 1;
+        self.set_due(slot);
+        self.review(view, slot);
+    }
+
+    fn set_known(&mut self, slot: SlotId) {
+        let stage = &mut self.records[slot.index()].stage;
+        if *stage == Stage::Unknown {
+            *stage = Stage::Withheld;
+        }
+    }
+
+    fn set_due(&mut self, slot: SlotId) {
+        if !std::mem::replace(&mut self.records[slot.index()].is_due, true) {
+            self.due.push(slot);
+        }
+    }
+
+    /// The slot of `block` here, if it is recorded as that.
+    fn slot_of(&self, view: &View<'_>, block: BlockId) -> Option<SlotId> {
+        if !block.is_some() {
+            return None;
+        }
+        let slot = view.slot_of(block, self.group, self.tier);
+        (slot.is_some() && self.records[slot.index()].block == block).then_some(slot)
+    }
+
+    fn look(&mut self, view: &View<'_>, slot: SlotId) {
+        self.notice(view, slot);
+        let Record { block, stage, name, .. } = self.records[slot.index()];
+        if !block.is_some() {
+            return;
+        }
+        if stage == Stage::Unknown && view.is_idle(self.tier, self.group, slot) {
+            let depth = view.block(block).depth;
+            self.set_known(slot);
+            self.arm.admit(&Touch { entry: entry(slot), name, depth });
+        }
+        self.review(view, slot);
+    }
+
+    /// Brings the record up to what lies in the slot (ST1).
+    fn notice(&mut self, view: &View<'_>, slot: SlotId) {
+        let before = self.records[slot.index()];
+        let block = view.block_in(self.tier, self.group, slot);
+        let name = if block.is_some() { name_of(view, block) } else { 0 };
+        if (before.block, before.name) == (block, name) {
+            return;
+        }
+        if before.stage != Stage::Unknown {
+            self.arm.depart(entry(slot), Departure::Evicted);
+        }
+        let parent = if block.is_some() { view.block(block).parent } else { BlockId::NONE };
+        self.records[slot.index()] = Record { name, block, parent, is_due: before.is_due, ..VACANT };
+        for parent in [before.parent, parent] {
+            if let Some(slot) = self.slot_of(view, parent) {
+                self.review(view, slot);
+            }
+        }
+    }
+
+    /// Offers or withholds what stands in the slot (ST2).
+    fn review(&mut self, view: &View<'_>, slot: SlotId) {
+        let record = self.records[slot.index()];
+        if record.stage == Stage::Unknown {
+            return;
+        }
+        let mut farther = TierId::ALL[self.tier.index() + 1..].iter();
+        let is_backed = farther.any(|tier| view.is_in(record.block, self.group, *tier));
+        if is_backed != record.is_backed {
+            self.arm.set_backed(entry(slot), is_backed);
+            self.records[slot.index()].is_backed = is_backed;
+        }
+        let stage = if self.may_go(view, slot) { Stage::Offered } else { Stage::Withheld };
+        if stage != record.stage {
+            self.records[slot.index()].stage = stage;
+            match stage {
+                Stage::Offered => self.arm.offer(&[entry(slot)]),
+                Stage::Unknown | Stage::Withheld => self.arm.withhold(&[entry(slot)]),
+            }
+        }
+    }
+
+    /// Whether nothing holds the part in `slot` and no child that stays lies in the tier.
+    fn may_go(&self, view: &View<'_>, slot: SlotId) -> bool {
+        let record = &self.records[slot.index()];
+        view.is_idle(self.tier, self.group, slot)
+            && (!self.is_full
+                || view.children_in(record.block, self.group, self.tier) <= record.leaving_children)
+    }
+
+    /// Asserts ST1. `O(slots)`; for tests.
+    pub(super) fn check(&self) {
+        self.arm.check();
+        let known = self.records.iter().filter(|record| record.stage != Stage::Unknown).count();
+        assert_eq!(known, self.arm.len(), "ST1: what the arm of tier {} knows", self.tier);
+        let due = self.records.iter().filter(|record| record.is_due).count();
+        assert_eq!(due, self.due.len(), "ST3: slots that are due in tier {}", self.tier);
+    }
+}

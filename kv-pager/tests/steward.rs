@@ -1,0 +1,251 @@
+//! The built-in policy in a pager, in virtual time: what it loads, what it computes instead, and what it writes.
+
+use kv_pager::config::Limits;
+use kv_pager::cost::machine::{VirtualMachine, VirtualTierSize};
+use kv_pager::cost::{CostModel, LaneCost, LaneProfile, Load, Profile, TokenSpan};
+use kv_pager::ids::{Fence, TierId, TokenId};
+use kv_pager::layout::{Format, shape};
+use kv_pager::pager::{Backend, Forecast, Request, Sequence, SequenceReport, Step};
+use kv_pager::policy::keeping::Arm;
+use kv_pager::policy::plan::{Choice, EngineAbility, Loading};
+use kv_pager::policy::{FileWrites, Policy, Steward, StewardSpec};
+use kv_pager::tier::LaneEnds;
+use kv_pager::units::{Bytes, Nanos};
+use kv_pager::{Config, Pager};
+
+const TOKENS: u32 = 16;
+const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
+const READ: LaneEnds = LaneEnds { source: TierId::File, target: TierId::Host };
+const WRITE: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::File };
+
+/// A machine with room for so many blocks by tier, and an engine on it.
+struct World {
+    machine: VirtualMachine,
+    pager: Pager,
+    profile: Profile,
+}
+
+/// An H200 whose file lane reads `file_bytes_per_s`.
+fn profile(file_bytes_per_s: f64) -> Profile {
+    let mut profile = Profile::h200_llama3_8b();
+    let read = LaneCost::uniform(200_000.0, 20_000.0, file_bytes_per_s, Bytes::mib(4));
+    profile.lanes.retain(|lane| lane.ends != READ);
+    profile.lanes.push(LaneProfile::new(READ, &read));
+    profile
+}
+
+impl World {
+    fn new(profile: Profile, blocks: [u64; 3], policy: Box<dyn Policy>) -> Self {
+        let model = shape("llama3-8b").expect("known");
+        let block_bytes = model.block_bytes();
+        let size = |(tier, blocks): (TierId, u64)| VirtualTierSize {
+            tier,
+            bytes: block_bytes.checked_mul(blocks).expect("small"),
+            format: Format::Raw,
+        };
+        let sizes: Vec<VirtualTierSize> = TierId::ALL.into_iter().zip(blocks).map(size).collect();
+        let within = LaneEnds { source: TierId::Device, target: TierId::Device };
+        let mut lanes = profile.clone();
+        lanes.lanes.push(LaneProfile::new(within, &LaneCost::uniform(0.0, 0.0, 2e12, Bytes::mib(64))));
+        let limits = Limits { sequence_tokens: 16_384, sequences: 4, ..Limits::default() };
+        let machine =
+            VirtualMachine::new(&model, &lanes, &sizes, limits.moves_queued as usize).expect("plausible");
+        let backend = Backend { tiers: machine.tiers(), lanes: machine.lanes() };
+        let config = Config { limits, ..Config::default() };
+        let pager = Pager::new(model, config, backend, policy, machine.clock()).expect("fits");
+        Self { machine, pager, profile }
+    }
+
+    fn with_costs(self) -> Self {
+        self.pager.set_costs(CostModel::new(&self.profile).expect("plausible"), ENGINE);
+        self
+    }
+
+    fn prefill(&self, tokens: std::ops::Range<usize>) -> Nanos {
+        let [start, end] = [tokens.start, tokens.end].map(|at| u32::try_from(at).expect("short"));
+        let cost = self.profile.prefill.cost();
+        cost.in_steps(ENGINE.step_tokens_max).span(TokenSpan::between(start, end))
+    }
+
+    /// Serves a prompt; every call of the engine takes its time.
+    fn serve(&self, tokens: &[TokenId]) -> (SequenceReport, Option<Forecast>) {
+        let mut sequence = self.open(tokens);
+        loop {
+            match sequence.next_step(ENGINE.step_tokens_max as usize).expect("room") {
+                Step::Compute(range) => {
+                    let took = self.prefill(range.clone());
+                    let until = self.machine.now().after(took);
+                    while self.machine.next_event() < until {
+                        self.machine.run_until(self.machine.next_event());
+                        self.pager.poll();
+                    }
+                    self.machine.run_until(until);
+                    sequence.observe(range.clone(), took);
+                    sequence.commit(range, Fence::OVER).expect("as told");
+                }
+                Step::Wait => self.machine.run_until(self.machine.next_event()),
+                Step::Ready => break,
+            }
+        }
+        let ends = (sequence.report(), sequence.forecast());
+        sequence.close(Fence::OVER);
+        self.pager.check();
+        ends
+    }
+
+    fn open(&self, tokens: &[TokenId]) -> Sequence {
+        loop {
+            match self.pager.open(&Request::new(tokens)) {
+                Ok(sequence) => return sequence,
+                Err(_busy) => self.machine.run_until(self.machine.next_event()),
+            }
+        }
+    }
+
+    /// Lets everything that is under way end.
+    fn settle(&self) {
+        while self.pager.is_busy() {
+            self.machine.run_until(self.machine.next_event());
+            self.pager.poll();
+        }
+    }
+
+    fn blocks_over(&self, ends: LaneEnds) -> u64 {
+        let stats = self.pager.stats();
+        stats.lanes.iter().filter(|lane| lane.ends == ends).map(|lane| lane.stats.moves).sum()
+    }
+}
+
+/// A prompt of `blocks` blocks and a token.
+fn prompt(letter: u32, blocks: u32) -> Vec<TokenId> {
+    (0..=blocks * TOKENS).map(|at| TokenId(letter << 20 | at)).collect()
+}
+
+fn steward(spec: StewardSpec) -> Box<dyn Policy> {
+    Box::new(Steward::new(spec))
+}
+
+/// A world in whose file, and nowhere nearer, a prompt of 256 blocks lies.
+fn world_with_a_filed_prompt(machine: Profile, costs: Profile, loading: Loading) -> (World, Vec<TokenId>) {
+    let spec = StewardSpec { loading, keeping: Arm::Lru, ..StewardSpec::default() };
+    let mut world = World::new(machine, [300, 300, 4000], steward(spec));
+    world.profile = costs;
+    let world = world.with_costs();
+    let wanted = prompt(1, 256);
+    world.serve(&wanted);
+    for letter in 2..6 {
+        world.serve(&prompt(letter, 256));
+    }
+    world.settle();
+    (world, wanted)
+}
+
+#[test]
+fn without_costs_every_hit_is_loaded() {
+    let world = World::new(profile(1.3e9), [300, 600, 4000], steward(StewardSpec::default()));
+    let wanted = prompt(1, 256);
+    world.serve(&wanted);
+    world.serve(&prompt(2, 256));
+    let (report, forecast) = world.serve(&wanted);
+    assert_eq!((report.hit_tokens.iter().sum::<u64>(), report.computed_tokens), (256 * 16, 1));
+    assert_eq!(forecast, None);
+}
+
+#[test]
+fn two_fronts_beat_loading_and_computing() {
+    let slow = profile(1.3e9);
+    let (world, wanted) = world_with_a_filed_prompt(slow.clone(), slow, Loading::Adaptive);
+    let (report, forecast) = world.serve(&wanted);
+    let Forecast { plan, outcome } = forecast.expect("costs are known");
+    assert_eq!(plan.reasons.choice, Choice::TwoFronts, "{plan:?}");
+    assert!(report.hit_tokens[TierId::File.index()] > 0 && report.computed_tokens > 1000, "{report:?}");
+    let error = outcome.prediction_error(&plan.predicted);
+    assert!(error < 0.1, "{error}: {plan:?} {outcome:?}");
+    assert!(outcome.finish < plan.predicted.finish_by_compute, "{plan:?} {outcome:?}");
+    assert!(outcome.finish < plan.predicted.finish_by_load, "{plan:?} {outcome:?}");
+}
+
+#[test]
+fn a_drive_that_got_slow_costs_little_more_than_computing_and_is_not_asked_again() {
+    let (world, wanted) = world_with_a_filed_prompt(profile(2e7), profile(2.6e9), Loading::Adaptive);
+    let (_, forecast) = world.serve(&wanted);
+    let Forecast { plan, outcome } = forecast.expect("costs are known");
+    assert!(plan.load.blocks() > 0, "{plan:?}");
+    let computing = plan.predicted.finish_by_compute.as_u64();
+    assert!(outcome.finish.as_u64() < 2 * computing, "{outcome:?}, and computing takes {computing} ns");
+    assert!(world.pager.stats().cut_loads > 0);
+    // What was cut teaches nothing; what was read in the end does.
+    world.settle();
+    for letter in 2..6 {
+        world.serve(&prompt(letter, 256));
+        world.settle();
+    }
+    let costs = world.pager.costs().expect("set");
+    let load = Load { bytes: Bytes::mib(64), copies: 16 };
+    let believed = costs.lane(READ).expect("measured").busy(load);
+    let first = CostModel::new(&profile(2.6e9)).expect("plausible").lane(READ).expect("measured").busy(load);
+    assert!(believed.as_u64() > 5 * first.as_u64(), "it believes {believed:?}, and {first:?} at first");
+}
+
+#[test]
+fn always_recompute_loads_nothing_and_always_load_computes_nothing_again() {
+    for (loading, computed) in [(Loading::AlwaysRecompute, 256 * 16 + 1), (Loading::AlwaysLoad, 1)] {
+        let (world, wanted) = world_with_a_filed_prompt(profile(1.3e9), profile(1.3e9), loading);
+        assert_eq!(world.serve(&wanted).0.computed_tokens, computed, "{loading:?}");
+    }
+}
+
+#[test]
+fn writes_to_the_file_are_earned_by_a_second_use() {
+    for (file_writes, expected) in [(FileWrites::All, 1..3000), (FileWrites::Earned, 0..1)] {
+        let spec = StewardSpec { file_writes, keeping: Arm::Lru, ..StewardSpec::default() };
+        let world = World::new(profile(1.3e9), [300, 300, 4000], steward(spec));
+        (1..8).for_each(|letter| _ = world.serve(&prompt(letter, 256)));
+        world.settle();
+        let written = world.blocks_over(WRITE);
+        assert!(expected.contains(&written), "{file_writes:?}: {written} blocks");
+        // What is asked for again goes on to the file when its turn comes.
+        (1..8).for_each(|_| _ = world.serve(&prompt(8, 256)));
+        (9..13).for_each(|letter| _ = world.serve(&prompt(letter, 256)));
+        world.settle();
+        assert!(world.blocks_over(WRITE) >= written + 200, "{file_writes:?}: {}", world.blocks_over(WRITE));
+    }
+}
+
+#[test]
+fn no_more_is_written_than_the_days_budget() {
+    let block_bytes = shape("llama3-8b").expect("known").block_bytes();
+    let budget = block_bytes.checked_mul(24 * 100).expect("small");
+    let spec = StewardSpec { write_bytes_per_day: Some(budget), keeping: Arm::Lru, ..StewardSpec::default() };
+    let world = World::new(profile(1.3e9), [300, 300, 4000], steward(spec));
+    (1..12).for_each(|letter| _ = world.serve(&prompt(letter, 256)));
+    world.settle();
+    let hours = world.machine.now().since(kv_pager::clock::Time::START).as_u64() / 3_600_000_000_000;
+    let written = world.blocks_over(WRITE);
+    // An hour's share may have been saved up; ancestors that a block needs there come along.
+    assert!(written > 0 && written <= 2 * 100 * (hours + 1), "{written} blocks in {hours} hours");
+}
+
+#[test]
+fn every_arm_serves_a_stream_that_does_not_fit() {
+    for keeping in Arm::ALL {
+        let spec = StewardSpec { keeping, has_shadows: true, ..StewardSpec::default() };
+        let world = World::new(profile(7e9), [300, 200, 1000], steward(spec)).with_costs();
+        for round in 0..3 {
+            for letter in 1..8 {
+                world.serve(&prompt(letter, 60 + 20 * letter));
+                world.serve(&prompt(100 + round * 10 + letter, 100));
+            }
+        }
+        let answers = world.pager.answers();
+        assert_eq!(answers.len(), 3 * (Arm::ALL.len() + 1), "three tiers");
+        let hits = |tier: TierId, arm: Arm, capacity: u32| {
+            let of = |answer: &&kv_pager::policy::Answer| {
+                (answer.tier, answer.arm, answer.capacity) == (tier, arm, capacity)
+            };
+            answers.iter().find(of).expect("it was asked").tally.prefix
+        };
+        assert!(hits(TierId::Host, keeping, 400) >= hits(TierId::Host, keeping, 200), "{keeping}");
+        assert!(hits(TierId::File, keeping, 2000) > 0, "{keeping}: {answers:?}");
+    }
+}
