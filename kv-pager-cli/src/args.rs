@@ -70,9 +70,17 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// The model whose cache layout is used.
-    #[arg(long, value_name = "NAME", default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
-    pub(crate) shape: String,
+    /// The model whose cache layout is used [default: tiny; with --virtual, the profile's].
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(shape_names()))]
+    pub(crate) shape: Option<String>,
+
+    /// Serve in virtual time, on a machine that takes what a profile says: nothing is computed, no byte is kept.
+    #[arg(long = "virtual", conflicts_with_all = ["device", "file_dir", "threads"])]
+    pub(crate) is_virtual: bool,
+
+    /// What the virtual machine takes, as `measure --out` writes it [default: an H200 with llama3-8b].
+    #[arg(long, value_name = "FILE", requires = "is_virtual")]
+    pub(crate) profile: Option<PathBuf>,
 
     /// What holds the nearest tier: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
@@ -205,7 +213,9 @@ mod tests {
             &["replay", "--device-bytes", "1.5GiB"],
             &["replay", "--shape", "unheard-of"],
             &["replay", "--policy", "none"],
-            &["replay", "--virtual"],
+            &["replay", "--profile", "found.json"],
+            &["replay", "--virtual", "--file-dir", "kept"],
+            &["replay", "--virtual", "--device", "cpu"],
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],
             &["compare", "--capacity-blocks", "0"],

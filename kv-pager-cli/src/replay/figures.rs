@@ -5,15 +5,14 @@ use super::results::{LaneResults, Results, Spans};
 use crate::report::replay::{LaneFigures, ReplayFigures, TtftFigures};
 
 /// What the results tell; figures over time are for who records them.
-pub(super) fn figures(results: &Results, stream_name: &str) -> ReplayFigures {
+pub(super) fn figures(results: &Results, heading: &str) -> ReplayFigures {
     let ttft = [("with the cache", results.ttft_ns), ("without it", results.ttft_without_cache_ns)];
     let ttft = ttft.into_iter().filter_map(|(name, spans)| Some(ttft_figures(name, spans?)));
     let hits = results.hit_tokens;
     ReplayFigures {
         summary: format!(
-            "{stream_name}: {} requests, {} prompt tokens, of which {} were found on the device, {} in the host tier and {} in \
-             the file tier.",
-            results.requests, results.prompt_tokens, hits.device, hits.host, hits.file
+            "{heading}. Of {} prompt tokens {} were found on the device, {} in the host tier and {} in the file tier.",
+            results.prompt_tokens, hits.device, hits.host, hits.file
         ),
         ttft: ttft.collect(),
         lanes: results.lanes.iter().map(lane_figures).collect(),

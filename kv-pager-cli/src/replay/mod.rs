@@ -5,8 +5,9 @@
 //! - **A3** a wrong byte, or an output that differs from a run without a cache, is a failure; a miss is not.
 //!
 //! After the pass with the cache, a sample of the requests is served once more without it: for the times to compare with,
-//! and because their outputs must be the same, bit for bit.
+//! and because their outputs must be the same, bit for bit. With `--virtual` there are no bytes and no engine: [`simulated`].
 
+mod arms;
 mod cached;
 mod card;
 mod figures;
@@ -18,6 +19,7 @@ mod results;
 mod server;
 mod settings;
 mod setup;
+mod simulated;
 mod uncached;
 mod worker;
 
@@ -55,10 +57,40 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
     let page = arguments.report.as_deref().map(Destination::new).transpose()?;
+    let replayed = if arguments.is_virtual {
+        simulated::replay(arguments, &interrupt)?
+    } else {
+        real(arguments, &interrupt)?
+    };
+    let Replayed { results, heading, .. } = &replayed;
+    let tables = report::report(results);
+    output::line(&format!("{heading}\n\n{tables}"))?;
+    if let Some(destination) = destination {
+        destination.write(results)?;
+    }
+    if let Some(page) = page {
+        let figures = figures::figures(results, heading);
+        page.write_text(&figures.to_page().to_html())?;
+    }
+    check(&replayed)
+}
+
+/// A replay that has ended.
+#[derive(Debug)]
+struct Replayed {
+    results: Results,
+    /// What was replayed, for a person.
+    heading: String,
+    /// Tokens of all prompts of the stream.
+    prompt_tokens: u64,
+}
+
+/// Serves the stream with the reference engine, over tiers with bytes in them.
+fn real(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, Failure> {
     let settings = Settings::new(arguments)?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let setup = Setup::new(arguments, &settings, &clock)?;
-    let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt: &interrupt };
+    let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt };
     let findings = serve(&passes, &setup)?;
     if arguments.file_dir.is_some() {
         setup.pager.write_out(WRITE_OUT_LIMIT)?;
@@ -66,21 +98,13 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);
     let results = Results::new(&findings);
-    output::line(&format!(
-        "{}: {} requests, {} bytes a token\n\n{}",
+    let heading = format!(
+        "{}: {} requests, {} bytes a token",
         settings.stream_name,
         results.requests,
-        settings.model.bytes_per_token(),
-        report::report(&results)
-    ))?;
-    if let Some(destination) = destination {
-        destination.write(&results)?;
-    }
-    if let Some(page) = page {
-        let figures = figures::figures(&results, &settings.stream_name);
-        page.write_text(&figures.to_page().to_html())?;
-    }
-    check(&settings, &results)
+        settings.model.bytes_per_token()
+    );
+    Ok(Replayed { results, heading, prompt_tokens: settings.stream.prompt_tokens() })
 }
 
 fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {
@@ -106,16 +130,19 @@ fn sample(requests: usize) -> Vec<usize> {
 }
 
 /// A3, and that the sums are right.
-fn check(settings: &Settings, results: &Results) -> Result<(), Failure> {
+fn check(replayed: &Replayed) -> Result<(), Failure> {
+    let Replayed { results, prompt_tokens: expected, .. } = replayed;
     if results.has_mismatch() {
+        let [blocks, outputs, sample] =
+            [results.mismatched_blocks, results.differing_requests, results.sample_requests]
+                .map(Option::unwrap_or_default);
         return Err(Failure::Wrong(format!(
-            "{} blocks and {} of {} sampled outputs were wrong; please report this with the command line and --seed",
-            results.mismatched_blocks, results.differing_requests, results.sample_requests
+            "{blocks} blocks and {outputs} of {sample} sampled outputs were wrong; please report this with the command line and \
+             --seed"
         )));
     }
-    let expected = settings.stream.prompt_tokens();
     let found = results.hit_tokens.total() + results.computed_tokens;
-    if found != expected {
+    if found != *expected {
         return Err(Failure::Wrong(format!(
             "{found} prompt tokens were found or computed, of {expected}; please report this with the command line"
         )));

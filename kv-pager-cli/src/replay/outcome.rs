@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// The longest span that is told apart: a day.
 const SPAN_MAX_NS: u64 = 86_400_000_000_000;
 
-/// Sums over requests.
+/// Sums over requests. What is not generated, as in virtual time, has no tokens and no logits.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) requests: u64,

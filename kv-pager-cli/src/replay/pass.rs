@@ -90,7 +90,8 @@ fn places(arguments: &ReplayArguments) -> impl Iterator<Item = usize> + use<> {
     (0..threads.min(places)).map(move |worker| (places - worker).div_ceil(threads))
 }
 
-fn progress_bar(requests: u64, name: &'static str) -> ProgressBar {
+/// Shows how many requests of `requests` are served, with `name` beside it, on a terminal only.
+pub(super) fn progress_bar(requests: u64, name: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} requests, {eta} left")
         .expect("the template is valid");
     ProgressBar::new(requests).with_style(style).with_prefix(name)

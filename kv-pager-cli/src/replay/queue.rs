@@ -127,13 +127,14 @@ pub(super) fn full_length(request: &Request) -> usize {
     request.prompt_tokens as usize + request.output_tokens as usize
 }
 
+/// An arrival of the stream, `scale` times as far from its start.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "an arrival is not negative, needs no more than a microsecond of precision, and saturates"
 )]
-fn stretched(arrival: Nanos, scale: f64) -> Nanos {
+pub(super) fn stretched(arrival: Nanos, scale: f64) -> Nanos {
     Nanos::new((arrival.as_u64() as f64 * scale) as u64)
 }
 

@@ -39,7 +39,8 @@ fn lanes(lanes: &[LaneResults]) -> Table {
 
 fn spans(results: &Results) -> Table {
     let mut table = table(&["time to first token", "mean", "p50", "p90", "p99"]);
-    let sample = format!("without it ({} requests)", grouped(results.sample_requests));
+    let served = results.sample_requests.unwrap_or(results.requests);
+    let sample = format!("without it ({} requests)", grouped(served));
     for (name, spans) in [("with the cache", results.ttft_ns), (&sample, results.ttft_without_cache_ns)] {
         row(&mut table, name, &spans.map_or_else(|| std::array::from_fn(|_| nothing()), quantiles));
     }
@@ -57,25 +58,26 @@ fn quantiles(spans: Spans) -> [String; 4] {
 
 fn checks(results: &Results) -> Table {
     let mut table = table(&["", ""]);
-    let wall = Nanos::new(results.wall_ns);
+    let took = results.virtual_ns.unwrap_or(results.wall_ns);
     let generated = results.decode_tokens_per_s.map_or_else(nothing, whole);
-    let prompt = rate(results.prompt_tokens, wall).map_or_else(nothing, whole);
+    let prompt = rate(results.prompt_tokens, Nanos::new(took)).map_or_else(nothing, whole);
     let evictions = &results.evictions;
     let evicted = [evictions.device, evictions.host, evictions.file].map(grouped).join(" / ");
     for (name, value) in [
         ("requests", grouped(results.requests)),
         ("wall time", span(results.wall_ns)),
+        ("virtual time", results.virtual_ns.map_or_else(nothing, span)),
         ("prompt tokens a second", prompt),
         ("generated tokens a second", generated),
         ("evictions: device / host / file", evicted),
         ("blocks whose last copy went", grouped(results.drops)),
-        ("blocks recovered from the file tier", grouped(results.recovered_blocks)),
+        ("blocks recovered from the file tier", counted(results.recovered_blocks)),
         ("blocks onboarded", grouped(results.onboarded_blocks)),
-        ("blocks verified: onboarded", grouped(results.verified_blocks)),
-        ("blocks verified: found on the device", grouped(results.verified_resident_blocks)),
-        ("blocks stopped by a checksum", grouped(results.damaged_blocks)),
-        ("blocks that mismatched", grouped(results.mismatched_blocks)),
-        ("sampled requests that differed", grouped(results.differing_requests)),
+        ("blocks verified: onboarded", counted(results.verified_blocks)),
+        ("blocks verified: found on the device", counted(results.verified_resident_blocks)),
+        ("blocks stopped by a checksum", counted(results.damaged_blocks)),
+        ("blocks that mismatched", counted(results.mismatched_blocks)),
+        ("sampled requests that differed", counted(results.differing_requests)),
     ] {
         row(&mut table, name, &[value]);
     }
@@ -105,6 +107,11 @@ fn aligned(column: usize, text: &str) -> Cell {
 
 fn nothing() -> String {
     "-".to_owned()
+}
+
+/// A count, where it was taken.
+fn counted(count: Option<u64>) -> String {
+    count.map_or_else(nothing, grouped)
 }
 
 /// `1234567` as `1,234,567`.

@@ -1,10 +1,11 @@
 //! The results of a replay, as `--json` writes them: names and meanings are a contract.
-//! Uses `replay::outcome`. Known by: `replay`, `replay::report`.
+//! Uses `replay::{outcome, simulated}`. Known by: `replay`, `replay::report`.
 //!
 //! - **J1** `prompt_tokens` is the sum of all hits and `computed_tokens`;
 //! - **J2** what was not measured is null, never zero.
 
 use super::outcome::Outcome;
+use super::simulated::VirtualFindings;
 use hdrhistogram::Histogram;
 use kv_pager::ids::TierId;
 use kv_pager::pager::{LaneReport, Stats};
@@ -98,28 +99,30 @@ pub(super) struct Results {
     pub(super) recomputed_tokens: u64,
     pub(super) onboarded_blocks: u64,
     /// Onboarded blocks whose bytes were compared with those first computed.
-    pub(super) verified_blocks: u64,
+    pub(super) verified_blocks: Option<u64>,
     /// Blocks with wrong bytes that reached the engine.
-    pub(super) mismatched_blocks: u64,
+    pub(super) mismatched_blocks: Option<u64>,
     /// Blocks that a checksum stopped.
-    pub(super) damaged_blocks: u64,
+    pub(super) damaged_blocks: Option<u64>,
     pub(super) evictions: ByTier,
     pub(super) drops: u64,
     pub(super) lanes: Vec<LaneResults>,
     pub(super) ttft_ns: Option<Spans>,
-    /// Measured on `sample_requests` of the requests, without a cache.
+    /// Without a cache: measured on `sample_requests` of the requests; in virtual time, of all.
     pub(super) ttft_without_cache_ns: Option<Spans>,
     pub(super) decode_tokens_per_s: Option<f64>,
     pub(super) prediction_error: Option<PredictionError>,
     pub(super) wall_ns: u64,
+    /// From the start to the end of the last request, in virtual time.
+    pub(super) virtual_ns: Option<u64>,
     /// Requests that were served once more without a cache.
-    pub(super) sample_requests: u64,
+    pub(super) sample_requests: Option<u64>,
     /// Of those, the ones whose logits were not the same, bit for bit.
-    pub(super) differing_requests: u64,
+    pub(super) differing_requests: Option<u64>,
     /// Blocks found on the device whose bytes were compared.
-    pub(super) verified_resident_blocks: u64,
+    pub(super) verified_resident_blocks: Option<u64>,
     /// Blocks found in a kept file tier at the start.
-    pub(super) recovered_blocks: u64,
+    pub(super) recovered_blocks: Option<u64>,
 }
 
 /// What the results are made of.
@@ -148,9 +151,9 @@ impl Results {
             computed_tokens: cached.computed_tokens,
             recomputed_tokens: cached.recomputed_tokens,
             onboarded_blocks: cached.onboarded_blocks,
-            verified_blocks: verified.verified_blocks,
-            mismatched_blocks: verified.mismatched_blocks,
-            damaged_blocks: stats.damaged,
+            verified_blocks: Some(verified.verified_blocks),
+            mismatched_blocks: Some(verified.mismatched_blocks),
+            damaged_blocks: Some(stats.damaged),
             evictions: ByTier::new(stats.evictions),
             drops: stats.drops,
             lanes: stats.lanes.iter().map(LaneResults::new).collect(),
@@ -159,16 +162,46 @@ impl Results {
             decode_tokens_per_s: rate(cached.generated_tokens, *wall),
             prediction_error: None,
             wall_ns: wall.as_u64(),
-            sample_requests: uncached.requests,
-            differing_requests: differing.count() as u64,
-            verified_resident_blocks: verified.verified_resident_blocks,
-            recovered_blocks: stats.recovered,
+            virtual_ns: None,
+            sample_requests: Some(uncached.requests),
+            differing_requests: Some(differing.count() as u64),
+            verified_resident_blocks: Some(verified.verified_resident_blocks),
+            recovered_blocks: Some(stats.recovered),
+        }
+    }
+
+    /// Puts the findings of a virtual replay together, which took `wall`: what only bytes can tell is not known (J2).
+    pub(super) fn of_virtual(findings: &VirtualFindings, wall: Nanos) -> Self {
+        let VirtualFindings { outcome, without_cache, stats, span } = findings;
+        Self {
+            requests: outcome.requests,
+            prompt_tokens: outcome.prompt_tokens(),
+            hit_tokens: ByTier::new(outcome.hit_tokens),
+            computed_tokens: outcome.computed_tokens,
+            recomputed_tokens: outcome.recomputed_tokens,
+            onboarded_blocks: outcome.onboarded_blocks,
+            verified_blocks: None,
+            mismatched_blocks: None,
+            damaged_blocks: None,
+            evictions: ByTier::new(stats.evictions),
+            drops: stats.drops,
+            lanes: stats.lanes.iter().map(LaneResults::new).collect(),
+            ttft_ns: Spans::new(&outcome.first_token),
+            ttft_without_cache_ns: Spans::new(without_cache),
+            decode_tokens_per_s: None,
+            prediction_error: None,
+            wall_ns: wall.as_u64(),
+            virtual_ns: Some(span.as_u64()),
+            sample_requests: None,
+            differing_requests: None,
+            verified_resident_blocks: None,
+            recovered_blocks: None,
         }
     }
 
     /// Whether wrong bytes or outputs were seen.
     pub(super) fn has_mismatch(&self) -> bool {
-        self.mismatched_blocks > 0 || self.differing_requests > 0
+        self.mismatched_blocks > Some(0) || self.differing_requests > Some(0)
     }
 }
 

@@ -16,9 +16,11 @@ use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace};
 use kv_pager_testkit::workload::Workload;
 
 /// Sizes of the tiers in trace blocks where none is given.
-const DEVICE_TRACE_BLOCKS: u64 = 300;
-const HOST_TRACE_BLOCKS: u64 = 2_000;
-const FILE_TRACE_BLOCKS: u64 = 8_000;
+pub(super) const DEVICE_TRACE_BLOCKS: u64 = 300;
+pub(super) const HOST_TRACE_BLOCKS: u64 = 2_000;
+pub(super) const FILE_TRACE_BLOCKS: u64 = 8_000;
+/// The model where none is named.
+const SHAPE: &str = "tiny";
 /// Requests of the built-in workload where no number is given.
 const WORKLOAD_REQUESTS: u32 = 1_600;
 
@@ -50,10 +52,7 @@ impl Settings {
     /// [`Failure::Argument`] and [`Failure::Trace`] for what can't work.
     pub(super) fn new(arguments: &ReplayArguments) -> Result<Self, Failure> {
         let device = DeviceName::find(&arguments.device)?;
-        let layout = shape(&arguments.shape).ok_or_else(|| Failure::Argument {
-            option: "--shape",
-            why: format!("`{}` is not known", arguments.shape),
-        })?;
+        let layout = layout(arguments.shape.as_deref().unwrap_or(SHAPE))?;
         let slots = tier_slots(arguments, &layout)?;
         let (stream, stream_name) = stream(arguments)?;
         let tokens_max = check_fit(&stream, &layout, slots.device)?;
@@ -62,7 +61,19 @@ impl Settings {
     }
 }
 
-fn stream(arguments: &ReplayArguments) -> Result<(Trace, String), Failure> {
+/// The layout of the model called `name`.
+///
+/// # Errors
+/// [`Failure::Argument`] if no such model is known.
+pub(super) fn layout(name: &str) -> Result<ModelLayout, Failure> {
+    shape(name).ok_or_else(|| Failure::Argument { option: "--shape", why: format!("`{name}` is not known") })
+}
+
+/// The stream to serve, and what it is, for a person.
+///
+/// # Errors
+/// [`Failure::Trace`] if the trace can't be replayed.
+pub(super) fn stream(arguments: &ReplayArguments) -> Result<(Trace, String), Failure> {
     let Some(path) = &arguments.trace else {
         let requests = arguments.requests.unwrap_or(WORKLOAD_REQUESTS);
         let stream = Workload::new(arguments.seed, requests).generate();

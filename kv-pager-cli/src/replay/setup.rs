@@ -1,14 +1,14 @@
 //! The tiers and the pager of a replay, and the directory that the file tier lies in.
-//! Uses `replay::settings`. Known by: `replay`.
+//! Uses `replay::{arms, settings}`. Known by: `replay`.
 
+use super::arms;
 use super::card::{self, CardSpec, DeviceName};
 use super::settings::Settings;
-use crate::args::{PolicyName, ReplayArguments};
+use crate::args::ReplayArguments;
 use crate::failure::Failure;
 use kv_pager::clock::Clock;
 use kv_pager::config::{Config, Limits};
 use kv_pager::pager::{Backend, Pager};
-use kv_pager::policy::{Lru, Policy};
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, HostTier};
 use kv_pager_cuda::CudaFileSpec;
 use kv_pager_testkit::engine::KvMemory;
@@ -71,9 +71,7 @@ impl Setup {
                 card::build(layout, CardSpec { ordinal, device_slots, host_slots, file }, clock)?
             }
         };
-        let policy: Box<dyn Policy> = match arguments.policy {
-            PolicyName::Lru => Box::new(Lru),
-        };
+        let policy = arms::policy(arguments);
         let pager = Pager::new(layout.clone(), config, backend, policy, Arc::clone(clock))?;
         Ok(Self { pager, device, _temporary: temporary })
     }

@@ -117,6 +117,7 @@ impl Core {
     pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
         self.tell_request(&state);
         self.let_go_from(&mut state, 0);
+        self.balance_again = [0; TierId::COUNT];
         self.return_state(state);
         self.signal.ring();
     }

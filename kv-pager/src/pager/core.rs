@@ -73,6 +73,9 @@ pub(super) struct Core {
     /// By tier: demotions from it that failed since the last that did not, and until when none is tried after too many.
     failed_demotions: [u32; TierId::COUNT],
     no_demotion_until: [Time; TierId::COUNT],
+    /// Moves that have ended, and by tier how many there must be before balancing looks for room again.
+    pub(super) moves_ended: u64,
+    pub(super) balance_again: [u64; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
     /// The time of the call at hand.
@@ -142,6 +145,8 @@ impl Core {
             spoiled: Vec::new(),
             failed_demotions: [0; TierId::COUNT],
             no_demotion_until: [Time::START; TierId::COUNT],
+            moves_ended: 0,
+            balance_again: [0; TierId::COUNT],
             changes: 0,
             register: Register::default(),
             now,

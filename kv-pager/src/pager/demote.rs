@@ -11,6 +11,10 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::tier::BlockLabel;
 use crate::transfer::{Priority, Purpose};
 
+/// How many moves may wait for a lane before no more blocks are sent down it: what waits too long is given up, and while it waits
+/// it is neither here nor there.
+const OFFLOADS_WAITING: usize = 1024;
+
 /// Whether a victim's ancestors can come along.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
@@ -31,7 +35,9 @@ impl Core {
         victims.retain(|block| {
             self.idle_slot(*block, group, from).is_some() && !self.index.location(*block, group, to).is_some()
         });
-        victims.truncate(self.engine.room(from, to));
+        victims.truncate(
+            self.engine.room(from, to).min(OFFLOADS_WAITING.saturating_sub(self.engine.queued(from, to))),
+        );
         let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
         let free = match self.ensure_free(to, group, wanted, now) {
             Ok(()) => wanted,

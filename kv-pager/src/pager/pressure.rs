@@ -12,6 +12,10 @@ use crate::pool::SlotState;
 
 /// How many slots one call makes room for at most, so that the lock stays short.
 const SLOTS_A_CALL: u32 = 512;
+/// How many rounds a call goes on that only warm, while moves are under way: what was warmed is not looked at again by the next.
+const FRUITLESS_ROUNDS: u32 = 4;
+/// How many moves end after a look for room that found none before balancing looks again.
+const BALANCE_MOVES: u64 = 64;
 
 impl Core {
     pub(super) fn free_slots(&self, tier: TierId, group: GroupId) -> u32 {
@@ -35,6 +39,7 @@ impl Core {
     ) -> Result<(), Error> {
         // Each round frees, starts or warms something, and there is only so much of that in a tier.
         let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
+        let mut fruitless = 0;
         for _ in 0..rounds {
             let free = self.free_slots(tier, group);
             let leaving = self.leaving_slots(tier, group);
@@ -46,7 +51,9 @@ impl Core {
             }
             let before = self.changes;
             self.make_room(Need { tier, group, slots: slots - free - leaving }, now);
-            if self.changes == before {
+            let has_more = self.free_slots(tier, group) + self.leaving_slots(tier, group) > free + leaving;
+            fruitless = if has_more { 0 } else { fruitless + 1 };
+            if self.changes == before || fruitless >= FRUITLESS_ROUNDS && self.is_busy() {
                 break;
             }
         }
@@ -84,10 +91,11 @@ impl Core {
         self.victims = victims;
     }
 
-    /// Keeps the free slots of the device and the host between the watermarks.
+    /// Keeps the free slots of the device and the host between the watermarks. After a look that found no room to make, the next
+    /// waits until some moves have ended or a sequence was closed: looking costs as much as moving.
     pub(super) fn balance(&mut self, now: Time) {
         for tier in [TierId::Device, TierId::Host] {
-            if !self.pools.has(tier) {
+            if !self.pools.has(tier) || self.moves_ended < self.balance_again[tier.index()] {
                 continue;
             }
             for group in self.groups() {
@@ -95,6 +103,9 @@ impl Core {
                 let coming = self.free_slots(tier, group) + self.leaving_slots(tier, group);
                 if coming < low {
                     self.make_room(Need { tier, group, slots: high - coming }, now);
+                    if self.free_slots(tier, group) + self.leaving_slots(tier, group) <= coming {
+                        self.balance_again[tier.index()] = self.moves_ended + BALANCE_MOVES;
+                    }
                 }
             }
         }

@@ -19,6 +19,7 @@ impl Core {
         let mut ended = std::mem::take(&mut self.ended);
         self.engine.poll(now, &mut ended);
         self.costs.learn(&mut self.engine);
+        self.moves_ended += ended.len() as u64;
         for end in &ended {
             self.settle(end);
         }

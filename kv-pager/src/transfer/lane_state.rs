@@ -94,7 +94,7 @@ impl LaneState {
         self.stats
     }
 
-    fn queued(&self) -> usize {
+    pub(super) fn queued(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
 

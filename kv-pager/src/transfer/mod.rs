@@ -62,6 +62,11 @@ impl TransferEngine {
         self.by_ends[source.index()][target.index()].map_or(0, |lane| self.lanes[lane].room(&self.limits))
     }
 
+    /// How many flights wait for this lane. `O(1)`.
+    pub fn queued(&self, source: TierId, target: TierId) -> usize {
+        self.by_ends[source.index()][target.index()].map_or(0, |lane| self.lanes[lane].queued())
+    }
+
     /// Queues a flight; [`TransferEngine::pump`] starts it.
     ///
     /// # Panics

@@ -4,7 +4,8 @@
 //! - **V1** nothing happens but by [`VirtualMachine::run_until`] and by the calls of the pager, so that the same calls give the
 //!   same course of events (I9);
 //! - **V2** a lane works on one chunk at a time, batch by batch in the order of submission;
-//! - **V3** no time passes while events are handled: what ends at a moment has ended when the clock stands there.
+//! - **V3** no time passes while events are handled: what ends at a moment has ended when the clock stands there;
+//! - **V4** there is a lane within the device: the profile's, or one at the rate of the fastest memory that a profile may name.
 //!
 //! The pager over such a machine, with its [`ManualClock`], is the simulator: the code that decides is the one that serves.
 
@@ -17,15 +18,18 @@ pub use compute::{ComputeServer, Computed, JobId};
 pub use lane::VirtualLane;
 pub use tier::VirtualTier;
 
-use super::{CodecTable, Profile};
+use super::{CodecTable, LaneCost, LaneProfile, Profile};
 use crate::clock::{Clock, ManualClock, Time};
 use crate::error::Error;
 use crate::ids::TierId;
 use crate::layout::{Format, ModelLayout};
-use crate::tier::{Lane, Tier};
+use crate::tier::{Lane, LaneEnds, Tier};
 use crate::units::Bytes;
 use link::Link;
 use std::sync::Arc;
+
+/// Between slots of the device.
+const WITHIN_DEVICE: LaneEnds = LaneEnds { source: TierId::Device, target: TierId::Device };
 
 /// One tier of a machine to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +51,8 @@ pub struct VirtualMachine {
 }
 
 impl VirtualMachine {
-    /// A machine with these tiers, for a model of this layout, and with those lanes of the profile that join them.
-    /// `moves_max` is the limit of each lane's queue.
+    /// A machine with these tiers, for a model of this layout, with those lanes of the profile that join them, and with one
+    /// within the device (V4). `moves_max` is the limit of each lane's queue.
     ///
     /// # Errors
     /// [`Error::Configuration`] if a tier holds no block, or the profile is not plausible.
@@ -66,7 +70,10 @@ impl VirtualMachine {
         let find = |id: TierId| tiers.iter().find(|tier| tier.id() == id);
         let mut links: Vec<Arc<Link>> = Vec::new();
         let mut lanes = Vec::new();
-        for of in &profile.lanes {
+        let is_within = |of: &LaneProfile| of.ends == WITHIN_DEVICE;
+        let within = LaneProfile::new(WITHIN_DEVICE, &LaneCost::uniform(0.0, 0.0, 2e13, Bytes::mib(64)));
+        let within = (!profile.lanes.iter().any(is_within)).then_some(&within);
+        for of in profile.lanes.iter().chain(within) {
             let (Some(source), Some(target)) = (find(of.ends.source), find(of.ends.target)) else { continue };
             let link = links.iter().find(|link| link.joins(of.ends)).cloned().unwrap_or_else(|| {
                 links.push(Arc::new(Link::new(of.ends)));

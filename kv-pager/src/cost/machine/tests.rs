@@ -111,3 +111,12 @@ fn a_tier_too_small_for_a_block_is_refused() {
     let told = VirtualMachine::new(&model, &Profile::h200_llama3_8b(), &[size], 10).expect_err("too small");
     assert!(told.to_string().contains("more bytes"), "{told}");
 }
+
+#[test]
+fn a_copy_within_the_device_needs_no_measured_lane() {
+    let machine = machine(Format::Raw);
+    let within = LaneEnds { source: TierId::Device, target: TierId::Device };
+    let ticket = lane(&machine, within).submit(&moves(1)).expect("room");
+    assert_eq!(run(&machine).as_ns(), 105, "2 MiB at 20 TB/s");
+    assert_eq!(ticket.outcome(0), Some(Ok(())));
+}

@@ -1,0 +1,101 @@
+//! `replay --virtual`: the same pager, over a machine in virtual time that takes what a profile says.
+//! Uses `replay::{arms, outcome, settings}`. Known by: `replay`.
+//!
+//! - **B1** the prompt of every request fits the device tier, so each can be served;
+//! - **B2** the same scenario and policy give the same findings (I9): nothing here asks the machine for the time.
+//!
+//! Requests are prompts: what would be generated is neither computed nor kept. Times without a cache are those of the same
+//! compute server with nothing to find.
+
+mod arrivals;
+mod computed;
+mod course;
+mod job;
+mod settings;
+mod uncached;
+
+pub(super) use arrivals::Arrivals;
+pub(super) use settings::VirtualSettings;
+
+use super::Replayed;
+use super::arms;
+use super::outcome::Outcome;
+use super::pass::progress_bar;
+use super::results::Results;
+use crate::args::ReplayArguments;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use course::Course;
+use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
+use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::cost::Profile;
+use kv_pager::cost::machine::VirtualTierSize;
+use kv_pager::layout::ModelLayout;
+use kv_pager::pager::Stats;
+use kv_pager::policy::Policy;
+use kv_pager::units::Nanos;
+use kv_pager_testkit::trace::{TokenSource, Trace};
+
+/// What is served on what, but for the policy: the same for all arms that are to be compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scenario<'a> {
+    pub(super) stream: &'a Trace,
+    /// What ids stand for.
+    pub(super) tokens: TokenSource,
+    pub(super) model: &'a ModelLayout,
+    /// What lanes and prefill take.
+    pub(super) profile: &'a Profile,
+    /// The device tier, and those below it.
+    pub(super) tiers: &'a [VirtualTierSize],
+    pub(super) arrivals: Arrivals,
+}
+
+/// Who watches a virtual replay.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) progress: &'a ProgressBar,
+}
+
+/// What a virtual replay found.
+#[derive(Clone, Debug)]
+pub(super) struct VirtualFindings {
+    pub(super) outcome: Outcome,
+    /// Nanoseconds to the first token, had there been no cache.
+    pub(super) without_cache: Histogram<u64>,
+    pub(super) stats: Stats,
+    /// From the start to the end of the last request.
+    pub(super) span: Nanos,
+}
+
+impl Scenario<'_> {
+    /// Serves the stream under `policy`. `O(blocks asked for and moved)`; holds the metadata of every slot.
+    ///
+    /// # Errors
+    /// [`Failure::Pager`] if tiers, profile and model do not fit together or a request does not fit the device (B1),
+    /// [`Failure::Interrupted`] if someone asks to stop.
+    pub(super) fn run(&self, policy: Box<dyn Policy>, watch: &Watch<'_>) -> Result<VirtualFindings, Failure> {
+        let (outcome, stats, span) = Course::new(self, policy)?.run(watch)?;
+        Ok(VirtualFindings { outcome, without_cache: uncached::first_token(self), stats, span })
+    }
+}
+
+/// Runs the command's virtual form.
+///
+/// # Errors
+/// [`Failure`] that says what to do.
+pub(super) fn replay(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, Failure> {
+    let settings = VirtualSettings::new(arguments)?;
+    let scenario = settings.scenario();
+    let clock = MonotonicClock::new();
+    let progress = progress_bar(scenario.stream.requests().len() as u64, "in virtual time");
+    let findings = scenario.run(arms::policy(arguments), &Watch { interrupt, progress: &progress })?;
+    progress.finish_and_clear();
+    let results = Results::of_virtual(&findings, clock.now().since(kv_pager::clock::Time::START));
+    let heading = settings.heading();
+    Ok(Replayed { results, heading, prompt_tokens: settings.stream.prompt_tokens() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! `kv-pager replay --virtual` as a person or a script runs it.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn replay(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv-pager"));
+    command.args(["replay", "--virtual"]).args(arguments).current_dir(directory);
+    command.output().expect("the binary was built for this test")
+}
+
+fn results(directory: &Path) -> Value {
+    let json = std::fs::read_to_string(directory.join("found.json")).expect("it was written");
+    serde_json::from_str(&json).expect("it is JSON")
+}
+
+/// Three tiers of an H200, of which the device is small, so that all are used.
+const SMALL: [&str; 10] = [
+    "--requests",
+    "200",
+    "--device-bytes",
+    "4GiB",
+    "--host-bytes",
+    "8GiB",
+    "--file-bytes",
+    "64GiB",
+    "--json",
+    "found.json",
+];
+
+#[test]
+fn two_runs_differ_in_wall_time_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut found = [(); 2].map(|()| {
+        let output = replay(directory.path(), &SMALL);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        results(directory.path())
+    });
+    for found in &mut found {
+        let wall = found.as_object_mut().expect("an object").remove("wall_ns");
+        assert!(wall.and_then(|wall| wall.as_u64()).is_some_and(|wall| wall > 0));
+    }
+    assert_eq!(found[0], found[1]);
+    let found = &found[0];
+    let tokens = |name: &str| found["hit_tokens"][name].as_u64().expect("a count");
+    let hits: u64 = ["device", "host", "file"].map(tokens).iter().sum();
+    assert!(tokens("host") > 0, "{found}");
+    assert_eq!(found["prompt_tokens"].as_u64(), found["computed_tokens"].as_u64().map(|sum| sum + hits));
+    for bytes_alone_can_tell in
+        ["verified_blocks", "mismatched_blocks", "damaged_blocks", "decode_tokens_per_s"]
+    {
+        assert!(found[bytes_alone_can_tell].is_null(), "{bytes_alone_can_tell}: {found}");
+    }
+    assert!(found["ttft_ns"]["p99"].as_u64() > Some(0));
+    assert_eq!(
+        std::fs::read_dir(directory.path()).expect("it is there").count(),
+        1,
+        "no file but the results"
+    );
+}
+
+#[test]
+fn what_cannot_work_ends_with_2_and_says_why() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (arguments, why) in [
+        (&["--profile", "missing.json"][..], "--profile"),
+        (&["--shape", "tiny"], "measured for llama3-8b"),
+        (&["--device-bytes", "1MiB"], "--device-bytes"),
+        (&["--device-bytes", "64MiB"], "the device tier has 64 MiB"),
+        (&["--host-bytes", "0", "--file-bytes", "1GiB"], "needs a host tier"),
+    ] {
+        let output = replay(directory.path(), arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(why), "{arguments:?}: {told}");
+    }
+}
