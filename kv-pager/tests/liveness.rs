@@ -1,4 +1,5 @@
-//! Nobody waits for ever: not behind lanes on which nothing ends, and not for a bell that only the waiter rang.
+//! Nobody waits for ever: not behind lanes on which nothing ends, not for a bell that only the waiter rang, not for slots that
+//! copies of the waiter's own blocks take, and not while blocks go round in a file that is too small for what stands on them.
 
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
@@ -8,15 +9,16 @@ use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
-use kv_pager_testkit::tagged::{Machine, MachineSpec};
+use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
+use proptest::prelude::*;
 use std::sync::Arc;
 
 const DEADLINE: Nanos = Nanos::new(1_000);
 const TOKENS: u32 = 16;
 
-fn build(device: u32, host: u32, policy: Box<dyn Policy>) -> (Machine, Arc<ManualClock>, Pager) {
+fn build(device: u32, host: u32, file: u32, policy: Box<dyn Policy>) -> (Machine, Arc<ManualClock>, Pager) {
     let model = shape("tiny").expect("known");
-    let machine = Machine::new(&model, MachineSpec { device, host, file: 0, lane_limit: 64 });
+    let machine = Machine::new(&model, MachineSpec { device, host, file, lane_limit: 64 });
     let clock = Arc::new(ManualClock::new());
     let limits =
         Limits { sequence_tokens: 4096, move_deadline: DEADLINE, batch_moves: 4, ..Limits::default() };
@@ -47,7 +49,7 @@ fn requests_are_served_when_lanes_have_died_halfway_through_a_chain() {
 }
 
 fn serve_beside_dead_lanes(policy: Box<dyn Policy>) {
-    let (machine, clock, pager) = build(8, 16, policy);
+    let (machine, clock, pager) = build(8, 16, 0, policy);
     assert!(serve(pager.open(&Request::new(&prompt(1, 8))).expect("room")));
     // The leaf half of the chain goes to the host; then no lane ends anything any more.
     assert!(pager.open(&Request::new(&prompt(2, 4))).is_err(), "the device is full");
@@ -66,9 +68,110 @@ fn serve_beside_dead_lanes(policy: Box<dyn Policy>) {
 
 #[test]
 fn a_failed_open_does_not_ring_for_its_own_wait() {
-    let (_machine, _clock, pager) = build(4, 4, Box::new(Steward::default()));
+    let (_machine, _clock, pager) = build(4, 4, 0, Box::new(Steward::default()));
     let _holder = pager.open(&Request::new(&prompt(1, 4))).expect("room");
     let seen = pager.progress();
     assert!(pager.open(&Request::new(&prompt(2, 4))).is_err(), "all slots are held");
     assert!(!pager.wait(seen, Nanos::from_millis(5)), "nothing ended and nothing was closed");
+}
+
+#[test]
+fn a_slot_whose_block_its_user_computed_too_is_not_kept_from_it() {
+    let (_machine, _clock, pager) = build(8, 0, 0, Box::new(Steward::default()));
+    let tokens = prompt(1, 8);
+    let first = pager.open(&Request::new(&tokens[..2 * 16])).expect("room");
+    let mut second = pager.open(&Request::new(&tokens[..4 * 16])).expect("room");
+    assert!(serve(first), "it has its slots");
+    // The second has computed the two blocks that the first has named, and names those that stand on them.
+    for blocks in 4..=8 {
+        while let Step::Compute(range) = second.next_step(1000).expect("there is room for all of it") {
+            second.commit(range, Fence::OVER).expect("as told");
+        }
+        pager.check();
+        if blocks < 8 {
+            second.append(&tokens[blocks * 16..][..16]).expect("the whole device is its own");
+        }
+    }
+    assert_eq!(second.next_step(1000).expect("it is whole"), Step::Ready);
+    second.close(Fence::OVER);
+    pager.check();
+    let again = pager.open(&Request::new(&tokens)).expect("room");
+    assert_eq!(again.report().hit_tokens[0], 7 * 16, "the last token is computed in any case");
+}
+
+/// The first `blocks` blocks of a branch of a tree that forks after 2, 6 and 15 blocks.
+fn branch(branch: u32, blocks: u32) -> Vec<TokenId> {
+    let side = |block: u32| match block {
+        0..2 => 0,
+        2..6 => branch % 2,
+        6..15 => branch % 4,
+        _ => branch,
+    };
+    (0..blocks * TOKENS).map(|at| TokenId(side(at / TOKENS) * 10_000 + at)).collect()
+}
+
+/// Rounds in which nothing gets on, after which somebody is stuck: far more than the moves that a chain takes down.
+const STUCK_ROUNDS: u32 = 2_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn requests_that_fit_are_served_however_small_the_tiers_are(
+        asks in proptest::collection::vec((0..8_u32, 1..30_u32, 0..3_u32), 1..24),
+        spare in 0..30_u32,
+        host in prop::sample::select(vec![0, 3, 9, 33]),
+        file in prop::sample::select(vec![0, 7, 40, 100]),
+        at_once in 1..4_usize,
+        moves_a_round in 1..40_usize,
+        is_lru: bool,
+    ) {
+        let policy: Box<dyn Policy> = if is_lru { Box::new(Lru) } else { Box::new(Steward::default()) };
+        let longest = asks.iter().map(|(_, blocks, more)| blocks + more).max().expect("there are some");
+        let device = longest + spare;
+        let (machine, _clock, pager) = build(device, host, if host > 0 { file } else { 0 }, policy);
+        let mut waiting = asks.iter().copied().peekable();
+        let mut active: Vec<(Sequence, u32, Vec<TokenId>)> = Vec::new();
+        let mut idle_rounds = 0;
+        while waiting.peek().is_some() || !active.is_empty() {
+            let mut has_progress = false;
+            while let Some((side, blocks, more)) = waiting.peek().copied() {
+                let taken: u32 = active.iter().map(|(_, blocks, _)| blocks).sum();
+                if active.len() == at_once || taken + blocks + more > device {
+                    break;
+                }
+                let tokens = branch(side, blocks + more);
+                let Ok(sequence) = pager.open(&Request::new(&tokens[..(blocks * TOKENS) as usize])) else { break };
+                active.push((sequence, blocks + more, tokens));
+                waiting.next();
+                has_progress = true;
+            }
+            for (sequence, _, tokens) in &mut active {
+                match sequence.next_step(40) {
+                    Ok(Step::Compute(range)) => {
+                        sequence.commit(range, Fence::OVER).expect("as told");
+                        has_progress = true;
+                    }
+                    Ok(Step::Ready) if sequence.len() < tokens.len() => {
+                        let next = &tokens[sequence.len()..][..TOKENS as usize];
+                        has_progress |= sequence.append(next).is_ok();
+                    }
+                    Ok(Step::Ready | Step::Wait) | Err(_) => {}
+                }
+            }
+            let is_over = |entry: &mut (Sequence, u32, Vec<TokenId>)| {
+                entry.0.len() == entry.2.len() && matches!(entry.0.next_step(1), Ok(Step::Ready))
+            };
+            for (sequence, _, _) in active.extract_if(.., is_over) {
+                sequence.close(Fence::OVER);
+                has_progress = true;
+            }
+            for lane in machine.lanes() {
+                lane.advance(moves_a_round, |_| Fate::Done);
+            }
+            idle_rounds = if has_progress { 0 } else { idle_rounds + 1 };
+            prop_assert!(idle_rounds < STUCK_ROUNDS, "{:?} of {:?}", active.len(), pager.stats());
+        }
+        pager.check();
+    }
 }

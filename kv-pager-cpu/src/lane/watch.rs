@@ -33,9 +33,13 @@ fn look(shared: &Arc<Shared>) {
     let now = shared.clock.now();
     let mut hanging = 0;
     let mut to_hire = 0;
+    let mut left = Vec::new();
     {
         let mut hands = shared.hands.lock();
-        hands.retain(|hand| !hand.desk.is_left());
+        if shared.queue.is_closed() {
+            return;
+        }
+        left.extend(hands.extract_if(.., |hand| hand.desk.is_left()));
         for hand in hands.iter() {
             let Some(work) = hand.desk.work() else { continue };
             if now.since(work.began) < shared.spec.chunk_timeout {
@@ -51,6 +55,12 @@ fn look(shared: &Arc<Shared>) {
             }
         }
         to_hire = (shared.spec.workers * 2).saturating_sub(hands.len()).min(to_hire);
+    }
+    // They may still have their last references: whoever drops the lane must find none.
+    for hand in left {
+        if hand.thread.join().is_err() {
+            tracing::error!(lane = %shared.copier.ends(), "a thread had panicked");
+        }
     }
     if hanging >= shared.spec.workers * 2 {
         shared.copier.give_up();

@@ -5,6 +5,7 @@ use super::core::Core;
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
+use crate::pool::SlotState;
 use crate::prefix::BlockKeys;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 use std::ops::Range;
@@ -101,6 +102,54 @@ impl Core {
         }
     }
 
+    /// Makes `slots` device slots of `group` free at once for `state`, as [`Core::ensure_free`] does. If that can't be, what the
+    /// sequence has of its own takes the names of blocks that others have left.
+    pub(super) fn ensure_free_for(
+        &mut self,
+        state: &mut SequenceState,
+        group: GroupId,
+        slots: u32,
+        now: Time,
+    ) -> Result<(), Error> {
+        match self.ensure_free(TierId::Device, group, slots, now) {
+            Err(_) if self.take_names_over(state) => self.ensure_free(TierId::Device, group, slots, now),
+            other => other,
+        }
+    }
+
+    /// Where other slots have the name of a block that this sequence has computed too, and nobody uses them, its own take it, and
+    /// those are freed: they could not be evicted, for the sequence's next blocks stand on them. Returns whether any was. `O(blocks)`.
+    fn take_names_over(&mut self, state: &mut SequenceState) -> bool {
+        let mut is_any = false;
+        for at in 0..state.entries.len() {
+            let Entry { block, kind, .. } = state.entries[at];
+            if kind != EntryKind::Unnamed || !block.is_some() || self.index.is_detached(block) {
+                continue;
+            }
+            for group in self.groups() {
+                let own = state.slot(group, at);
+                let Some(other) = self.idle_slot(block, group, TierId::Device).filter(|slot| *slot != own)
+                else {
+                    continue;
+                };
+                if !own.is_some() || self.device(group).state(own) != SlotState::Filling {
+                    continue;
+                }
+                self.index.clear_location(block, group, TierId::Device);
+                self.index.set_location(block, group, TierId::Device, own);
+                let fence = self.device(group).fence(own);
+                self.device(group).settle(own, block, fence);
+                self.device(group).free(other);
+                is_any = true;
+            }
+            let is_named = |group| self.index.location(block, group, TierId::Device) == state.slot(group, at);
+            if self.groups().all(|group| !state.slot(group, at).is_some() || is_named(group)) {
+                state.entries[at].kind = EntryKind::Named;
+            }
+        }
+        is_any
+    }
+
     /// The record of block `at`, referred to by its entry: the one it has, one that another sequence made, or a new one.
     fn record_for(&mut self, state: &SequenceState, at: usize, now: Time) -> Option<BlockId> {
         let known = state.entries[at].block;
@@ -165,7 +214,7 @@ impl Core {
         let count = u32::try_from(missing).expect("checked against the tier's slots");
         let blocks = state.blocks();
         for group in self.full_groups() {
-            self.ensure_free(TierId::Device, group, count, now)?;
+            self.ensure_free_for(state, group, count, now)?;
         }
         for group in self.groups() {
             let table = &mut state.tables[group.index()];

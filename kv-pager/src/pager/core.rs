@@ -76,8 +76,15 @@ pub(super) struct Core {
     /// Moves that have ended, and by tier how many there must be before balancing looks for room again.
     pub(super) moves_ended: u64,
     pub(super) balance_again: [u64; TierId::COUNT],
+    /// By tier and group, while somebody waits for a slot of the class: copies from there or farther that have ended since one was
+    /// freed.
+    pub(super) vain_moves: [[Option<u32>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
+    /// Counts what making room has freed or started.
+    pub(super) room_made: u64,
+    /// By tier and group: what that count was when a look for room in the call at hand found none.
+    pub(super) vain_looks: [[Option<u64>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// The time of the call at hand.
     pub(super) now: Time,
     /// What engines have named, where the device slots are theirs.
@@ -147,7 +154,10 @@ impl Core {
             no_demotion_until: [Time::START; TierId::COUNT],
             moves_ended: 0,
             balance_again: [0; TierId::COUNT],
+            vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             changes: 0,
+            room_made: 0,
+            vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             register: Register::default(),
             now,
             counters: Counters::default(),
@@ -190,6 +200,7 @@ impl Core {
     /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
     pub(super) fn housekeep(&mut self, now: Time) {
         self.now = now;
+        self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
         self.look_after();
         self.take_in(now);
         self.release_parked();

@@ -39,17 +39,15 @@ impl Core {
             self.engine.room(from, to).min(OFFLOADS_WAITING.saturating_sub(self.engine.queued(from, to))),
         );
         let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
-        let free = match self.ensure_free(to, group, wanted, now) {
-            Ok(()) => wanted,
-            Err(_busy) => self.free_slots(to, group).min(wanted),
-        };
-        victims.truncate(free as usize);
+        // What can be had at once is used.
+        let _busy = self.ensure_free(to, group, wanted, now);
+        victims.truncate(self.free_for_copies(to, group).min(wanted) as usize);
         // Making room may have taken some of them.
         victims.retain(|block| self.idle_slot(*block, group, from).is_some());
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
         let count = u32::try_from(victims.len()).expect("bounded by the room of a queue");
-        let count = count.min(self.free_slots(to, group));
+        let count = count.min(self.free_for_copies(to, group));
         let is_taken = self.pools.pool_mut(to, group).take(count, |slot| slots.push(slot));
         assert!(is_taken, "{count} slots of tier {to} were free, and could not be taken");
         // Popped from the end: ascending.
@@ -90,9 +88,16 @@ impl Core {
         self.slots = slots;
     }
 
+    /// Free slots of a class that no load waits for.
+    fn free_for_copies(&self, tier: TierId, group: GroupId) -> u32 {
+        let promised = if tier == TierId::Host { self.pending.len() } else { 0 };
+        self.free_slots(tier, group).saturating_sub(u32::try_from(promised).unwrap_or(u32::MAX))
+    }
+
     pub(super) fn start_copy(&mut self, way: Way, purpose: Purpose) {
         let Way { block, group, from, to, target } = way;
         self.changes += 1;
+        self.room_made += 1;
         let source = self.index.location(block, group, from);
         let pool = self.pools.pool_mut(from, group);
         if purpose == Purpose::Demote {
@@ -119,7 +124,9 @@ impl Core {
                 self.start_copy(way, Purpose::Replicate);
             }
         } else if reach == Reach::OnDevice {
-            reach = if self.bring_down(group, &missing) { Reach::Later } else { Reach::Never };
+            let is_promised =
+                self.free_slots(TierId::Host, group) > 0 && self.free_for_copies(TierId::Host, group) == 0;
+            reach = if is_promised || self.bring_down(group, &missing) { Reach::Later } else { Reach::Never };
         }
         self.missing = missing;
         reach
@@ -139,7 +146,7 @@ impl Core {
 
     fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> bool {
         // Room is short, or nothing would be demoted: take a part of it.
-        let free = self.free_slots(TierId::Host, group) as usize;
+        let free = self.free_for_copies(TierId::Host, group) as usize;
         let count = missing.len().min(free.div_ceil(2)).min(self.engine.room(TierId::Device, TierId::Host));
         let mut slots = Vec::with_capacity(count);
         let count = u32::try_from(count).expect("no more than free slots");

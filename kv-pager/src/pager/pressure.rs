@@ -17,6 +17,11 @@ const FRUITLESS_ROUNDS: u32 = 4;
 /// How many moves end after a look for room that found none before balancing looks again.
 const BALANCE_MOVES: u64 = 64;
 
+/// How many copies may end while somebody waits for a class of slots and none of it becomes free: as many as a batch has, and some
+/// for each block of the chain that is to leave.
+const VAIN_MOVES: u32 = 256;
+const VAIN_MOVES_A_BLOCK: u32 = 4;
+
 impl Core {
     pub(super) fn free_slots(&self, tier: TierId, group: GroupId) -> u32 {
         self.pools.pool(tier, group).counts().of(SlotState::Free)
@@ -37,16 +42,20 @@ impl Core {
         slots: u32,
         now: Time,
     ) -> Result<(), Error> {
-        // Each round frees, starts or warms something, and there is only so much of that in a tier.
+        // Each round frees, starts or warms something, and there is only so much of that in a tier. Where it only warmed, looking
+        // again in the same call is in vain.
         let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
+        let room_made = self.room_made;
+        let is_in_vain = self.vain_looks[tier.index()][group.index()] == Some(room_made);
         let mut fruitless = 0;
         for _ in 0..rounds {
             let free = self.free_slots(tier, group);
             let leaving = self.leaving_slots(tier, group);
             if free >= slots {
+                self.vain_moves[tier.index()][group.index()] = None;
                 return Ok(());
             }
-            if free + leaving >= slots {
+            if free + leaving >= slots || is_in_vain {
                 break;
             }
             let before = self.changes;
@@ -57,19 +66,36 @@ impl Core {
                 break;
             }
         }
+        if self.room_made == room_made
+            && self.free_slots(tier, group) + self.leaving_slots(tier, group) < slots
+        {
+            self.vain_looks[tier.index()][group.index()] = Some(room_made);
+        }
         self.engine.pump(now);
-        if self.is_busy() {
+        let vain_moves = *self.vain_moves[tier.index()][group.index()].get_or_insert(0);
+        if self.is_busy() && vain_moves <= self.vain_moves_max(tier, group) {
             return Err(Error::TierBusy { tier });
         }
         self.drop_coldest(tier, group, slots);
         if self.free_slots(tier, group) >= slots {
             return Ok(());
         }
+        if self.is_busy() {
+            return Err(Error::TierBusy { tier });
+        }
         Err(Error::TierFull { tier, capacity: self.pools.pool(tier, group).capacity() })
     }
 
-    /// The last resort, when nothing is under way that could make room: gives up what is coldest, copies or no copies, so that no
-    /// request is ever stuck.
+    /// Above so many copies, what the coldest chain of a class stands on goes round in a file that is too small for it, and would
+    /// for ever.
+    fn vain_moves_max(&self, tier: TierId, group: GroupId) -> u32 {
+        let pool = self.pools.pool(tier, group);
+        let depth = pool.coldest().next().map_or(0, |coldest| self.index.view(pool.block(coldest)).depth);
+        VAIN_MOVES.saturating_add(depth.saturating_mul(VAIN_MOVES_A_BLOCK))
+    }
+
+    /// The last resort, when nothing is under way that will make room: gives up what is coldest, copies or no copies, and with it
+    /// what stands on it nearer than what is left of it, so that no request is ever stuck.
     fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
         let mut victims = std::mem::take(&mut self.victims);
         loop {
@@ -78,11 +104,17 @@ impl Core {
             let pool = self.pools.pool(tier, group);
             let leaves = pool.coldest().map(|slot| pool.block(slot));
             let leaves = leaves.filter(|block| {
-                self.index.may_evict(*block, group, tier) || self.is_last_above(*block, group, tier)
+                self.idle_slot(*block, group, tier).is_some()
+                    && (self.index.may_evict(*block, group, tier) || self.may_drop_above(*block, group, tier))
             });
             victims.extend(leaves.take(slots.saturating_sub(free) as usize));
             for victim in &victims {
-                self.drop_copy(*victim, group, tier);
+                let Some(slot) = self.idle_slot(*victim, group, tier) else { continue };
+                if self.index.may_evict(*victim, group, tier) {
+                    self.free_copy(*victim, group, tier, slot);
+                } else if self.may_drop_above(*victim, group, tier) {
+                    self.drop_above(*victim, group, tier, slot);
+                }
             }
             if self.free_slots(tier, group) == free || self.free_slots(tier, group) >= slots {
                 break;
@@ -176,24 +208,55 @@ impl Core {
     /// Frees the slot of a part, whether there is another copy or not. Returns whether it could.
     pub(super) fn drop_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let Some(slot) = self.idle_slot(block, group, tier) else { return false };
-        if !self.index.may_evict(block, group, tier) {
-            if !self.is_last_above(block, group, tier) {
-                self.changes += 1;
-                self.pools.pool_mut(tier, group).touch(slot);
-                return false;
-            }
-            self.detach_descendants(block);
+        if self.index.may_evict(block, group, tier) {
+            self.free_copy(block, group, tier, slot);
+            return true;
         }
-        self.free_copy(block, group, tier, slot);
-        true
+        let is_last = self.index.nearest_except(block, tier).is_none();
+        if is_last && self.is_last_leaf(block, group, tier) {
+            self.drop_above(block, group, tier, slot);
+            return true;
+        }
+        self.changes += 1;
+        self.pools.pool_mut(tier, group).touch(slot);
+        false
     }
 
-    /// Whether this is the last copy of a block all of whose descendants lie farther: they can be given up before it, for they are
-    /// of no use without it, and none of them is in use where it is not.
-    fn is_last_above(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
-        self.model.anchor() == Some(group)
-            && !self.index.has_child_up_to(block, tier)
-            && self.index.nearest_except(block, tier).is_none()
+    /// Whether all descendants of a block lie farther: they can be given up before it, for they are of no use without it, and none
+    /// of them is in use where it is not.
+    fn is_last_leaf(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        self.model.anchor() == Some(group) && !self.index.has_child_up_to(block, tier)
+    }
+
+    /// Whether a block can be given up in `tier` though descendants lie farther, with those that are nearer than what is left of it:
+    /// none of them is in use. `O(descendants)`.
+    fn may_drop_above(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        if !self.is_last_leaf(block, group, tier) {
+            return false;
+        }
+        let Some(left) = self.index.nearest_except(block, tier) else { return true };
+        let nearer = &TierId::ALL[tier.index() + 1..left.index()];
+        let mut stack: Vec<BlockId> = self.index.children(block).collect();
+        while let Some(child) = stack.pop() {
+            let mut places =
+                nearer.iter().filter(|place| self.index.location(child, group, **place).is_some());
+            if places.any(|place| self.idle_slot(child, group, *place).is_none()) {
+                return false;
+            }
+            stack.extend(self.index.children(child));
+        }
+        self.index.view(block).references == 0
+    }
+
+    /// Frees a copy under which descendants lie farther, and what of those is nearer than what is left of the block.
+    fn drop_above(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        if self.index.nearest_except(block, tier).is_none() {
+            self.detach_descendants(block);
+            self.free_copy(block, group, tier, slot);
+            return;
+        }
+        self.free_copy(block, group, tier, slot);
+        self.drop_strays(block);
     }
 
     /// Frees a copy by eviction, and forgets the block if it was the last.
@@ -208,6 +271,8 @@ impl Core {
     pub(super) fn remove_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
         self.forget_copy(block, group, tier, slot);
         self.pools.pool_mut(tier, group).free(slot);
+        self.room_made += 1;
+        self.vain_moves[tier.index()][group.index()] = None;
     }
 
     /// Sees to it that a copy is not found again, here or after a restart.

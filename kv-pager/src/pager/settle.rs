@@ -167,6 +167,11 @@ impl Core {
         if purpose == Purpose::Demote && outcome != Outcome::Over {
             self.note_demotion(from, outcome == Outcome::Done);
         }
+        if matches!(purpose, Purpose::Demote | Purpose::Replicate) {
+            let waited_for =
+                self.vain_moves[..=from.index()].iter_mut().filter_map(|tier| tier[group.index()].as_mut());
+            waited_for.for_each(|moves| *moves += 1);
+        }
         let is_leaving = self.is_at(block, group, from, part.source)
             && self.pools.pool(from, group).state(part.source) == SlotState::Leaving;
         if is_leaving && matches!(outcome, Outcome::Failed(fault) if fault.may_go_on()) {

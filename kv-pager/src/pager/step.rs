@@ -185,7 +185,7 @@ impl Core {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
         for group in self.groups().filter(|group| needs_slot[group.index()]) {
-            self.ensure_free(TierId::Device, group, 1, now)?;
+            self.ensure_free_for(state, group, 1, now)?;
         }
         let is_renamed = entry.kind == EntryKind::Named && entry.block.is_some();
         let mut is_copied = false;
