@@ -6,11 +6,11 @@
 //! the group, the plane and all tokens up to it, and all of what attention looks at is read back before each step and at each end.
 
 use crate::engine::KvMemory;
-use crate::model::{sees, tag};
+use crate::model::{Cache, sees, tag};
 use crate::random::{Random, mix};
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::config::{Config, Limits, Watermarks};
-use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
+use kv_pager::ids::{Fence, GroupId, ModelEpoch, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Backend, Pager, Request, Sequence, Stats, Step};
 use kv_pager::policy::Steward;
@@ -434,5 +434,6 @@ fn row_of(plane_bytes: usize, token: usize) -> Range<usize> {
 
 /// What all words of a token in one plane come from.
 fn row_seed(salt: Salt, group: GroupId, tokens: &[TokenId], token: usize, plane: usize) -> u64 {
-    mix(tag(salt, group, tokens, token).0 ^ (plane as u64) << 32)
+    let cache = Cache { salt, epoch: ModelEpoch::default() };
+    mix(tag(cache, group, tokens, token).0 ^ (plane as u64) << 32)
 }

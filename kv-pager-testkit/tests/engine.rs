@@ -3,7 +3,7 @@
 use kv_pager::ErrorKind;
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::config::Config;
-use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
+use kv_pager::ids::{Fence, GroupId, ModelEpoch, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, DeviceLayout, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Backend, Pager, Request, Sequence};
 use kv_pager::policy::Steward;
@@ -40,7 +40,17 @@ struct Machine {
 
 impl Machine {
     fn new(model: Model, slots: Slots, layout: DeviceLayout, directory: &Path) -> Self {
-        let config = Config { fingerprint: model.fingerprint(), ..Config::default() };
+        Self::in_epoch(ModelEpoch::default(), model, slots, layout, directory)
+    }
+
+    fn in_epoch(
+        epoch: ModelEpoch,
+        model: Model,
+        slots: Slots,
+        layout: DeviceLayout,
+        directory: &Path,
+    ) -> Self {
+        let config = Config { fingerprint: model.fingerprint(), epoch, ..Config::default() };
         let mut spec = CpuSpec::new(model.layout().clone(), vec![slots.device]);
         spec.fingerprint = config.fingerprint;
         spec.hash_key = config.hash_key.0;
@@ -291,6 +301,37 @@ fn what_is_erased_stays_erased_after_a_restart() {
     drop(first);
     let second = Machine::new(small_model(Setting::Full), slots, DeviceLayout::BlockMajor, directory.path());
     assert_eq!(second.pager.stats().recovered, 0);
+}
+
+#[test]
+fn what_earlier_weights_left_in_a_file_is_not_found_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let slots = Slots { device: 40, host: 40, file: 400 };
+    let requests: Vec<_> = (0..8).map(|branch| (branch_prompt(branch, 100), 3)).collect();
+    let machine = |epoch| {
+        let model = small_model(Setting::Full);
+        Machine::in_epoch(epoch, model, slots, DeviceLayout::BlockMajor, directory.path())
+    };
+    let first = machine(ModelEpoch(7));
+    first.serve(&requests, 2);
+    let before = first.pager.stats();
+    assert!(before.evictions[TierId::Host.index()] > 0, "something was written: {before:?}");
+    assert_eq!(first.pager.advance_epoch(), ModelEpoch(8));
+    let served = first.serve(&requests[..1], 1);
+    assert_equal(&first.model, &requests, &served);
+    assert_eq!(served.hit_tokens, [0; TierId::COUNT], "H1: nothing of the epoch before is found");
+    first.assert_clean();
+    drop(first);
+    // What the epoch before had in the file is erased by now; what the first process wrote since is found.
+    let second = machine(ModelEpoch(8));
+    let served = second.serve(&requests[1..2], 1);
+    assert_eq!(served.hit_tokens, [0; TierId::COUNT], "nothing of the epoch before is found");
+    second.serve(&requests, 2);
+    drop(second);
+    // A process that begins in another epoch takes in none of it.
+    assert_eq!(machine(ModelEpoch(9)).pager.stats().recovered, 0);
+    // Nor is it there any more for one that goes back.
+    assert_eq!(machine(ModelEpoch(8)).pager.stats().recovered, 0);
 }
 
 /// Serves prompts of the tree, and compares. `asks` are branch, tokens of the prompt, tokens to generate.

@@ -4,7 +4,7 @@
 //! Everything that could grow has a limit here (I8), and memory for it is taken when the pager is built.
 
 use crate::error::Error;
-use crate::ids::{HashKey, ModelFingerprint};
+use crate::ids::{HashKey, ModelEpoch, ModelFingerprint};
 use crate::units::{Bytes, Nanos};
 
 /// The settings of a pager.
@@ -12,6 +12,9 @@ use crate::units::{Bytes, Nanos};
 pub struct Config {
     /// What makes the bytes of this model useless to another.
     pub fingerprint: ModelFingerprint,
+    /// Which of the weights of this fingerprint are loaded at the start. Give what [`Pager::epoch`](crate::Pager::epoch) said last,
+    /// so that a file tier's blocks of earlier weights are not found.
+    pub epoch: ModelEpoch,
     /// The key of all names.
     pub hash_key: HashKey,
     /// The most there may be of everything.

@@ -205,6 +205,25 @@ pub struct HashKey(pub u128);
 #[repr(transparent)]
 pub struct ModelFingerprint(pub u128);
 
+/// Which of a model's weights were loaded, of those that share a fingerprint: an adapter read anew, a checkpoint swapped in place.
+/// Blocks of one epoch are never found in another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[repr(transparent)]
+pub struct ModelEpoch(pub u64);
+
+impl ModelEpoch {
+    /// The one after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// Whether its number is odd: what a block's record keeps of it.
+    pub fn is_odd(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
 /// A point in a device's work, opaque to the core: a backend can test it and make a stream wait for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[repr(transparent)]

@@ -12,7 +12,7 @@ use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
-use kv_pager::ids::{GroupId, HashKey, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
+use kv_pager::ids::{GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::pool::SlotState;
@@ -35,6 +35,13 @@ pub const MACHINES: [MachineSpec; 6] = [
 ];
 const DEADLINE: Nanos = Nanos::new(1_000);
 
+/// What separates the bytes of two sequences with the same tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cache {
+    pub(crate) salt: Salt,
+    pub(crate) epoch: ModelEpoch,
+}
+
 /// The system and its model.
 #[derive(Debug)]
 pub struct Rig {
@@ -44,7 +51,7 @@ pub struct Rig {
     clock: Arc<ManualClock>,
     pager: Pager,
     hasher: PrefixHasher,
-    sequences: Vec<(Sequence, Salt)>,
+    sequences: Vec<(Sequence, Cache)>,
     /// The model's set: names of blocks that some sequence has committed.
     committed: HashSet<PrefixHash>,
     /// The model's list: where the event stream says that each block is.
@@ -75,8 +82,9 @@ fn model(kind: usize) -> ModelLayout {
 }
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
-pub(crate) fn tag(salt: Salt, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ (group.index() as u64) << 60;
+pub(crate) fn tag(cache: Cache, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
+    let Cache { salt, epoch } = cache;
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ epoch.0 << 32 ^ (group.index() as u64) << 60;
     for token in &tokens[..=at] {
         hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
     }
@@ -153,10 +161,10 @@ impl Rig {
                 }
             }
             Operation::Fork { sequence } if !self.sequences.is_empty() => {
-                let (parent, salt) = &self.sequences[place(*sequence)];
+                let (parent, cache) = &self.sequences[place(*sequence)];
                 if let Ok(child) = parent.fork() {
-                    let salt = *salt;
-                    self.sequences.push((child, salt));
+                    let cache = *cache;
+                    self.sequences.push((child, cache));
                 }
             }
             Operation::Truncate { sequence, tokens } if !self.sequences.is_empty() => {
@@ -187,6 +195,12 @@ impl Rig {
                 self.pager.invalidate(Salt(*salt)).expect("no tier of this machine outlives it");
                 let names = self.pager.prepare(&Request::new(&[TokenId(0); 5]).with_salt(Salt(*salt)));
                 assert_eq!(self.pager.lookup(&names), [], "nothing of an erased salt is found");
+            }
+            Operation::Epoch => {
+                let before = self.pager.epoch();
+                let prompt = self.pager.prepare(&Request::new(&[TokenId(0); 5]));
+                assert_eq!(self.pager.advance_epoch(), before.next());
+                assert_eq!(self.pager.lookup(&prompt), [], "H1: nothing of an earlier epoch is found");
             }
             _ => {}
         }
@@ -228,8 +242,8 @@ impl Rig {
         }
     }
 
-    fn names(&self, salt: Salt, tokens: &[TokenId]) -> Vec<PrefixHash> {
-        let mut parent = self.hasher.root(salt);
+    fn names(&self, cache: Cache, tokens: &[TokenId]) -> Vec<PrefixHash> {
+        let mut parent = self.hasher.root(cache.salt, cache.epoch);
         let name = |block: &[TokenId]| {
             parent = self.hasher.block(parent, block, &[]);
             parent
@@ -241,7 +255,8 @@ impl Rig {
         let mut tokens: Vec<TokenId> =
             letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
         tokens.extend(std::iter::repeat_n(TokenId(9), tail));
-        let names = self.names(salt, &tokens);
+        let cache = Cache { salt, epoch: self.pager.epoch() };
+        let names = self.names(cache, &tokens);
         let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
         let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
         let expected = names[..matchable].iter().take_while(is_cached).count();
@@ -256,7 +271,7 @@ impl Rig {
                 if self.model.groups().len() == 1 && self.model.anchor().is_some() {
                     assert_eq!(matched, expected, "all that is stored is matched");
                 }
-                self.sequences.push((sequence, salt));
+                self.sequences.push((sequence, cache));
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
         }
@@ -264,8 +279,8 @@ impl Rig {
 
     /// Takes one step; computes all of it, or its first `part` tokens.
     fn step(&mut self, at: usize, tokens_max: usize, part: usize) {
-        let (sequence, salt) = &mut self.sequences[at];
-        let salt = *salt;
+        let (sequence, cache) = &mut self.sequences[at];
+        let cache = *cache;
         let step = match sequence.next_step(tokens_max) {
             Ok(step) => step,
             Err(error) => return assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
@@ -282,12 +297,12 @@ impl Rig {
             for position in range.clone() {
                 let slot = table[position / TOKENS_PER_BLOCK];
                 assert!(slot.is_some(), "{group:?} has a slot for the token {position} that is computed");
-                let tags = vec![tag(salt, group, &tokens, position)];
+                let tags = vec![tag(cache, group, &tokens, position)];
                 self.stream.write(group, slot, position % TOKENS_PER_BLOCK, tags);
             }
         }
         // The set first: the block may be seen stored as soon as it is committed.
-        let committed = self.names(salt, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
+        let committed = self.names(cache, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
         self.committed.extend(committed);
         self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
@@ -295,7 +310,7 @@ impl Rig {
 
     /// Compute at `end` reads the K and V of all tokens before it that each group looks at.
     fn read_front(&mut self, at: usize, end: usize) {
-        let (sequence, salt) = &self.sequences[at];
+        let (sequence, cache) = &self.sequences[at];
         for group in self.model.group_ids() {
             let table = sequence.table(group);
             for position in 0..end {
@@ -308,7 +323,7 @@ impl Rig {
                     "{group:?} of {:?} has no slot for token {position}, seen at {end}",
                     sequence.id()
                 );
-                let expected = vec![tag(*salt, group, sequence.tokens(), position)];
+                let expected = vec![tag(*cache, group, sequence.tokens(), position)];
                 let what = format!("token {position} of {:?}", sequence.id());
                 self.stream.read(group, slot, position % TOKENS_PER_BLOCK, expected, what);
             }

@@ -31,6 +31,8 @@ pub enum Operation {
     Compute { fences: u64 },
     /// All blocks of a salt are erased.
     Invalidate { salt: u64 },
+    /// The weights change.
+    Epoch,
     /// So much time passes that what is under way is given up.
     Deadline,
 }
@@ -62,6 +64,7 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
         1 => Just(Operation::Deadline),
         1 => (0..2_u64).prop_map(|salt| Operation::Invalidate { salt }),
+        1 => Just(Operation::Epoch),
     ]
 }
 
@@ -102,6 +105,7 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         }
         20 => Operation::Stall { lane: number()? },
         21 => Operation::Release { lane: number()? },
+        22 if number()? % 16 == 1 => Operation::Epoch,
         22 if number()? % 8 == 0 => Operation::Invalidate { salt: (number()? % 2) as u64 },
         22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
         _ => Operation::Deadline,

@@ -156,6 +156,10 @@ impl Core {
         if known.is_some() {
             return Some(known);
         }
+        // What earlier weights have computed a part of is of no use to anyone else.
+        if state.epoch != self.epoch {
+            return None;
+        }
         let parent = if at == 0 { BlockId::NONE } else { state.entries[at - 1].block };
         if at > 0 && (!parent.is_some() || self.index.is_detached(parent)) {
             return None;

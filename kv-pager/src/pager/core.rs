@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{BlockEvent, EventStream};
-use crate::ids::{BlockId, Fence, GroupId, SequenceId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, ModelEpoch, SequenceId, SlotId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::{Decision, MatchedBlock, Policy};
 use crate::pool::{SlotPool, TierPools};
@@ -85,6 +85,10 @@ pub(super) struct Core {
     pub(super) room_made: u64,
     /// By tier and group: what that count was when a look for room in the call at hand found none.
     pub(super) vain_looks: [[Option<u64>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// The weights that blocks are named after now.
+    pub(super) epoch: ModelEpoch,
+    /// While blocks of the epoch before may be left: how many records have been looked at.
+    pub(super) stale_from: Option<usize>,
     /// The time of the call at hand.
     pub(super) now: Time,
     /// What engines have named, where the device slots are theirs.
@@ -159,6 +163,8 @@ impl Core {
             room_made: 0,
             vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             register: Register::default(),
+            epoch: config.epoch,
+            stale_from: None,
             now,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),
@@ -175,6 +181,7 @@ impl Core {
             config,
         };
         core.start_policy();
+        core.index.begin_epoch(core.epoch);
         core.recover(now);
         Ok(core)
     }
@@ -204,6 +211,7 @@ impl Core {
         self.look_after();
         self.take_in(now);
         self.release_parked();
+        self.reclaim_stale();
         self.balance(now);
         self.issue_loads(now);
         self.engine.pump(now);

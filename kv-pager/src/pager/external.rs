@@ -168,7 +168,7 @@ impl Pager {
 
     /// Copies blocks of `prompt` out of the engine's slots, which the compute behind `fence` writes, into the host. Blocks go in
     /// order from the root: one whose parent is not cached below the device ends as failed at once, as do those for which
-    /// there is no room; one that is cached already is done at once. Never blocks.
+    /// there is no room and those of a prompt that was prepared in an earlier epoch; one that is cached already is done at once. Never blocks.
     ///
     /// # Errors
     /// Those of [`Pager::onboard`].
@@ -283,6 +283,9 @@ impl Core {
     /// The record of a full block of a prompt all of whose ancestors are cached below the device; made if need be.
     fn record_of(&mut self, prompt: &Prompt, index: usize, now: Time) -> Option<BlockId> {
         let state = prompt.state(self.model.tokens_per_block());
+        if state.epoch != self.epoch {
+            return None;
+        }
         let mut parent = BlockId::NONE;
         for at in 0..=index.min(state.hashes.len().checked_sub(1)?) {
             let extra_keys: Vec<u64> = state.keys_of_block(at).collect();

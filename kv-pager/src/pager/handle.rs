@@ -6,7 +6,7 @@ use super::stats::SequenceReport;
 use super::step::Step;
 use super::{Pager, Progress};
 use crate::error::Error;
-use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
 use crate::policy::Urgency;
 use crate::prefix::PrefixHasher;
 use crate::sequence::{ExtraKey, SequenceState};
@@ -52,6 +52,7 @@ impl<'a> Request<'a> {
 pub struct Prompt {
     tokens: Vec<TokenId>,
     salt: Salt,
+    epoch: ModelEpoch,
     extra_keys: Vec<ExtraKey>,
     hashes: Vec<PrefixHash>,
     urgency: Urgency,
@@ -72,6 +73,7 @@ impl Prompt {
     pub(super) fn state(&self, tokens_per_block: u32) -> SequenceState {
         let mut state = SequenceState::new(tokens_per_block, 0, 0);
         state.set_request(&self.tokens, self.salt, &self.extra_keys);
+        state.epoch = self.epoch;
         state.hashes.extend_from_slice(&self.hashes);
         state
     }
@@ -85,6 +87,7 @@ impl Prompt {
 pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Error> {
     open_with(pager, prompt.tokens.len(), prompt.urgency, |state, _hasher| {
         state.salt = prompt.salt;
+        state.epoch = prompt.epoch;
         state.tokens.extend_from_slice(&prompt.tokens);
         state.extra_keys.extend_from_slice(&prompt.extra_keys);
         state.hashes.extend_from_slice(&prompt.hashes);
@@ -94,14 +97,16 @@ pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Er
 pub(super) fn prepare(pager: &Pager, request: &Request<'_>) -> Prompt {
     let mut state = SequenceState::new(pager.shared.tokens_per_block, 0, 0);
     state.set_request(request.tokens, request.salt, request.extra_keys);
+    state.epoch = pager.epoch();
     state.hash_full_blocks(&pager.shared.hasher);
-    let SequenceState { tokens, salt, extra_keys, hashes, .. } = state;
-    Prompt { tokens, salt, extra_keys, hashes, urgency: request.urgency }
+    let SequenceState { tokens, salt, epoch, extra_keys, hashes, .. } = state;
+    Prompt { tokens, salt, epoch, extra_keys, hashes, urgency: request.urgency }
 }
 
 pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
     open_with(pager, request.tokens.len(), request.urgency, |state, hasher| {
         state.set_request(request.tokens, request.salt, request.extra_keys);
+        state.epoch = pager.epoch();
         state.hash_full_blocks(hasher);
     })
 }
@@ -122,6 +127,13 @@ fn open_with(
     fill(&mut state, &shared.hasher);
     let now = shared.clock.now();
     let mut core = shared.core.lock();
+    // Named in an earlier epoch: named anew, without the lock.
+    while state.epoch != core.epoch {
+        let epoch = core.epoch;
+        drop(core);
+        state.rename(epoch, &shared.hasher);
+        core = shared.core.lock();
+    }
     core.course(&state).urgency = urgency;
     if let Err(error) = core.open(&mut state, now) {
         core.return_state(state);
@@ -153,6 +165,11 @@ impl Sequence {
     /// Its name, for logs.
     pub fn id(&self) -> SequenceId {
         self.state_ref().id
+    }
+
+    /// The epoch that it was opened in: once another has begun, what it commits is not cached.
+    pub fn epoch(&self) -> ModelEpoch {
+        self.state_ref().epoch
     }
 
     /// How many tokens it has been given.

@@ -12,6 +12,10 @@ impl Core {
     /// The leading blocks of the prompt that are cached somewhere, in every group that needs them all, cut back to where every
     /// other group finds its reach. `O(blocks * groups)`.
     pub(super) fn match_prefix(&self, state: &SequenceState, matched: &mut Vec<MatchedBlock>) {
+        // What earlier weights computed is not found.
+        if state.epoch != self.epoch {
+            return;
+        }
         let mut parent = BlockId::NONE;
         let mut extra_keys = Vec::new();
         for index in 0..self.model.matchable_blocks(state.tokens.len()) {

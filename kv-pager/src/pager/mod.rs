@@ -17,6 +17,7 @@ mod core;
 mod costs;
 mod course;
 mod demote;
+mod epoch;
 mod external;
 mod faults;
 mod handle;
@@ -52,7 +53,7 @@ use crate::layout::ModelLayout;
 use crate::policy::{Answer, Policy};
 use crate::pool::SlotCounts;
 use crate::prefix::PrefixHasher;
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex};
 use crate::tier::Signal;
 use crate::units::Nanos;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     signal: Arc<Signal>,
     hasher: PrefixHasher,
+    /// The epoch, for those who name blocks without the lock; what counts is the core's.
+    epoch: AtomicU64,
     tokens_per_block: u32,
 }
 
@@ -108,9 +111,17 @@ impl Pager {
         let signal = Arc::new(Signal::new());
         let hasher = PrefixHasher::new(config.hash_key, config.fingerprint);
         let tokens_per_block = model.tokens_per_block();
+        let epoch = AtomicU64::new(config.epoch.0);
         let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
         Ok(Self {
-            shared: Arc::new(Shared { core: Mutex::new(core), clock, signal, hasher, tokens_per_block }),
+            shared: Arc::new(Shared {
+                core: Mutex::new(core),
+                clock,
+                signal,
+                hasher,
+                epoch,
+                tokens_per_block,
+            }),
         })
     }
 

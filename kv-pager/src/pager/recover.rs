@@ -4,12 +4,13 @@
 use super::core::Core;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, TierId};
-use crate::prefix::BlockKeys;
+use crate::prefix::{BlockKeys, PrefixHasher};
 use crate::tier::{RecoveredBlock, Tier};
 use std::sync::Arc;
 
 impl Core {
-    /// Enters the blocks of every tier that has some. A block whose parent is missing can't be reached and is voided.
+    /// Enters the blocks of every tier that has some. A block of another epoch, or whose parent is missing, can't be reached and is
+    /// voided.
     pub(super) fn recover(&mut self, now: Time) {
         for tier in TierId::ALL {
             let Some(device) = self.tiers[tier.index()].as_ref().map(Arc::clone) else { continue };
@@ -25,7 +26,12 @@ impl Core {
             let anchor = self.model.anchor();
             blocks.sort_by_key(|found| (found.depth, Some(found.group) != anchor));
             let mut entered = Vec::with_capacity(blocks.len());
+            let hasher = PrefixHasher::new(self.config.hash_key, self.config.fingerprint);
             for found in &blocks {
+                if found.depth == 0 && !self.is_of_epoch(found, &hasher) {
+                    persistence.void(found.group, found.slot);
+                    continue;
+                }
                 match self.enter(&device, found, now) {
                     Some(block) => entered.push((found.uses, found.group, block)),
                     None => persistence.void(found.group, found.slot),
@@ -34,6 +40,12 @@ impl Core {
             self.warm(tier, &mut entered);
             self.counters.recovered += entered.len() as u64;
         }
+    }
+
+    /// Whether the first block of a chain was named in this epoch. Those after it are found by its name, or not at all.
+    fn is_of_epoch(&self, found: &RecoveredBlock, hasher: &PrefixHasher) -> bool {
+        let root = hasher.root(found.salt, self.epoch);
+        hasher.block(root, &found.tokens, &found.extra_keys) == found.hash
     }
 
     fn enter(&mut self, tier: &Arc<dyn Tier>, found: &RecoveredBlock, now: Time) -> Option<BlockId> {

@@ -52,6 +52,13 @@ enum Stage {
     Detached,
 }
 
+/// What is noted of a block beside its links.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notes {
+    /// Whether it was named in an epoch of an odd number.
+    pub(super) is_odd_epoch: bool,
+}
+
 /// One block: 80 bytes. The hash is kept in halves, for a `u128` would align the record to 16 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
@@ -70,6 +77,7 @@ pub(super) struct Record {
     pub(super) extra_keys: u32,
     pub(super) uses: u16,
     stage: Stage,
+    pub(super) notes: Notes,
 }
 
 impl Record {
@@ -89,6 +97,7 @@ impl Record {
             extra_keys: NO_EXTRA_KEYS,
             uses: 0,
             stage: Stage::Vacant,
+            notes: Notes { is_odd_epoch: false },
         }
     }
 

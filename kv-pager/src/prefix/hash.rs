@@ -2,11 +2,11 @@
 //! Layer 3. Uses `ids`. Known by: `pager`, file backends (they keep the key).
 //!
 //! The hash is XXH3-128 with a secret derived from the key, over the parent's name (16 bytes, little-endian), the tokens (4
-//! bytes each) and the extra keys (8 bytes each); a root's name is the hash of the model's fingerprint
-//! and the salt. It is fast, not cryptographic:
+//! bytes each) and the extra keys (8 bytes each); a root's name is the hash of the model's fingerprint,
+//! the salt and the epoch. It is fast, not cryptographic:
 //! nothing rests on its collisions being rare but speed, for a match compares what was hashed.
 
-use crate::ids::{HashKey, ModelFingerprint, PrefixHash, Salt, TokenId};
+use crate::ids::{HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, TokenId};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
 /// Bytes of the secret that XXH3 draws on: its own default length.
@@ -42,11 +42,12 @@ impl PrefixHasher {
         Self { secret, fingerprint }
     }
 
-    /// The name that stands before the first block of every chain of `salt`.
-    pub fn root(&self, salt: Salt) -> PrefixHash {
-        let mut bytes = [0; 24];
+    /// The name that stands before the first block of every chain of `salt` in `epoch`.
+    pub fn root(&self, salt: Salt, epoch: ModelEpoch) -> PrefixHash {
+        let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&self.fingerprint.0.to_le_bytes());
-        bytes[16..].copy_from_slice(&salt.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&salt.0.to_le_bytes());
+        bytes[24..].copy_from_slice(&epoch.0.to_le_bytes());
         PrefixHash(xxh3_128_with_secret(&bytes, &self.secret))
     }
 

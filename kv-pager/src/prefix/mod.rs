@@ -19,7 +19,7 @@ pub use block::{BlockKeys, BlockView};
 pub use hash::PrefixHasher;
 
 use crate::clock::Time;
-use crate::ids::{BlockId, GroupId, PrefixHash, Salt, SlotId, TierId, TokenId};
+use crate::ids::{BlockId, GroupId, ModelEpoch, PrefixHash, Salt, SlotId, TierId, TokenId};
 use block::Record;
 use extra::ExtraKeys;
 
@@ -41,6 +41,8 @@ pub struct PrefixIndex {
     needs_all: Vec<bool>,
     /// The group whose locations are counted by tier: the first that needs every block.
     anchor: Option<GroupId>,
+    /// Whether blocks are named in an epoch of an odd number now.
+    is_odd_epoch: bool,
 }
 
 impl PrefixIndex {
@@ -72,6 +74,7 @@ impl PrefixIndex {
             tokens_per_block,
             needs_all: needs_all.to_vec(),
             anchor: needs_all.iter().position(|needs_all| *needs_all).map(GroupId::from_index),
+            is_odd_epoch: false,
         }
     }
 
@@ -146,6 +149,7 @@ impl PrefixIndex {
         let extra_keys = self.extra_keys.insert(keys.extra_keys);
         let mut record = Record::new(hash, keys, depth, self.chains[chain], now);
         record.extra_keys = extra_keys;
+        record.notes.is_odd_epoch = self.is_odd_epoch;
         self.records[block.index()] = record;
         self.chains[chain] = block;
         let start = block.index() * self.tokens_per_block;
@@ -207,6 +211,16 @@ impl PrefixIndex {
         let record = self.record_mut(block);
         assert!(record.references > 0, "block {block:?} has no reference to drop");
         record.references -= 1;
+    }
+
+    /// Blocks are named in `epoch` from now on. None of the epoch before the last may be left.
+    pub fn begin_epoch(&mut self, epoch: ModelEpoch) {
+        self.is_odd_epoch = epoch.is_odd();
+    }
+
+    /// Whether `block` was named in the epoch before this.
+    pub fn is_stale(&self, block: BlockId) -> bool {
+        self.record(block).notes.is_odd_epoch != self.is_odd_epoch
     }
 
     /// Notes that `block` was asked for.

@@ -1,6 +1,8 @@
 use super::{BlockKeys, PrefixHasher, PrefixIndex};
 use crate::clock::Time;
-use crate::ids::{BlockId, GroupId, HashKey, ModelFingerprint, PrefixHash, Salt, SlotId, TierId, TokenId};
+use crate::ids::{
+    BlockId, GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, SlotId, TierId, TokenId,
+};
 
 const FIRST: GroupId = GroupId::FIRST;
 
@@ -89,15 +91,20 @@ fn a_detached_block_is_not_found_again() {
 #[test]
 fn names_depend_on_all_that_makes_a_block() {
     let hasher = PrefixHasher::new(HashKey(1), ModelFingerprint(1));
-    let root = hasher.root(Salt(1));
+    let root = hasher.root(Salt(1), ModelEpoch(0));
     let name = hasher.block(root, &tokens(1), &[]);
     assert_eq!(name, hasher.block(root, &tokens(1), &[]));
     let others = [
         hasher.block(root, &tokens(2), &[]),
-        hasher.block(hasher.root(Salt(2)), &tokens(1), &[]),
+        hasher.block(hasher.root(Salt(2), ModelEpoch(0)), &tokens(1), &[]),
         hasher.block(root, &tokens(1), &[1]),
         PrefixHasher::new(HashKey(2), ModelFingerprint(1)).block(root, &tokens(1), &[]),
-        hasher.block(PrefixHasher::new(HashKey(1), ModelFingerprint(2)).root(Salt(1)), &tokens(1), &[]),
+        hasher.block(hasher.root(Salt(1), ModelEpoch(1)), &tokens(1), &[]),
+        hasher.block(
+            PrefixHasher::new(HashKey(1), ModelFingerprint(2)).root(Salt(1), ModelEpoch(0)),
+            &tokens(1),
+            &[],
+        ),
     ];
     assert!(!others.contains(&name));
 }
@@ -113,7 +120,7 @@ fn long_blocks_are_named_as_short_ones_are() {
 #[test]
 fn words_that_change_places_make_another_name() {
     let hasher = PrefixHasher::new(HashKey::default(), ModelFingerprint(1));
-    let parent = hasher.root(Salt(1));
+    let parent = hasher.root(Salt(1), ModelEpoch(0));
     let name = |tokens: [u32; 4]| hasher.block(parent, &tokens.map(TokenId), &[]);
     assert_ne!(name([0, 0, 1, 1]), name([1, 1, 0, 0]));
 }

@@ -15,7 +15,7 @@ mod entry;
 
 pub use entry::{Entry, EntryKind};
 
-use crate::ids::{Fence, GroupId, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
 use crate::prefix::PrefixHasher;
 use std::ops::Range;
 
@@ -35,6 +35,8 @@ pub struct SequenceState {
     pub id: SequenceId,
     /// Whose cache it uses.
     pub salt: Salt,
+    /// The weights that its names are of.
+    pub epoch: ModelEpoch,
     /// All tokens given so far.
     pub tokens: Vec<TokenId>,
     /// What else its blocks depend on, by token.
@@ -71,6 +73,7 @@ impl SequenceState {
         Self {
             id: SequenceId::new(0, 0),
             salt: Salt::default(),
+            epoch: ModelEpoch::default(),
             tokens: Vec::with_capacity(tokens_max as usize),
             extra_keys: Vec::new(),
             hashes: Vec::with_capacity(blocks_max),
@@ -91,6 +94,7 @@ impl SequenceState {
     /// Forgets everything but its memory.
     pub fn clear(&mut self) {
         self.salt = Salt::default();
+        self.epoch = ModelEpoch::default();
         self.tokens.clear();
         self.extra_keys.clear();
         self.hashes.clear();
@@ -117,6 +121,7 @@ impl SequenceState {
     pub fn copy_from(&mut self, other: &Self) {
         self.clear();
         self.salt = other.salt;
+        self.epoch = other.epoch;
         self.tokens.extend_from_slice(&other.tokens);
         self.extra_keys.extend_from_slice(&other.extra_keys);
         self.hashes.extend_from_slice(&other.hashes);
@@ -167,11 +172,18 @@ impl SequenceState {
             .flat_map(move |key| [u64::from(key.at_token) - start, key.key])
     }
 
+    /// Takes the names of another epoch for those of its own. Needs no lock.
+    pub fn rename(&mut self, epoch: ModelEpoch, hasher: &PrefixHasher) {
+        self.epoch = epoch;
+        self.hashes.clear();
+        self.hash_full_blocks(hasher);
+    }
+
     /// Names all full blocks that have none yet. Needs no lock; allocates nothing within the limits.
     pub fn hash_full_blocks(&mut self, hasher: &PrefixHasher) {
         while self.hashes.len() < self.tokens.len() / self.tokens_per_block {
             let index = self.hashes.len();
-            let parent = self.hashes.last().copied().unwrap_or_else(|| hasher.root(self.salt));
+            let parent = self.hashes.last().copied().unwrap_or_else(|| hasher.root(self.salt, self.epoch));
             let mut keys = std::mem::take(&mut self.keys_of_block);
             keys.clear();
             keys.extend(self.keys_of_block(index));

@@ -3,7 +3,7 @@
 use crate::metadata::pager;
 use kv_pager::Pager;
 use kv_pager::clock::{Clock, MonotonicClock};
-use kv_pager::ids::{Fence, HashKey, ModelFingerprint, Salt, TokenId};
+use kv_pager::ids::{Fence, HashKey, ModelEpoch, ModelFingerprint, Salt, TokenId};
 use kv_pager::pager::{Prompt, Request, Sequence, Step};
 use kv_pager::prefix::PrefixHasher;
 
@@ -132,9 +132,9 @@ fn serve() -> f64 {
 fn hash() -> f64 {
     let hasher = PrefixHasher::new(HashKey(7), ModelFingerprint::default());
     let block = tokens(0, TOKENS);
-    let mut parent = hasher.root(Salt(0));
+    let mut parent = hasher.root(Salt(0), ModelEpoch(0));
     let chain = |()| (0..1000).for_each(|_| parent = hasher.block(parent, &block, &[]));
     let ns = median(ROUNDS, 1000, || (), chain);
-    assert_ne!(parent, hasher.root(Salt(0)), "the chain was computed");
+    assert_ne!(parent, hasher.root(Salt(0), ModelEpoch(0)), "the chain was computed");
     ns
 }
