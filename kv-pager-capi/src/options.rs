@@ -336,6 +336,7 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
         },
         watermarks: Watermarks { low: options.watermark_low, high: options.watermark_high },
         device_owner: known("KvpOptions.device_owner", options.device_owner, &owners)?,
+        ..Config::default()
     };
     Ok(Settings { spec, config })
 }

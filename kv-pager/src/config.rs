@@ -21,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// When eviction starts and stops.
     pub watermarks: Watermarks,
+    /// What may be kept ahead of need.
+    pub reserves: Reserves,
     /// Whose the device slots are.
     pub device_owner: DeviceOwner,
 }
@@ -32,7 +34,8 @@ impl Config {
     /// [`Error::Configuration`] that names the setting and says what to do.
     pub fn check(&self) -> Result<(), Error> {
         self.limits.check()?;
-        self.watermarks.check()
+        self.watermarks.check()?;
+        self.reserves.check()
     }
 }
 
@@ -154,9 +157,52 @@ impl Watermarks {
     }
 }
 
+/// What prefetches and holds may keep: of each class of the device and the host, shares of its slots.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Reserves {
+    /// Prefetches at a time.
+    pub prefetches: u32,
+    /// The share that all prefetches together may fill ahead of need.
+    pub prefetched_share: f64,
+    /// Holds at a time.
+    pub holds: u32,
+    /// The share that all holds together may keep from eviction.
+    pub held_share: f64,
+}
+
+impl Default for Reserves {
+    fn default() -> Self {
+        Self { prefetches: 256, prefetched_share: 0.125, holds: 64, held_share: 0.25 }
+    }
+}
+
+impl Reserves {
+    fn check(&self) -> Result<(), Error> {
+        let Self { prefetched_share, held_share, .. } = *self;
+        let is_share = |share: &f64| (0.0..1.0).contains(share);
+        if [prefetched_share, held_share, prefetched_share + held_share].iter().all(is_share) {
+            return Ok(());
+        }
+        let why = format!(
+            "{prefetched_share} prefetched and {held_share} held; both together must be a share below 1"
+        );
+        Err(Error::Configuration { setting: "Reserves", why })
+    }
+
+    /// So many slots are a share of a class of `capacity`, rounded up.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share below 1 of a u32 is a u32 and not negative"
+    )]
+    pub fn slots(&self, share: f64, capacity: u32) -> u32 {
+        (f64::from(capacity) * share).ceil() as u32
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Config, Limits, Watermarks};
+    use super::{Config, Limits, Reserves, Watermarks};
     use crate::units::Bytes;
 
     #[test]
@@ -175,6 +221,11 @@ mod tests {
             Limits { bytes_in_flight: Bytes::new(1), ..defaults },
         ] {
             assert!(with_limits(limits).check().is_err(), "{limits:?}");
+        }
+        for (prefetched_share, held_share) in [(0.5, 0.5), (-0.1, 0.2), (0.1, f64::NAN)] {
+            let reserves = Reserves { prefetched_share, held_share, ..Reserves::default() };
+            let config = Config { reserves, ..Config::default() };
+            assert!(config.check().is_err(), "{prefetched_share} {held_share}");
         }
         for (low, high) in [(0.5, 0.2), (-0.1, 0.2), (0.1, 1.0), (f64::NAN, 0.5)] {
             let config = Config { watermarks: Watermarks { low, high }, ..Config::default() };

@@ -43,6 +43,10 @@ pub enum Error {
     #[error("{limit} sequences are open, as many as the limit; close one, then retry")]
     TooManySequences { limit: u32 },
 
+    /// As many prefetches, or holds, as [`Reserves`](crate::config::Reserves) allow.
+    #[error("{limit} prompts are prefetched, or held, as many as the limit; drop one, then retry")]
+    TooManyKept { limit: u32 },
+
     /// The request has `tokens` tokens, and no more than `limit` fit: in a sequence, or in the device tier.
     #[error(
         "a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes"
@@ -86,6 +90,7 @@ impl Error {
             Self::TierFull { .. }
             | Self::TierBusy { .. }
             | Self::TooManySequences { .. }
+            | Self::TooManyKept { .. }
             | Self::QueueFull { .. } => ErrorKind::Retry,
             Self::Configuration { .. } | Self::SequenceTooLong { .. } | Self::OutOfMemory { .. } => {
                 ErrorKind::Configuration

@@ -14,7 +14,7 @@ use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
-use kv_pager::pager::{Request, Sequence, Step};
+use kv_pager::pager::{Hold, Kept, KeptSlots, Prefetch, Request, Sequence, Step};
 use kv_pager::pool::SlotState;
 use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
@@ -42,6 +42,16 @@ pub(crate) struct Cache {
     pub(crate) epoch: ModelEpoch,
 }
 
+/// A hold, and what it kept when it was last looked at.
+#[derive(Debug)]
+struct Held {
+    hold: Hold,
+    salt: Salt,
+    tokens: Vec<TokenId>,
+    kept: Kept,
+    gave_way: u64,
+}
+
 /// The system and its model.
 #[derive(Debug)]
 pub struct Rig {
@@ -52,13 +62,17 @@ pub struct Rig {
     pager: Pager,
     hasher: PrefixHasher,
     sequences: Vec<(Sequence, Cache)>,
-    /// The model's set: names of blocks that some sequence has committed.
-    committed: HashSet<PrefixHash>,
+    prefetches: Vec<Prefetch>,
+    holds: Vec<Held>,
+    /// The model's set: names of blocks that some sequence has committed, and in which epoch.
+    committed: HashMap<PrefixHash, ModelEpoch>,
     /// The model's list: where the event stream says that each block is.
     copies: HashMap<PrefixHash, HashSet<TierId>>,
     events_seen: u64,
     /// Whether a fault may have taken slots out of use for good.
     has_lost_slots: bool,
+    /// Whether a move has failed or timed out.
+    has_faults: bool,
 }
 
 /// How many kinds of model are tried.
@@ -79,6 +93,11 @@ fn model(kind: usize) -> ModelLayout {
         _ => vec![group(Attention::Full), group(Attention::Full)],
     };
     ModelLayout::new(u32::try_from(TOKENS_PER_BLOCK).expect("small"), groups).expect("valid")
+}
+
+/// Blocks all of whose tokens are the letter.
+fn prompt(letters: &[u32]) -> Vec<TokenId> {
+    letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect()
 }
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
@@ -133,10 +152,13 @@ impl Rig {
             pager,
             hasher: PrefixHasher::new(HashKey::default(), ModelFingerprint::default()),
             sequences: Vec::new(),
-            committed: HashSet::new(),
+            prefetches: Vec::new(),
+            holds: Vec::new(),
+            committed: HashMap::new(),
             copies: HashMap::new(),
             events_seen: 0,
             has_lost_slots: false,
+            has_faults: false,
         }
     }
 
@@ -182,6 +204,7 @@ impl Rig {
                 self.lane(*lane).advance(*count, |_| Fate::Done);
             }
             Operation::Fault { lane, fault } => {
+                self.has_faults = true;
                 self.has_lost_slots |= *fault != MoveFault::Io;
                 self.lane(*lane).advance(1, |_| Fate::Failed(*fault));
             }
@@ -190,11 +213,45 @@ impl Rig {
             }
             Operation::Release { lane } => self.lane(*lane).release_stalled(),
             Operation::Compute { fences } => self.stream.advance(*fences),
-            Operation::Deadline => self.clock.advance(DEADLINE),
+            Operation::Deadline => {
+                self.has_faults = true;
+                self.clock.advance(DEADLINE);
+            }
             Operation::Invalidate { salt } => {
                 self.pager.invalidate(Salt(*salt)).expect("no tier of this machine outlives it");
                 let names = self.pager.prepare(&Request::new(&[TokenId(0); 5]).with_salt(Salt(*salt)));
                 assert_eq!(self.pager.lookup(&names), [], "nothing of an erased salt is found");
+            }
+            Operation::Prefetch { letters, salt } => {
+                let prompt = self.pager.prepare(&Request::new(&prompt(letters)).with_salt(Salt(*salt)));
+                match self.pager.prefetch(&prompt) {
+                    Ok(prefetch) => self.prefetches.push(prefetch),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+                }
+            }
+            Operation::CallOff { prefetch } if !self.prefetches.is_empty() => {
+                let at = prefetch % self.prefetches.len();
+                drop(self.prefetches.swap_remove(at));
+            }
+            Operation::Hold { letters, salt, is_device } => {
+                let (salt, tokens) = (Salt(*salt), prompt(letters));
+                let prompt = self.pager.prepare(&Request::new(&tokens).with_salt(salt));
+                let tier = if *is_device { TierId::Device } else { TierId::Host };
+                match self.pager.hold(&prompt, tier) {
+                    Ok(hold) => {
+                        self.holds.push(Held { hold, salt, tokens, kept: Kept::default(), gave_way: 0 });
+                    }
+                    Err(error) => {
+                        assert!(
+                            matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration),
+                            "{error}"
+                        );
+                    }
+                }
+            }
+            Operation::ReleaseHold { hold } if !self.holds.is_empty() => {
+                let at = hold % self.holds.len();
+                drop(self.holds.swap_remove(at));
             }
             Operation::Epoch => {
                 let before = self.pager.epoch();
@@ -206,6 +263,36 @@ impl Rig {
         }
         self.pager.poll();
         self.follow_events();
+        self.look_at_holds(operation);
+    }
+
+    /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
+    /// erased.
+    fn look_at_holds(&mut self, operation: &Operation) {
+        let may_lose = matches!(
+            operation,
+            Operation::Fault { .. } | Operation::Deadline | Operation::Invalidate { .. } | Operation::Epoch
+        );
+        let gave_way = self.pager.stats().holds_gave_way;
+        let epoch = self.pager.epoch();
+        for at in 0..self.holds.len() {
+            let held = &self.holds[at];
+            let kept = held.hold.kept();
+            let before = held.kept.on_device + held.kept.in_host;
+            let now = kept.on_device + kept.in_host;
+            assert!(now + kept.moving <= kept.wanted, "{kept:?}");
+            if !may_lose && gave_way == held.gave_way && !self.has_faults {
+                assert!(now >= before, "a hold kept {:?}, and keeps {kept:?} after {operation:?}", held.kept);
+            }
+            if kept.moving == 0 && self.model.anchor().is_some() {
+                let names = self.names(Cache { salt: held.salt, epoch }, &held.tokens);
+                let is_there =
+                    |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
+                assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
+            }
+            self.holds[at].kept = kept;
+            self.holds[at].gave_way = gave_way;
+        }
     }
 
     fn lane(&self, lane: usize) -> &crate::tagged::TaggedLane {
@@ -222,7 +309,7 @@ impl Rig {
             match event {
                 BlockEvent::Stored { hash, tier, .. } => {
                     assert!(
-                        self.committed.contains(&hash),
+                        self.committed.contains_key(&hash),
                         "I3: {hash:x?} was stored in {tier} before it was committed"
                     );
                     assert!(
@@ -252,8 +339,7 @@ impl Rig {
     }
 
     fn open(&mut self, letters: &[u32], tail: usize, salt: Salt) {
-        let mut tokens: Vec<TokenId> =
-            letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect();
+        let mut tokens = prompt(letters);
         tokens.extend(std::iter::repeat_n(TokenId(9), tail));
         let cache = Cache { salt, epoch: self.pager.epoch() };
         let names = self.names(cache, &tokens);
@@ -263,7 +349,7 @@ impl Rig {
         match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
             Ok(sequence) => {
                 let matched = sequence.matched_tokens() / TOKENS_PER_BLOCK;
-                let is_committed = |name| self.committed.contains(name);
+                let is_committed = |name| self.committed.contains_key(name);
                 assert!(names[..matched].iter().all(is_committed), "I3: what is matched was committed");
                 if self.model.anchor().is_some() {
                     assert!(matched <= expected, "{matched} blocks are matched, {expected} are stored");
@@ -303,7 +389,7 @@ impl Rig {
         }
         // The set first: the block may be seen stored as soon as it is committed.
         let committed = self.names(cache, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
-        self.committed.extend(committed);
+        self.committed.extend(committed.into_iter().map(|name| (name, cache.epoch)));
         self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
     }
@@ -359,18 +445,20 @@ impl Rig {
             let fence = self.stream.fence();
             self.sequences.swap_remove(0).0.close(fence);
         }
-        for _ in 0..1000 {
-            self.stream.advance(u64::MAX / 2);
-            let moved = self.machine.advance_all();
-            self.machine.lanes().iter().for_each(|lane| lane.release_stalled());
-            self.pager.poll();
-            if moved == 0 && self.stream.is_idle() && !self.pager.is_busy() {
-                break;
-            }
-        }
+        self.let_all_end();
+        // Nobody fails for what is kept ahead of need (K3).
+        self.check_liveness();
+        self.prefetches.clear();
+        self.holds.clear();
+        self.let_all_end();
         self.follow_events();
         self.pager.check();
         assert!(!self.pager.is_busy(), "I7: something is under way still");
+        assert_eq!(
+            self.pager.stats().kept,
+            [KeptSlots::default(); TierId::COUNT],
+            "I7: something is kept still"
+        );
         for (tier, group) in
             TierId::ALL.into_iter().flat_map(|tier| self.model.group_ids().map(move |group| (tier, group)))
         {
@@ -387,10 +475,25 @@ impl Rig {
         let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
         let is_told = stored == resident as usize || self.has_lost_slots;
         assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
+        let is_stale = |name: &PrefixHash| self.committed[name] != self.pager.epoch();
+        let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
+        assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
         self.check_liveness();
     }
 
-    /// With nothing held and everything ending well, a request that fits is served in the end.
+    fn let_all_end(&mut self) {
+        for _ in 0..1000 {
+            self.stream.advance(u64::MAX / 2);
+            let moved = self.machine.advance_all();
+            self.machine.lanes().iter().for_each(|lane| lane.release_stalled());
+            self.pager.poll();
+            if moved == 0 && self.stream.is_idle() && !self.pager.is_busy() {
+                break;
+            }
+        }
+    }
+
+    /// With nothing held by a sequence and everything ending well, a request that fits is served in the end.
     fn check_liveness(&self) {
         let tokens: Vec<TokenId> = (100..140).map(TokenId).collect();
         for _ in 0..100 {

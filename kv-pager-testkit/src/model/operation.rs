@@ -31,6 +31,14 @@ pub enum Operation {
     Compute { fences: u64 },
     /// All blocks of a salt are erased.
     Invalidate { salt: u64 },
+    /// A request is queued, and its prompt prefetched.
+    Prefetch { letters: Vec<u32>, salt: u64 },
+    /// A prefetch is called off.
+    CallOff { prefetch: usize },
+    /// A prompt is to stay on the device, or in the host.
+    Hold { letters: Vec<u32>, salt: u64, is_device: bool },
+    /// A hold is released.
+    ReleaseHold { hold: usize },
     /// The weights change.
     Epoch,
     /// So much time passes that what is under way is given up.
@@ -65,6 +73,12 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Deadline),
         1 => (0..2_u64).prop_map(|salt| Operation::Invalidate { salt }),
         1 => Just(Operation::Epoch),
+        2 => (prop::collection::vec(0..2_u32, 0..8), 0..2_u64)
+            .prop_map(|(letters, salt)| Operation::Prefetch { letters, salt }),
+        1 => (0..4_usize).prop_map(|prefetch| Operation::CallOff { prefetch }),
+        1 => (prop::collection::vec(0..2_u32, 1..8), 0..2_u64, any::<bool>())
+            .prop_map(|(letters, salt, is_device)| Operation::Hold { letters, salt, is_device }),
+        1 => (0..4_usize).prop_map(|hold| Operation::ReleaseHold { hold }),
     ]
 }
 
@@ -78,14 +92,18 @@ pub fn decode(bytes: &[u8]) -> Vec<Operation> {
     operations
 }
 
+/// Up to seven letters out of a byte.
+fn letters_of(byte: usize) -> Vec<u32> {
+    (0..byte % 8).map(|bit| u32::from(byte >> bit & 1 == 1)).collect()
+}
+
 fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
     let kind = bytes.next()?;
     let mut number = || bytes.next().map(usize::from);
-    Some(match kind % 24 {
+    Some(match kind % 28 {
         0..3 => {
             let (letters, tail, salt) = (number()?, number()?, number()?);
-            let letters = (0..letters % 8).map(|bit| u32::from(letters >> bit & 1 == 1)).collect();
-            Operation::Open { letters, tail: tail % 4, salt: (salt % 2) as u64 }
+            Operation::Open { letters: letters_of(letters), tail: tail % 4, salt: (salt % 2) as u64 }
         }
         3..9 => {
             Operation::Step { sequence: number()?, tokens_max: number()? % 20 + 1, part: number()? % 20 + 1 }
@@ -108,6 +126,13 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         22 if number()? % 16 == 1 => Operation::Epoch,
         22 if number()? % 8 == 0 => Operation::Invalidate { salt: (number()? % 2) as u64 },
         22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
+        24 => Operation::Prefetch { letters: letters_of(number()?), salt: (number()? % 2) as u64 },
+        25 => Operation::CallOff { prefetch: number()? },
+        26 => {
+            let (letters, rest) = (letters_of(number()?), number()?);
+            Operation::Hold { letters, salt: (rest % 2) as u64, is_device: rest & 2 == 2 }
+        }
+        27 => Operation::ReleaseHold { hold: number()? },
         _ => Operation::Deadline,
     })
 }

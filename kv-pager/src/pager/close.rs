@@ -118,6 +118,7 @@ impl Core {
         self.tell_request(&state);
         self.let_go_from(&mut state, 0);
         self.balance_again = [0; TierId::COUNT];
+        self.keepers.wake(state.salt);
         self.return_state(state);
         self.signal.ring();
     }

@@ -6,6 +6,7 @@ use super::close::Parked;
 use super::costs::Costs;
 use super::course::Course;
 use super::external::Register;
+use super::keepers::Keepers;
 use super::loads::PendingLoad;
 use super::stats::Counters;
 use crate::clock::Time;
@@ -91,6 +92,8 @@ pub(super) struct Core {
     pub(super) stale_from: Option<usize>,
     /// The time of the call at hand.
     pub(super) now: Time,
+    /// What is brought and kept ahead of need.
+    pub(super) keepers: Keepers,
     /// What engines have named, where the device slots are theirs.
     pub(super) register: Register,
     pub(super) counters: Counters,
@@ -162,6 +165,7 @@ impl Core {
             changes: 0,
             room_made: 0,
             vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            keepers: Keepers::default(),
             register: Register::default(),
             epoch: config.epoch,
             stale_from: None,
@@ -214,6 +218,7 @@ impl Core {
         self.reclaim_stale();
         self.balance(now);
         self.issue_loads(now);
+        self.advance_keepers(now);
         self.engine.pump(now);
     }
 

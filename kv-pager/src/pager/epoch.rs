@@ -24,7 +24,7 @@ impl Pager {
     /// here on, nor after a restart with [`Config::epoch`](crate::Config) as it is now. Sequences that are open go on with what
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
-    /// `O(1)`; the memory is reclaimed by the calls that follow, 512 records each, and the event stream tells of each
+    /// `O(1)`, but for what [holds](Pager::hold) keep, which are named anew; the memory is reclaimed by the calls that follow, 512 records each, and the event stream tells of each
     /// block then. If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();
@@ -37,6 +37,7 @@ impl Pager {
         let epoch = core.epoch;
         core.index.begin_epoch(epoch);
         core.stale_from = Some(0);
+        core.rename_keepers(&self.shared.hasher);
         self.shared.epoch.store(epoch.0, Ordering::Release);
         epoch
     }

@@ -10,6 +10,7 @@ use crate::ids::{BlockId, GroupId, TierId};
 impl Core {
     /// A copy is known to be bad. Its slot is never used again; what stands on it in a file goes too.
     pub(super) fn lose_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+        self.stop_keeping(block);
         let slot = self.index.location(block, group, tier);
         if !slot.is_some() || !self.is_unused(group, tier, slot) {
             return;
@@ -113,6 +114,7 @@ impl Core {
             }
         }
         self.index.detach(block);
+        self.keepers.note_failure();
     }
 
     /// Forgets a block that was detached, as far as nobody uses it. Returns whether it was.

@@ -149,6 +149,7 @@ impl Core {
     /// The load into `device` will not come: whoever holds the slot computes the block.
     pub(super) fn fail_load(&mut self, block: BlockId, group: GroupId, device: SlotId) {
         self.counters.failed_loads += 1;
+        self.keepers.note_failure();
         if self.is_engines() {
             self.device(group).end_move(device);
             self.hand_back(block, device, Delivery::Failed);

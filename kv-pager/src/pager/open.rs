@@ -50,6 +50,7 @@ impl Core {
         self.matched = matched;
         is_filled?;
         self.issue_loads(now);
+        self.hasten_for(state);
         self.engine.pump(now);
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Core {
         self.pools.pool(tier, group).counts().of(SlotState::Free)
     }
 
-    fn leaving_slots(&self, tier: TierId, group: GroupId) -> u32 {
+    pub(super) fn leaving_slots(&self, tier: TierId, group: GroupId) -> u32 {
         if self.engine.is_busy() { self.pools.pool(tier, group).counts().of(SlotState::Leaving) } else { 0 }
     }
 
@@ -62,7 +62,8 @@ impl Core {
             self.make_room(Need { tier, group, slots: slots - free - leaving }, now);
             let has_more = self.free_slots(tier, group) + self.leaving_slots(tier, group) > free + leaving;
             fruitless = if has_more { 0 } else { fruitless + 1 };
-            if self.changes == before || fruitless >= FRUITLESS_ROUNDS && self.is_busy() {
+            let is_stuck = self.changes == before || fruitless >= FRUITLESS_ROUNDS && self.is_busy();
+            if is_stuck && !self.prefetches_give_way(tier, group, slots - free) {
                 break;
             }
         }
@@ -77,6 +78,10 @@ impl Core {
             return Err(Error::TierBusy { tier });
         }
         self.drop_coldest(tier, group, slots);
+        let free = self.free_slots(tier, group);
+        if free < slots && !self.is_busy() && self.holds_give_way(tier, group, slots - free) {
+            self.drop_coldest(tier, group, slots);
+        }
         if self.free_slots(tier, group) >= slots {
             return Ok(());
         }
@@ -144,7 +149,7 @@ impl Core {
     }
 
     /// Asks the policy for room, and does what it says as far as it may be done.
-    fn make_room(&mut self, need: Need, now: Time) {
+    pub(super) fn make_room(&mut self, need: Need, now: Time) {
         let mut decisions = std::mem::take(&mut self.decisions);
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, slots } = need;

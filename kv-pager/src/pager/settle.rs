@@ -107,6 +107,7 @@ impl Core {
     fn spoil(&mut self, tier: TierId, flight: &Flight, is_late: bool) {
         let slot = flight.part.target;
         let group = flight.part.group;
+        self.keepers.note_failure();
         if flight.purpose == Purpose::CopyOnWrite {
             if is_late {
                 self.pools.pool_mut(tier, group).quarantine(slot);

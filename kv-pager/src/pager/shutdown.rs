@@ -9,6 +9,7 @@ use super::loads::Way;
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::pool::SlotState;
 use crate::transfer::Purpose;
 use crate::units::Nanos;
 
@@ -94,7 +95,9 @@ impl Core {
         let mut parts: Vec<(BlockId, GroupId)> = Vec::new();
         for group in self.groups() {
             let pool = self.pools.pool(TierId::Host, group);
-            let blocks = pool.coldest().map(|slot| (pool.block(slot), group));
+            // Those that are held too.
+            let is_resident = |slot: &SlotId| pool.state(*slot) == SlotState::Resident;
+            let blocks = pool.slots().filter(is_resident).map(|slot| (pool.block(slot), group));
             parts.extend(
                 blocks.filter(|(block, _)| !self.index.location(*block, group, TierId::File).is_some()),
             );
@@ -110,8 +113,9 @@ impl Core {
     fn write_slice(&mut self, wanted: &[(BlockId, GroupId)], now: Time) -> (usize, bool) {
         self.housekeep(now);
         for (done, (block, group)) in wanted.iter().take(BLOCKS_A_SLICE as usize).enumerate() {
-            let is_idle = self.idle_slot(*block, *group, TierId::Host).is_some();
-            if !is_idle || self.index.location(*block, *group, TierId::File).is_some() {
+            let slot = self.whole(*block, *group, TierId::Host);
+            let is_still = slot.is_some_and(|slot| !self.pools.pool(TierId::Host, *group).is_moving(slot));
+            if !is_still || self.index.location(*block, *group, TierId::File).is_some() {
                 continue;
             }
             let has_room = self.engine.room(TierId::Host, TierId::File) > 0

@@ -2,6 +2,7 @@
 //! Layer 9. Uses `ids`, `transfer`. Known by: `pager`, engines.
 
 use super::core::Core;
+use super::keepers::KeptSlots;
 use crate::ids::TierId;
 use crate::tier::LaneEnds;
 use crate::transfer::LaneStats;
@@ -61,6 +62,10 @@ pub struct Stats {
     pub cut_loads: u64,
     /// Plans made with measured costs.
     pub plans: PlanCounts,
+    /// By tier: slots held by prefetches and holds now.
+    pub kept: [KeptSlots; TierId::COUNT],
+    /// How often a hold has given way to a request that found no other room.
+    pub holds_gave_way: u64,
     /// By lane.
     pub lanes: Vec<LaneReport>,
 }
@@ -85,6 +90,8 @@ impl Core {
             recovered: counters.recovered,
             cut_loads: counters.cut_loads,
             plans: counters.plans,
+            kept: TierId::ALL.map(|tier| self.keepers.slots_in(tier)),
+            holds_gave_way: self.keepers.gave_way(),
             lanes: self.engine.stats().map(|(ends, stats)| LaneReport { ends, stats }).collect(),
         }
     }

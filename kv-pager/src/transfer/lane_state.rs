@@ -148,6 +148,24 @@ impl LaneState {
         self.worked.drain(..)
     }
 
+    pub(super) fn has_prefetches(&self) -> bool {
+        !self.queues[Priority::Prefetch as usize].is_empty()
+    }
+
+    /// Moves prefetches to the end of the demands, in their order.
+    pub(super) fn hasten(&mut self, is_wanted: impl Fn(&Flight) -> bool, limits: &Limits) {
+        let prefetches = Priority::Prefetch as usize;
+        for _ in 0..self.queues[prefetches].len() {
+            let Some(flight) = self.queues[prefetches].pop_front() else { break };
+            if is_wanted(&flight) {
+                self.count_out(&flight);
+                self.enqueue(Flight { priority: Priority::Demand, ..flight }, limits);
+            } else {
+                self.queues[prefetches].push_back(flight);
+            }
+        }
+    }
+
     /// Starts batches while there is room for their bytes (E2), the most urgent first (E3).
     pub(super) fn pump(&mut self, now: Time, limits: &Limits, signal: &Arc<Signal>) {
         while self.queued() > 0 && self.bytes_in_flight < limits.bytes_in_flight {

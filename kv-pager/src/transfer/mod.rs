@@ -87,6 +87,18 @@ impl TransferEngine {
         }
     }
 
+    /// Whether a prefetch waits in a queue.
+    pub fn has_prefetches(&self) -> bool {
+        self.lanes.iter().any(LaneState::has_prefetches)
+    }
+
+    /// Queues those of the prefetches that are wanted behind the demands, for a request waits for them now. `O(prefetches queued)`.
+    pub fn hasten(&mut self, is_wanted: impl Fn(&Flight) -> bool) {
+        for lane in &mut self.lanes {
+            lane.hasten(&is_wanted, &self.limits);
+        }
+    }
+
     /// Moves what has ended to `ended`, lane by lane in the order of submission. `O(moves under way)` at most.
     pub fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
         for lane in &mut self.lanes {

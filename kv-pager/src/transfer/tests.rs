@@ -75,6 +75,20 @@ fn demand_goes_before_prefetch_and_offload() {
 }
 
 #[test]
+fn a_prefetch_that_a_request_waits_for_goes_with_the_demands() {
+    let (lane, mut engine) = engine(&Limits::default());
+    let prefetches = [1, 2, 3].map(|slot| (slot, Priority::Prefetch));
+    enqueue(&mut engine, prefetches.into_iter().chain([(4, Priority::Demand)]));
+    assert!(engine.has_prefetches());
+    engine.hasten(|flight| flight.part.source.index() > 1);
+    let before = engine.bytes_before(TierId::Host, TierId::Device, Priority::Demand);
+    assert_eq!(before, Bytes::new(30), "what waits is counted where it waits");
+    engine.pump(Time::START);
+    let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
+    assert_eq!(order, [4, 2, 3, 1]);
+}
+
+#[test]
 fn bytes_in_flight_are_bounded() {
     let limits = Limits { batch_bytes: Bytes::new(20), bytes_in_flight: Bytes::new(40), ..Limits::default() };
     let (lane, mut engine) = engine(&limits);

@@ -1,0 +1,101 @@
+//! Holds: prompts whose blocks stay, in a tier or nearer, until they are released: "keep this system prompt".
+//! Layer 9. Known by: engines.
+
+use super::Pager;
+use super::core::Core;
+use super::handle::Prompt;
+use super::keepers::{KeeperId, KeeperKind, Kept};
+use crate::error::Error;
+use crate::ids::{Salt, TierId};
+use crate::sequence::SequenceState;
+use crate::sync::MutexGuard;
+
+/// A prompt that is held. Dropping it releases it: its blocks stay cached, and can be evicted like any others.
+#[derive(Debug)]
+pub struct Hold {
+    pager: Pager,
+    id: KeeperId,
+}
+
+impl Pager {
+    /// Keeps the full blocks of `prompt` in `tier` or nearer, from the root, until the hold is dropped. Those that are farther
+    /// are brought; those only on the device are copied to the host, for a hold there; those that are not cached are taken in when
+    /// a sequence of the salt that has computed them closes. Held blocks are never evicted or dropped to make room, but
+    /// for one case: when a request finds no room, nothing is under way and nothing else is left to drop, holds give back
+    /// what it needs, the newest first and leaf first; they take it up again when a sequence of their salt closes. All holds
+    /// together keep at most [`Reserves::held_share`](crate::config::Reserves) of a class; a prompt beyond it is held as far as it goes.
+    /// Erasing the salt, or a new epoch, leaves the hold with nothing, until its blocks are computed anew.
+    ///
+    /// Never blocks. Costs 256 blocks a call until it is complete, and `O(prompt)` memory.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKept`] at [`Reserves::holds`](crate::config::Reserves). [`Error::Configuration`] if the tier is the file,
+    /// whose blocks are evicted only by what is written there, is not there, or is a device whose slots are the engine's.
+    pub fn hold(&self, prompt: &Prompt, tier: TierId) -> Result<Hold, Error> {
+        let now = self.shared.clock.now();
+        let (mut core, state) = self.lock_for(prompt);
+        core.check_hold(tier)?;
+        let wanted = state.hashes.len();
+        let id = core.add_keeper(KeeperKind::Hold(tier), state, wanted);
+        core.housekeep(now);
+        drop(core);
+        Ok(Hold { pager: self.clone(), id })
+    }
+
+    /// Releases all holds of `salt`, whoever has their handles. Returns how many it was.
+    pub fn release_holds(&self, salt: Salt) -> usize {
+        let mut core = self.shared.core.lock();
+        let meant: Vec<KeeperId> = core.keepers.holds_of(salt).collect();
+        for id in &meant {
+            core.remove_keeper(*id);
+        }
+        core.housekeep(self.shared.clock.now());
+        meant.len()
+    }
+
+    /// The lock, and the state of a prompt that is named in the epoch at hand.
+    pub(super) fn lock_for(&self, prompt: &Prompt) -> (MutexGuard<'_, Core>, SequenceState) {
+        let mut state = prompt.state(self.shared.tokens_per_block);
+        let mut core = self.shared.core.lock();
+        while state.epoch != core.epoch {
+            let epoch = core.epoch;
+            drop(core);
+            state.rename(epoch, &self.shared.hasher);
+            core = self.shared.core.lock();
+        }
+        (core, state)
+    }
+}
+
+impl Core {
+    fn check_hold(&self, tier: TierId) -> Result<(), Error> {
+        let is_ours = tier != TierId::Device || !self.is_engines();
+        if tier == TierId::File || !self.pools.has(tier) || !is_ours {
+            let why = format!(
+                "nothing can be held in the {tier} tier of this pager; hold in the host, or on a device of the pager's"
+            );
+            return Err(Error::Configuration { setting: "Pager::hold", why });
+        }
+        let limit = self.config.reserves.holds;
+        if self.keepers.count(KeeperKind::Hold(tier)) >= limit as usize {
+            return Err(Error::TooManyKept { limit });
+        }
+        Ok(())
+    }
+}
+
+impl Hold {
+    /// What it keeps, and where.
+    pub fn kept(&self) -> Kept {
+        self.pager.shared.core.lock().kept(self.id)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let shared = &self.pager.shared;
+        let mut core = shared.core.lock();
+        core.remove_keeper(self.id);
+        core.housekeep(shared.clock.now());
+    }
+}

@@ -1,0 +1,129 @@
+//! How keepers give back: when they end, when a move failed or a block was erased, and when a request needs the room.
+//! Layer 9. Known by: `pager`.
+
+use super::{KEPT_IN, Keeper, KeeperKind};
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::pager::core::Core;
+use crate::prefix::PrefixHasher;
+
+impl Core {
+    /// Gives back one slot, if it is held.
+    pub(super) fn drop_kept(&mut self, keeper: &mut Keeper, at: usize, group: GroupId, tier: TierId) {
+        let place = keeper.place(at, group, tier);
+        let slot = std::mem::replace(&mut keeper.slots[place], SlotId::NONE);
+        if slot.is_some() {
+            self.keepers.held[keeper.kind.index()][tier.index()][group.index()] -= 1;
+            let block = self.pools.pool(tier, group).block(slot);
+            self.pools.pool_mut(tier, group).release(slot);
+            self.sweep_detached(block);
+        }
+    }
+
+    /// Forgets the last block again, if no part of it is held: a reference without a slot could outnumber the records.
+    pub(super) fn forget_unheld(&mut self, keeper: &mut Keeper) {
+        let at = keeper.blocks.len() - 1;
+        let first = keeper.place(at, GroupId::FIRST, TierId::Device);
+        if keeper.slots[first..].iter().all(|slot| !slot.is_some()) {
+            self.cut_keeper(keeper, at);
+        }
+    }
+
+    /// Gives back all blocks from `first` on, the leaf first.
+    pub(super) fn cut_keeper(&mut self, keeper: &mut Keeper, first: usize) {
+        while keeper.blocks.len() > first {
+            let at = keeper.blocks.len() - 1;
+            for group in self.groups() {
+                for tier in KEPT_IN {
+                    self.drop_kept(keeper, at, group, tier);
+                }
+            }
+            let places = keeper.place(at, GroupId::FIRST, TierId::Device);
+            keeper.slots.truncate(places);
+            let block = keeper.blocks.pop().expect("longer than `first`");
+            self.unrefer(block);
+        }
+        keeper.far = keeper.far.min(first);
+        keeper.near = keeper.near.min(first);
+    }
+
+    /// Gives back what a keeper holds for nothing, since a move failed or a block was erased, and what comes after it. It waits
+    /// then, for what failed once would fail again at once. `O(blocks held)`.
+    pub(super) fn mend_keeper(&mut self, keeper: &mut Keeper) {
+        let is_broken = |at: usize| {
+            let block = keeper.blocks[at];
+            let is_empty = |group: GroupId, tier: TierId| {
+                let slot = keeper.slot(at, group, tier);
+                slot.is_some() && self.pools.pool(tier, group).block(slot) != block
+            };
+            self.index.is_detached(block)
+                || self.groups().any(|group| KEPT_IN.iter().any(|tier| is_empty(group, *tier)))
+        };
+        if let Some(first) = (0..keeper.blocks.len()).find(|at| is_broken(*at)) {
+            self.cut_keeper(keeper, first);
+            keeper.is_waiting = true;
+        }
+    }
+
+    /// Gives back what keepers hold of `block` and what comes after it: a copy of it is bad.
+    pub(in crate::pager) fn stop_keeping(&mut self, block: BlockId) {
+        let mut list = std::mem::take(&mut self.keepers.list);
+        for keeper in &mut list {
+            if let Some(first) = keeper.blocks.iter().position(|kept| *kept == block) {
+                self.cut_keeper(keeper, first);
+                keeper.is_waiting = true;
+            }
+        }
+        self.keepers.list = list;
+    }
+
+    /// Gives back what is held of the epoch before; holds go on under the names of this one.
+    pub(in crate::pager) fn rename_keepers(&mut self, hasher: &PrefixHasher) {
+        let mut list = std::mem::take(&mut self.keepers.list);
+        for keeper in &mut list {
+            self.cut_keeper(keeper, 0);
+            keeper.prompt.rename(self.epoch, hasher);
+            keeper.is_waiting = true;
+        }
+        self.keepers.list = list;
+    }
+
+    /// Prefetches give back what they hold of a class, the newest first and leaf first, until `slots` more can be taken.
+    /// Returns whether any can (K3).
+    pub(in crate::pager) fn prefetches_give_way(&mut self, tier: TierId, group: GroupId, slots: u32) -> bool {
+        self.give_way(KeeperKind::Prefetch, tier, group, slots)
+    }
+
+    /// Holds do likewise: the last resort of all.
+    pub(in crate::pager) fn holds_give_way(&mut self, tier: TierId, group: GroupId, slots: u32) -> bool {
+        self.give_way(KeeperKind::Hold(tier), tier, group, slots)
+    }
+
+    fn give_way(&mut self, kind: KeeperKind, tier: TierId, group: GroupId, slots: u32) -> bool {
+        let held = self.keepers.held[kind.index()].get(tier.index()).map_or(0, |held| held[group.index()]);
+        if held == 0 {
+            return false;
+        }
+        let mut list = std::mem::take(&mut self.keepers.list);
+        let mut given = 0;
+        for keeper in list.iter_mut().rev().filter(|keeper| keeper.kind.index() == kind.index()) {
+            let before = given;
+            while given < slots {
+                let Some(leaf) =
+                    (0..keeper.blocks.len()).rev().find(|at| keeper.slot(*at, group, tier).is_some())
+                else {
+                    break;
+                };
+                let slot = keeper.slot(leaf, group, tier);
+                self.cut_keeper(keeper, leaf);
+                let pool = self.pools.pool(tier, group);
+                given += u32::from(pool.holds(slot) == 0 && !pool.is_moving(slot));
+            }
+            if given > before {
+                keeper.is_waiting = true;
+                self.keepers.gave_way += u64::from(kind != KeeperKind::Prefetch);
+            }
+        }
+        self.keepers.list = list;
+        given > 0
+    }
+}

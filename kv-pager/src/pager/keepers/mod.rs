@@ -1,0 +1,280 @@
+//! Keepers: what is brought nearer ahead of need and kept there, for queued requests and for prompts that are to stay.
+//! Layer 9. Known by: `pager`.
+//!
+//! - **K1** a keeper holds slots and refers to records as a sequence does (I2, I6): root first, and gives them back leaf first;
+//! - **K2** of each class, the keepers of one kind hold at most their share, and what they start leaves free what the low
+//!   watermark sets aside;
+//! - **K3** no request fails for what is kept: a prefetch gives way as soon as a request finds no other room, a hold when
+//!   nothing is under way and nothing else is left;
+//! - **K4** what a keeper starts is queued behind all that requests wait for, until a request asks for it too.
+//!
+//! A keeper takes blocks in from the root: it holds the part that is near enough, or starts a move and holds its target, so
+//! that an `open` finds the part on its way and shares the move. One that can't go on is looked at again when something has ended.
+
+mod advance;
+mod give_back;
+
+use super::core::Core;
+use crate::ids::{BlockId, GroupId, Salt, SlotId, TierId};
+use crate::layout::ModelLayout;
+use crate::pool::SlotState;
+use crate::sequence::SequenceState;
+use crate::transfer::Priority;
+
+/// The tiers in which something is kept.
+const KEPT_IN: [TierId; 2] = [TierId::Device, TierId::Host];
+
+/// Why something is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::pager) enum KeeperKind {
+    /// A queued request will ask for it.
+    Prefetch,
+    /// It is to stay, in this tier or nearer.
+    Hold(TierId),
+}
+
+impl KeeperKind {
+    fn index(self) -> usize {
+        usize::from(matches!(self, Self::Hold(_)))
+    }
+}
+
+/// The name of a keeper.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::pager) struct KeeperId(u64);
+
+/// Where the blocks of a prompt that is kept are now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// Blocks that are to be kept: for a prefetch, those that were cached when it began.
+    pub wanted: usize,
+    /// Blocks that are kept on the device.
+    pub on_device: usize,
+    /// Blocks that are kept in host memory.
+    pub in_host: usize,
+    /// Blocks a part of which is on its way.
+    pub moving: usize,
+}
+
+/// How many slots of a tier are held ahead of need, all classes together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KeptSlots {
+    /// By prefetches.
+    pub prefetched: u64,
+    /// By holds.
+    pub held: u64,
+}
+
+/// One prompt that is kept.
+#[derive(Debug)]
+struct Keeper {
+    id: KeeperId,
+    kind: KeeperKind,
+    /// The prompt, with its names.
+    prompt: SequenceState,
+    /// How many groups the model has.
+    groups: usize,
+    /// How many of its leading blocks are to be kept.
+    wanted: usize,
+    /// Those taken in, each referred to once.
+    blocks: Vec<BlockId>,
+    /// The slots held: a block's, by group, on the device and in the host.
+    slots: Vec<SlotId>,
+    /// How many blocks are complete: each part held, wherever.
+    far: usize,
+    /// How many of those are on the device, or on their way there.
+    near: usize,
+    /// Whether it has given way or failed, and starts nothing until a sequence of its salt closes.
+    is_waiting: bool,
+}
+
+impl Keeper {
+    /// The nearest tier it brings blocks to.
+    fn nearest(&self) -> TierId {
+        match self.kind {
+            KeeperKind::Prefetch => TierId::Device,
+            KeeperKind::Hold(tier) => tier,
+        }
+    }
+
+    fn place(&self, at: usize, group: GroupId, tier: TierId) -> usize {
+        (at * self.groups + group.index()) * KEPT_IN.len() + tier.index()
+    }
+
+    fn slot(&self, at: usize, group: GroupId, tier: TierId) -> SlotId {
+        self.slots[self.place(at, group, tier)]
+    }
+
+    fn is_done(&self) -> bool {
+        self.far == self.wanted && (self.near == self.far || self.nearest() != TierId::Device)
+    }
+}
+
+/// All keepers.
+#[derive(Debug, Default)]
+pub(in crate::pager) struct Keepers {
+    list: Vec<Keeper>,
+    next: u64,
+    /// Whose turn it is.
+    turn: usize,
+    /// Whether a load has failed or a block was erased since the last look: a keeper may hold a slot for nothing.
+    has_failed: bool,
+    /// Slots held, by kind, tier and group.
+    held: [[[u32; ModelLayout::GROUPS_MAX]; KEPT_IN.len()]; 2],
+    /// By tier: whether the policy was asked for room in this call.
+    has_asked: [bool; KEPT_IN.len()],
+    /// How often a hold has given way to a request.
+    gave_way: u64,
+}
+
+impl Keepers {
+    /// Notes that what a keeper holds may have come to nothing.
+    pub(in crate::pager) fn note_failure(&mut self) {
+        self.has_failed = true;
+    }
+
+    /// A sequence of `salt` closes: what it committed may be what a hold waits for.
+    pub(in crate::pager) fn wake(&mut self, salt: Salt) {
+        for keeper in &mut self.list {
+            if keeper.prompt.salt == salt && keeper.kind != KeeperKind::Prefetch {
+                keeper.is_waiting = false;
+            }
+        }
+    }
+
+    /// How many there are of a kind.
+    pub(in crate::pager) fn count(&self, kind: KeeperKind) -> usize {
+        self.list.iter().filter(|keeper| keeper.kind.index() == kind.index()).count()
+    }
+
+    /// The holds of `salt`.
+    pub(in crate::pager) fn holds_of(&self, salt: Salt) -> impl Iterator<Item = KeeperId> + '_ {
+        let is_meant =
+            move |keeper: &&Keeper| keeper.prompt.salt == salt && keeper.kind != KeeperKind::Prefetch;
+        self.list.iter().filter(is_meant).map(|keeper| keeper.id)
+    }
+
+    /// Slots held in `tier`.
+    pub(in crate::pager) fn slots_in(&self, tier: TierId) -> KeptSlots {
+        let sum = |kind: usize| {
+            let by_group = self.held[kind].get(tier.index());
+            by_group.map_or(0, |slots| slots.iter().map(|slots| u64::from(*slots)).sum())
+        };
+        KeptSlots { prefetched: sum(0), held: sum(1) }
+    }
+
+    /// How often a hold has given way.
+    pub(in crate::pager) fn gave_way(&self) -> u64 {
+        self.gave_way
+    }
+
+    /// Who holds each slot how often; for checks.
+    pub(in crate::pager) fn holds(&self) -> impl Iterator<Item = (TierId, GroupId, SlotId)> + '_ {
+        self.list.iter().flat_map(|keeper| {
+            let groups = keeper.groups;
+            keeper.slots.iter().enumerate().filter(|(_, slot)| slot.is_some()).map(move |(place, slot)| {
+                let group = GroupId::from_index(place / KEPT_IN.len() % groups);
+                (KEPT_IN[place % KEPT_IN.len()], group, *slot)
+            })
+        })
+    }
+}
+
+impl Core {
+    /// Begins to keep the leading `wanted` blocks of `prompt`.
+    pub(in crate::pager) fn add_keeper(
+        &mut self,
+        kind: KeeperKind,
+        prompt: SequenceState,
+        wanted: usize,
+    ) -> KeeperId {
+        let id = KeeperId(self.keepers.next);
+        self.keepers.next += 1;
+        self.keepers.list.push(Keeper {
+            id,
+            kind,
+            prompt,
+            groups: self.groups().len(),
+            wanted,
+            blocks: Vec::new(),
+            slots: Vec::new(),
+            far: 0,
+            near: 0,
+            is_waiting: false,
+        });
+        id
+    }
+
+    /// Gives back all that a keeper holds, and calls off those of its moves that nobody else waits for and no lane has taken on.
+    /// Does nothing if there is no such keeper.
+    pub(in crate::pager) fn remove_keeper(&mut self, id: KeeperId) {
+        let Some(at) = self.keepers.list.iter().position(|keeper| keeper.id == id) else { return };
+        let mut keeper = self.keepers.list.remove(at);
+        let mut blocks = keeper.blocks.clone();
+        self.cut_keeper(&mut keeper, 0);
+        blocks.sort_unstable();
+        let Self { engine, pools, .. } = self;
+        for (from, to) in
+            [(TierId::File, TierId::Host), (TierId::Host, TierId::Device), (TierId::Device, TierId::Host)]
+        {
+            engine.call_off(from, to, |flight| {
+                let holds = pools.pool(to, flight.part.group).holds(flight.part.target);
+                let is_ours =
+                    flight.priority == Priority::Prefetch && blocks.binary_search(&flight.block).is_ok();
+                is_ours && holds == 0
+            });
+        }
+        self.signal.ring();
+    }
+
+    /// Where the blocks of a keeper are.
+    pub(in crate::pager) fn kept(&self, id: KeeperId) -> Kept {
+        let Some(keeper) = self.keepers.list.iter().find(|keeper| keeper.id == id) else {
+            return Kept::default();
+        };
+        let mut kept = Kept { wanted: keeper.wanted, ..Kept::default() };
+        for at in 0..keeper.far {
+            let slots = self
+                .groups()
+                .flat_map(|group| KEPT_IN.map(|tier| (tier, group, keeper.slot(at, group, tier))));
+            let mut tiers = [false; KEPT_IN.len()];
+            let mut is_moving = false;
+            for (tier, group, slot) in slots.filter(|(_, _, slot)| slot.is_some()) {
+                tiers[tier.index()] = true;
+                is_moving |= self.pools.pool(tier, group).state(slot) == SlotState::Filling;
+            }
+            kept.moving += usize::from(is_moving);
+            kept.in_host += usize::from(!is_moving && tiers[TierId::Host.index()]);
+            kept.on_device += usize::from(!is_moving && !tiers[TierId::Host.index()]);
+        }
+        kept
+    }
+
+    /// Asserts K2, and that no more holds are kept than slots have; for tests.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    pub(in crate::pager) fn check_keepers(&self) {
+        let mut counted = [[0_u32; ModelLayout::GROUPS_MAX]; KEPT_IN.len()];
+        for (tier, group, slot) in self.keepers.holds() {
+            counted[tier.index()][group.index()] += 1;
+            assert!(
+                self.pools.pool(tier, group).holds(slot) > 0,
+                "K1: {tier} {slot:?} is kept, and not held"
+            );
+        }
+        for (tier, group, pool) in self.pools.iter().filter(|(tier, ..)| KEPT_IN.contains(tier)) {
+            let by_kind = [0, 1].map(|kind: usize| self.keepers.held[kind][tier.index()][group.index()]);
+            let reserves = &self.config.reserves;
+            let most = [reserves.prefetched_share, reserves.held_share];
+            assert!(
+                by_kind.iter().sum::<u32>() == counted[tier.index()][group.index()],
+                "K2: {counted:?} slots of {tier} {group:?} are kept, and {by_kind:?} counted"
+            );
+            for (held, share) in by_kind.into_iter().zip(most) {
+                let most = reserves.slots(share, pool.capacity());
+                assert!(held <= most, "K2: {held} slots of {tier} {group:?} are held, at most {most} may be");
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Prefetches: bringing nearer what queued requests will ask for.
+//! Layer 9. Known by: engines.
+
+use super::Pager;
+use super::handle::Prompt;
+use super::keepers::{KeeperId, KeeperKind, Kept};
+use crate::error::Error;
+
+/// A prefetch that is under way, or done and kept until the request opens. Dropping it calls it off: what no lane has begun is not
+/// brought, and what has come stays cached like anything else.
+#[derive(Debug)]
+pub struct Prefetch {
+    pager: Pager,
+    id: KeeperId,
+}
+
+impl Pager {
+    /// Begins to bring the cached blocks of a queued request nearer: from the file to the host, and to the device as far as
+    /// [`Reserves::prefetched_share`](crate::config::Reserves) goes. It never takes what is in use, leaves free what the low
+    /// watermark sets aside, gives way to every request, and its moves wait behind those that requests wait for. An
+    /// `open` of the same prompt shares them; drop the prefetch after it. Never blocks: as there is room, the calls that follow
+    /// start more. Costs what matching the prompt costs, and 256 blocks a call after that.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKept`] at [`Reserves::prefetches`](crate::config::Reserves).
+    pub fn prefetch(&self, prompt: &Prompt) -> Result<Prefetch, Error> {
+        let now = self.shared.clock.now();
+        let (mut core, state) = self.lock_for(prompt);
+        let limit = core.config.reserves.prefetches;
+        if core.keepers.count(KeeperKind::Prefetch) >= limit as usize {
+            return Err(Error::TooManyKept { limit });
+        }
+        core.now = now;
+        let mut matched = Vec::new();
+        core.match_prefix(&state, &mut matched);
+        let id = core.add_keeper(KeeperKind::Prefetch, state, matched.len());
+        core.housekeep(now);
+        drop(core);
+        Ok(Prefetch { pager: self.clone(), id })
+    }
+}
+
+impl Prefetch {
+    /// What it has brought so far, and what is on its way.
+    pub fn kept(&self) -> Kept {
+        self.pager.shared.core.lock().kept(self.id)
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        let shared = &self.pager.shared;
+        let mut core = shared.core.lock();
+        core.remove_keeper(self.id);
+        core.housekeep(shared.clock.now());
+    }
+}
