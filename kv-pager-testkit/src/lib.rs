@@ -7,6 +7,8 @@
 //! | [`engine`] | a decoder whose outputs tell whether a cache is right |
 //! | [`faulty`], [`late`], [`throttled`] | lanes that fail, fences that end late, lanes of a given speed |
 //! | [`random`] | numbers from a seed |
+//! | [`ranks`] | several devices behind one tier and one lane |
+//! | [`remote`] | workers in processes of their own, and the messages between them and a scheduler |
 //! | [`scenario`] | request streams on which one way of keeping or another goes wrong |
 //! | [`tagged`] | memory of tags and lanes that move when told to: a wrong byte is a wrong tag |
 //! | [`trace`] | request streams recorded elsewhere, read and checked whole |
@@ -20,7 +22,9 @@ pub mod faulty;
 pub mod late;
 pub mod model;
 pub mod random;
+pub mod ranks;
 mod relay;
+pub mod remote;
 pub mod scenario;
 pub mod tagged;
 pub mod throttled;

@@ -2,13 +2,15 @@
 //!
 //! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
+mod machine;
 mod operation;
 mod policies;
 
+pub use machine::{ModelMachine, TaggedMachine};
 pub use operation::{Operation, decode, operation};
 pub use policies::POLICIES;
 
-use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
+use crate::tagged::{Fate, MachineSpec, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::event::BlockEvent;
@@ -56,8 +58,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Rig {
     model: ModelLayout,
-    machine: Machine,
-    stream: Stream,
+    machine: Box<dyn ModelMachine>,
     clock: Arc<ManualClock>,
     pager: Pager,
     hasher: PrefixHasher,
@@ -129,8 +130,21 @@ impl Rig {
     /// # Panics
     /// If there is no such machine.
     pub fn new(kind: usize, machine: usize, policy: usize) -> Self {
+        Self::over(kind, machine, policy, |model, spec| Box::new(TaggedMachine::new(model, spec)))
+    }
+
+    /// As [`Rig::new`], on a machine of this kind.
+    ///
+    /// # Panics
+    /// If there is no such one of [`MACHINES`].
+    pub fn over(
+        kind: usize,
+        machine: usize,
+        policy: usize,
+        build: impl FnOnce(&ModelLayout, MachineSpec) -> Box<dyn ModelMachine>,
+    ) -> Self {
         let model = model(kind);
-        let machine = Machine::new(&model, MACHINES[machine]);
+        let machine = build(&model, MACHINES[machine]);
         let clock = Arc::new(ManualClock::new());
         let limits = Limits {
             sequences: 6,
@@ -146,7 +160,6 @@ impl Rig {
         policies::set_costs(policy, &pager);
         Self {
             model,
-            stream: machine.stream(),
             machine,
             clock,
             pager,
@@ -191,28 +204,28 @@ impl Rig {
             }
             Operation::Truncate { sequence, tokens } if !self.sequences.is_empty() => {
                 let at = place(*sequence);
-                let fence = self.stream.fence();
+                let fence = self.machine.fence();
                 self.sequences[at].0.truncate(*tokens, fence);
             }
             Operation::Close { sequence } if !self.sequences.is_empty() => {
                 let at = place(*sequence);
                 self.read_back(at);
-                let fence = self.stream.fence();
+                let fence = self.machine.fence();
                 self.sequences.swap_remove(at).0.close(fence);
             }
             Operation::Lane { lane, count } => {
-                self.lane(*lane).advance(*count, |_| Fate::Done);
+                self.machine.advance(self.lane(*lane), *count, Fate::Done);
             }
             Operation::Fault { lane, fault } => {
                 self.has_faults = true;
                 self.has_lost_slots |= *fault != MoveFault::Io;
-                self.lane(*lane).advance(1, |_| Fate::Failed(*fault));
+                self.machine.advance(self.lane(*lane), 1, Fate::Failed(*fault));
             }
             Operation::Stall { lane } => {
-                self.lane(*lane).advance(1, |_| Fate::Stalled);
+                self.machine.advance(self.lane(*lane), 1, Fate::Stalled);
             }
-            Operation::Release { lane } => self.lane(*lane).release_stalled(),
-            Operation::Compute { fences } => self.stream.advance(*fences),
+            Operation::Release { lane } => self.machine.release_stalled(self.lane(*lane)),
+            Operation::Compute { fences } => self.machine.compute(*fences),
             Operation::Deadline => {
                 self.has_faults = true;
                 self.clock.advance(DEADLINE);
@@ -295,9 +308,8 @@ impl Rig {
         }
     }
 
-    fn lane(&self, lane: usize) -> &crate::tagged::TaggedLane {
-        let lanes = self.machine.lanes();
-        &lanes[lane % lanes.len()]
+    fn lane(&self, lane: usize) -> usize {
+        lane % self.machine.lanes()
     }
 
     fn follow_events(&mut self) {
@@ -377,14 +389,14 @@ impl Rig {
         self.read_front(at, range.start);
         let (sequence, _) = &mut self.sequences[at];
         let tokens = sequence.tokens().to_vec();
-        let fence = self.stream.fence();
+        let fence = self.machine.fence();
         for group in self.model.group_ids() {
             let table = self.sequences[at].0.table(group).to_vec();
             for position in range.clone() {
                 let slot = table[position / TOKENS_PER_BLOCK];
                 assert!(slot.is_some(), "{group:?} has a slot for the token {position} that is computed");
-                let tags = vec![tag(cache, group, &tokens, position)];
-                self.stream.write(group, slot, position % TOKENS_PER_BLOCK, tags);
+                let tags = [tag(cache, group, &tokens, position)];
+                self.machine.write(group, slot, position % TOKENS_PER_BLOCK, &tags);
             }
         }
         // The set first: the block may be seen stored as soon as it is committed.
@@ -409,9 +421,9 @@ impl Rig {
                     "{group:?} of {:?} has no slot for token {position}, seen at {end}",
                     sequence.id()
                 );
-                let expected = vec![tag(*cache, group, sequence.tokens(), position)];
+                let expected = [tag(*cache, group, sequence.tokens(), position)];
                 let what = format!("token {position} of {:?}", sequence.id());
-                self.stream.read(group, slot, position % TOKENS_PER_BLOCK, expected, what);
+                self.machine.read(group, slot, position % TOKENS_PER_BLOCK, &expected, &what);
             }
         }
     }
@@ -419,7 +431,7 @@ impl Rig {
     /// If all tokens are there, compute reads them once more.
     fn read_back(&mut self, at: usize) {
         if let Ok(Step::Ready) = self.sequences[at].0.next_step(1) {
-            self.stream.fence();
+            self.machine.fence();
             self.read_front(at, self.sequences[at].0.len());
         }
     }
@@ -442,7 +454,7 @@ impl Rig {
     pub fn finish(mut self) {
         while !self.sequences.is_empty() {
             self.read_back(0);
-            let fence = self.stream.fence();
+            let fence = self.machine.fence();
             self.sequences.swap_remove(0).0.close(fence);
         }
         self.let_all_end();
@@ -483,11 +495,11 @@ impl Rig {
 
     fn let_all_end(&mut self) {
         for _ in 0..1000 {
-            self.stream.advance(u64::MAX / 2);
+            self.machine.compute(u64::MAX);
             let moved = self.machine.advance_all();
-            self.machine.lanes().iter().for_each(|lane| lane.release_stalled());
+            (0..self.machine.lanes()).for_each(|lane| self.machine.release_stalled(lane));
             self.pager.poll();
-            if moved == 0 && self.stream.is_idle() && !self.pager.is_busy() {
+            if moved == 0 && self.machine.is_idle() && !self.pager.is_busy() {
                 break;
             }
         }

@@ -5,11 +5,12 @@ use kv_pager::Error;
 use kv_pager::sync::Mutex;
 use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket, TicketWriter, Tier};
 use kv_pager::units::Nanos;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How a move ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Fate {
     /// Well.
     Done,

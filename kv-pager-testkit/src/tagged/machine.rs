@@ -6,10 +6,11 @@ use kv_pager::layout::ModelLayout;
 use kv_pager::pager::Backend;
 use kv_pager::sync::AtomicU64;
 use kv_pager::tier::{Lane, Move, Tier};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// How many slots each tier has; a tier of none is left out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MachineSpec {
     /// Device slots.
     pub device: u32,

@@ -33,6 +33,11 @@ impl Stream {
         Fence(self.last)
     }
 
+    /// What is queued from now on is over when `fence` is, which somebody else has given.
+    pub fn follow(&mut self, fence: Fence) {
+        self.last = self.last.max(fence.0);
+    }
+
     /// Queues the writing of tags, from token `first` of the slot on, under the last fence.
     pub fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: Vec<Tag>) {
         self.queue.push_back((Fence(self.last), Work::Write { group, slot, first, tags }));
@@ -48,7 +53,17 @@ impl Stream {
     /// # Panics
     /// If a slot does not hold what it must: a byte is wrong.
     pub fn advance(&mut self, count: u64) {
-        let until = (self.reached.load(Ordering::Acquire) + count).min(self.last);
+        let until = self.reached.load(Ordering::Acquire).saturating_add(count).min(self.last);
+        self.reach(Fence(until));
+    }
+
+    /// Carries out what is queued under the fences up to `until`, which is over then.
+    ///
+    /// # Panics
+    /// If a slot does not hold what it must: a byte is wrong.
+    pub fn reach(&mut self, until: Fence) {
+        self.follow(until);
+        let until = until.0;
         while let Some((_, work)) = self.queue.pop_front_if(|(fence, _)| fence.0 <= until) {
             match work {
                 Work::Write { group, slot, first, tags } => self.device.write(group, slot, first, &tags),

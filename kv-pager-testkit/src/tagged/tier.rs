@@ -4,10 +4,12 @@ use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
 use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::sync::{AtomicU64, Mutex, Ordering};
 use kv_pager::tier::{Health, Persistence, SlotClass, Tier};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What stands for the K and V of one token.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[repr(transparent)]
 pub struct Tag(pub u64);
 
 impl Tag {

@@ -1,0 +1,101 @@
+//! Machines that a rig can stand on: tag memory whose lanes and compute move when told to.
+//! Uses `tagged`. Known by: `model`, `ranks`.
+
+use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
+use kv_pager::ids::{Fence, GroupId, SlotId};
+use kv_pager::layout::ModelLayout;
+use kv_pager::pager::Backend;
+use std::fmt::Debug;
+
+/// A machine on which nothing happens by itself. What is written and read goes to the device's slots, under the last fence.
+pub trait ModelMachine: Debug {
+    /// What a pager takes.
+    fn backend(&self) -> Backend;
+
+    /// How many lanes there are.
+    fn lanes(&self) -> usize;
+
+    /// Ends the next `count` moves of a lane whose fences are over, if there are so many, with this fate.
+    fn advance(&self, lane: usize, count: usize, fate: Fate);
+
+    /// Ends what has stalled on a lane: each move writes its target, late as it is.
+    fn release_stalled(&self, lane: usize);
+
+    /// A new fence: what is queued from now on is over when it is.
+    fn fence(&mut self) -> Fence;
+
+    /// Queues the writing of tags, from token `first` of a slot on.
+    fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]);
+
+    /// Queues the reading of tags, from token `first` of a slot on, which must then be `expected`.
+    fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: &[Tag], what: &str);
+
+    /// Carries out what is queued under the next `count` fences.
+    ///
+    /// # Panics
+    /// If a slot does not hold what it must.
+    fn compute(&mut self, count: u64);
+
+    /// Whether everything queued has been carried out.
+    fn is_idle(&self) -> bool;
+
+    /// Ends every move that waits and may begin, well. Returns how many.
+    fn advance_all(&self) -> usize;
+}
+
+/// A [`Machine`] with the one stream of its engine.
+#[derive(Debug)]
+pub struct TaggedMachine {
+    machine: Machine,
+    stream: Stream,
+}
+
+impl TaggedMachine {
+    /// A machine for `model`.
+    pub fn new(model: &ModelLayout, spec: MachineSpec) -> Self {
+        let machine = Machine::new(model, spec);
+        Self { stream: machine.stream(), machine }
+    }
+}
+
+impl ModelMachine for TaggedMachine {
+    fn backend(&self) -> Backend {
+        self.machine.backend()
+    }
+
+    fn lanes(&self) -> usize {
+        self.machine.lanes().len()
+    }
+
+    fn advance(&self, lane: usize, count: usize, fate: Fate) {
+        self.machine.lanes()[lane].advance(count, |_| fate);
+    }
+
+    fn release_stalled(&self, lane: usize) {
+        self.machine.lanes()[lane].release_stalled();
+    }
+
+    fn fence(&mut self) -> Fence {
+        self.stream.fence()
+    }
+
+    fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]) {
+        self.stream.write(group, slot, first, tags.to_vec());
+    }
+
+    fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: &[Tag], what: &str) {
+        self.stream.read(group, slot, first, expected.to_vec(), what.to_owned());
+    }
+
+    fn compute(&mut self, count: u64) {
+        self.stream.advance(count);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.stream.is_idle()
+    }
+
+    fn advance_all(&self) -> usize {
+        self.machine.advance_all()
+    }
+}
