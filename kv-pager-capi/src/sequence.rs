@@ -308,3 +308,36 @@ pub extern "C" fn kvp_sequence_drop(sequence: Option<Box<KvpSequence>>) -> KvpSt
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KvpSequence, kvp_sequence_len};
+    use crate::status::{KvpErrorCode, KvpStatus, kvp_last_error_code};
+    use kv_pager::clock::MonotonicClock;
+    use kv_pager::ids::TokenId;
+    use kv_pager::layout::shape;
+    use kv_pager::pager::{Backend, Request};
+    use kv_pager::policy::Lru;
+    use kv_pager::sync::Mutex;
+    use kv_pager::{Config, Pager};
+    use kv_pager_cpu::{CpuBackend, CpuSpec};
+    use std::mem::MaybeUninit;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_sequence_that_another_thread_uses_is_refused() {
+        let model = shape("tiny").expect("known");
+        let cpu = CpuBackend::new(&CpuSpec::new(model.clone(), vec![4])).expect("small");
+        let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
+        let clock = Arc::new(MonotonicClock::new());
+        let pager = Pager::new(model, Config::default(), backend, Box::new(Lru), clock).expect("it fits");
+        let sequence = pager.open(&Request::new(&[TokenId(1)])).expect("room");
+        let sequence = KvpSequence { sequence: Mutex::new(sequence), groups: 1 };
+        let used = sequence.sequence.lock();
+        let mut len = MaybeUninit::uninit();
+        assert_eq!(kvp_sequence_len(Some(&sequence), Some(&mut len)), KvpStatus::Bug);
+        assert_eq!(kvp_last_error_code(), KvpErrorCode::InUse);
+        drop(used);
+        assert_eq!(kvp_sequence_len(Some(&sequence), Some(&mut len)), KvpStatus::Ok);
+    }
+}
