@@ -6,6 +6,8 @@
 use crate::compare::Contestant;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kv_pager::layout::shape_names;
+use kv_pager::policy::keeping::Arm;
+use kv_pager::policy::plan::Loading;
 use kv_pager::units::Bytes;
 use std::path::PathBuf;
 
@@ -78,8 +80,8 @@ pub(crate) struct ReplayArguments {
     #[arg(long = "virtual", conflicts_with_all = ["device", "file_dir", "threads"])]
     pub(crate) is_virtual: bool,
 
-    /// What the virtual machine takes, as `measure --out` writes it [default: an H200 with llama3-8b].
-    #[arg(long, value_name = "FILE", requires = "is_virtual")]
+    /// What lanes and prefill take, as `measure --out` writes it [default with --virtual: an H200 with llama3-8b].
+    #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
 
     /// What holds the nearest tier: cpu, or a card such as cuda:0.
@@ -102,9 +104,30 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) file_dir: Option<PathBuf>,
 
-    /// What decides which blocks stay near.
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = PolicyName::Lru)]
-    pub(crate) policy: PolicyName,
+    /// What decides which blocks stay near: lru, slru, arc, s3fifo or cost-aware.
+    #[arg(long, value_name = "NAME", default_value_t = Arm::CostAware)]
+    pub(crate) policy: Arm,
+
+    /// What is done with what is cached below the device. Adaptive needs costs: with --virtual they are the machine's, otherwise
+    /// those of --profile; without, every hit is loaded.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = LoadName::Adaptive)]
+    pub(crate) load: LoadName,
+
+    /// What host memory gives up goes to the file: all of it, or what was asked for at least twice.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = FileWritesName::All)]
+    pub(crate) file_writes: FileWritesName,
+
+    /// The most that is written to the file in a day [default: no limit].
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) write_bytes_per_day: Option<Bytes>,
+
+    /// Serve the stream once for every combination of --policy and --load, and compare them.
+    #[arg(long, requires = "is_virtual", conflicts_with_all = ["policy", "load"])]
+    pub(crate) all_arms: bool,
+
+    /// Tokens of a block of the virtual machine's: large ones are simulated faster.
+    #[arg(long, value_name = "N", requires = "is_virtual", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) block_tokens: u32,
 
     /// Requests that are served at the same time.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -180,11 +203,47 @@ pub(crate) struct InspectArguments {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// The policies that can be chosen.
+/// The ways of loading that can be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum PolicyName {
-    /// Least recently used, leaves first.
-    Lru,
+pub(crate) enum LoadName {
+    /// Load, compute again, or both at once: what is predicted to be soonest.
+    Adaptive,
+    /// Load every hit.
+    AlwaysLoad,
+    /// Compute all that is not on the device.
+    AlwaysRecompute,
+}
+
+impl LoadName {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Adaptive, Self::AlwaysLoad, Self::AlwaysRecompute];
+
+    /// What a policy calls it.
+    pub(crate) fn loading(self) -> Loading {
+        match self {
+            Self::Adaptive => Loading::Adaptive,
+            Self::AlwaysLoad => Loading::AlwaysLoad,
+            Self::AlwaysRecompute => Loading::AlwaysRecompute,
+        }
+    }
+
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::AlwaysLoad => "always-load",
+            Self::AlwaysRecompute => "always-recompute",
+        }
+    }
+}
+
+/// The ways of writing to the file that can be chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum FileWritesName {
+    /// All that is demoted.
+    All,
+    /// What was asked for at least twice.
+    Earned,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -213,9 +272,13 @@ mod tests {
             &["replay", "--device-bytes", "1.5GiB"],
             &["replay", "--shape", "unheard-of"],
             &["replay", "--policy", "none"],
-            &["replay", "--profile", "found.json"],
             &["replay", "--virtual", "--file-dir", "kept"],
             &["replay", "--virtual", "--device", "cpu"],
+            &["replay", "--all-arms"],
+            &["replay", "--virtual", "--all-arms", "--policy", "lru"],
+            &["replay", "--block-tokens", "64"],
+            &["replay", "--load", "sometimes"],
+            &["replay", "--file-writes", "none"],
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],
             &["compare", "--capacity-blocks", "0"],

@@ -76,3 +76,25 @@ fn what_cannot_work_ends_with_2_and_says_why() {
         assert!(told.contains(why), "{arguments:?}: {told}");
     }
 }
+
+#[test]
+fn all_arms_are_compared_and_the_default_comes_last() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let arguments =
+        SMALL.iter().copied().chain(["--all-arms", "--block-tokens", "128", "--report", "found.html"]);
+    let output = replay(directory.path(), &arguments.collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = results(directory.path());
+    let arms = found["arms"].as_array().expect("a list");
+    assert_eq!(arms.len(), 15, "five ways of keeping, three of loading");
+    let last = &arms[14];
+    assert_eq!((last["policy"].as_str(), last["load"].as_str()), (Some("cost-aware"), Some("adaptive")));
+    assert_eq!(last["ttft_ns"], found["ttft_ns"]);
+    assert!(found["prediction_error"]["p50"].as_f64().is_some_and(|error| error < 1.0), "{found}");
+    let page = std::fs::read_to_string(directory.path().join("found.html")).expect("it was written");
+    for heading in
+        ["Hits by tier over time", "Predicted and observed", "Load or recompute", "Written to the file tier"]
+    {
+        assert!(page.contains(heading), "{heading}");
+    }
+}

@@ -35,7 +35,7 @@ impl Policy for Favourites {
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
-        let Need { tier, group, slots } = need;
+        let Need { tier, group, slots, .. } = need;
         self.candidates.clear();
         let coldest = view.coldest(tier, group).take(slots as usize * CHOICE);
         self.candidates.extend(coldest.map(|block| (view.block(block).uses, block)));

@@ -1,6 +1,7 @@
 //! Serving through a pager.
 //! Known by: `replay`.
 
+use super::records::file_bytes;
 use super::server::{Served, Server};
 use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::pager::{Pager, Progress as Moment, Request, Sequence};
@@ -34,10 +35,12 @@ impl Server for CachedServer<'_> {
     fn finish(&self, job: Self::Job) -> Served {
         let (sequence, output) = job.finish(&self.engine);
         let hit_tokens = sequence.report().hit_tokens;
+        let forecast = sequence.forecast();
         sequence.close(Fence::OVER);
+        let file_bytes = file_bytes(&self.pager.stats());
         let tokens_per_block = self.engine.model.tokens_per_block() as u64;
         let onboarded = hit_tokens[TierId::Host.index()] + hit_tokens[TierId::File.index()];
-        Served { output, hit_tokens, onboarded_blocks: onboarded / tokens_per_block }
+        Served { output, hit_tokens, onboarded_blocks: onboarded / tokens_per_block, file_bytes, forecast }
     }
 
     fn moment(&self) -> Moment {

@@ -1,24 +1,33 @@
 //! The results of a replay as the figures of a report.
 //! Uses `replay::results`, `report`. Known by: `replay`.
 
-use super::results::{LaneResults, Results, Spans};
+use super::Replayed;
+use super::results::{LaneResults, Spans};
 use crate::report::replay::{LaneFigures, ReplayFigures, TtftFigures};
 
-/// What the results tell; figures over time are for who records them.
-pub(super) fn figures(results: &Results, heading: &str) -> ReplayFigures {
-    let ttft = [("with the cache", results.ttft_ns), ("without it", results.ttft_without_cache_ns)];
-    let ttft = ttft.into_iter().filter_map(|(name, spans)| Some(ttft_figures(name, spans?)));
+/// What was found, request by request and in sum.
+pub(super) fn figures(replayed: &Replayed) -> ReplayFigures {
+    let Replayed { results, records, choice, heading, .. } = replayed;
+    let arms = &results.arms;
+    let with_cache = (arms.is_empty()).then_some(("with the cache".to_owned(), results.ttft_ns));
+    let by_arm = arms.iter().map(|arm| (arm.arms.to_string(), arm.ttft_ns));
+    let without = ("without it".to_owned(), results.ttft_without_cache_ns);
+    let ttft = by_arm.chain(with_cache).chain([without]);
+    let ttft = ttft.filter_map(|(name, spans)| Some(ttft_figures(&name, spans?)));
     let hits = results.hit_tokens;
     ReplayFigures {
         summary: format!(
             "{heading}. Of {} prompt tokens {} were found on the device, {} in the host tier and {} in the file tier.",
             results.prompt_tokens, hits.device, hits.host, hits.file
         ),
+        hits: records.hits(),
         ttft: ttft.collect(),
         lanes: results.lanes.iter().map(lane_figures).collect(),
         evictions: [results.evictions.device, results.evictions.host, results.evictions.file],
         drops: results.drops,
-        ..ReplayFigures::default()
+        file_bytes_written: records.file_bytes(),
+        predictions: records.predictions(),
+        choice: choice.clone(),
     }
 }
 

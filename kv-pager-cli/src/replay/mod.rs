@@ -8,12 +8,15 @@
 //! and because their outputs must be the same, bit for bit. With `--virtual` there are no bytes and no engine: [`simulated`].
 
 mod arms;
+mod arms_table;
 mod cached;
 mod card;
+mod choices;
 mod figures;
 mod outcome;
 mod pass;
 mod queue;
+mod records;
 mod report;
 mod results;
 mod server;
@@ -28,11 +31,14 @@ use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::report::replay::ChoiceFigures;
 use cached::CachedServer;
 use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::ids::TierId;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::{Engine, Verifier};
 use pass::Passes;
+use records::Records;
 use results::{Findings, Results};
 use settings::Settings;
 use setup::Setup;
@@ -65,11 +71,14 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let Replayed { results, heading, .. } = &replayed;
     let tables = report::report(results);
     output::line(&format!("{heading}\n\n{tables}"))?;
+    if !results.arms.is_empty() {
+        output::line(&format!("\n{}", arms_table::table(&results.arms)))?;
+    }
     if let Some(destination) = destination {
         destination.write(results)?;
     }
     if let Some(page) = page {
-        let figures = figures::figures(results, heading);
+        let figures = figures::figures(&replayed);
         page.write_text(&figures.to_page().to_html())?;
     }
     check(&replayed)
@@ -79,6 +88,8 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
 #[derive(Debug)]
 struct Replayed {
     results: Results,
+    records: Records,
+    choice: ChoiceFigures,
     /// What was replayed, for a person.
     heading: String,
     /// Tokens of all prompts of the stream.
@@ -104,7 +115,17 @@ fn real(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, 
         results.requests,
         settings.model.bytes_per_token()
     );
-    Ok(Replayed { results, heading, prompt_tokens: settings.stream.prompt_tokens() })
+    let farthest = if settings.slots.file > 0 { TierId::File } else { TierId::Host };
+    let layout = settings.model.layout();
+    let choice =
+        settings.costs.as_ref().map(|costs| choices::choices(costs, layout, setup::ABILITY, farthest));
+    Ok(Replayed {
+        results,
+        records: findings.cached.records,
+        choice: choice.unwrap_or_default(),
+        heading,
+        prompt_tokens: settings.stream.prompt_tokens(),
+    })
 }
 
 fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {

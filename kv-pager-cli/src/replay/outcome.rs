@@ -1,6 +1,7 @@
 //! What a pass came to: sums over its requests.
 //! Known by: `replay`.
 
+use super::records::{Record, Records};
 use super::server::Served;
 use hdrhistogram::Histogram;
 use kv_pager::ids::TierId;
@@ -23,6 +24,7 @@ pub(super) struct Outcome {
     pub(super) first_token: Histogram<u64>,
     /// Over the logits of each request, by its place in the stream.
     pub(super) logits: HashMap<usize, u64>,
+    pub(super) records: Records,
 }
 
 impl Default for Outcome {
@@ -37,6 +39,7 @@ impl Default for Outcome {
             generated_tokens: 0,
             first_token,
             logits: HashMap::new(),
+            records: Records::default(),
         }
     }
 }
@@ -47,8 +50,16 @@ impl Outcome {
         self.first_token.saturating_record(span.as_u64());
     }
 
-    /// Takes in the request at `index`.
-    pub(super) fn add(&mut self, index: usize, served: &Served) {
+    /// Takes in the request at `index`, which has ended `at` that time.
+    pub(super) fn add(&mut self, index: usize, at: Nanos, served: &Served) {
+        let prompt_tokens = served.hit_tokens.iter().sum::<u64>() + served.output.computed_tokens as u64;
+        self.records.add(Record {
+            at,
+            hit_tokens: served.hit_tokens,
+            prompt_tokens,
+            file_bytes: served.file_bytes,
+            forecast: served.forecast,
+        });
         self.requests += 1;
         for (sum, tokens) in self.hit_tokens.iter_mut().zip(served.hit_tokens) {
             *sum += tokens;
@@ -72,6 +83,7 @@ impl Outcome {
         self.generated_tokens += other.generated_tokens;
         self.first_token.add(&other.first_token).expect("both have the same bounds");
         self.logits.extend(other.logits);
+        self.records.merge(other.records);
     }
 
     /// Tokens of all prompts: found and computed.

@@ -51,6 +51,7 @@ impl Passes<'_> {
             requests,
             tokens: TokenSource::new(self.arguments.seed),
             clock: &*self.clock,
+            start: self.clock.now(),
             interrupt: self.interrupt,
             progress: &progress,
         };

@@ -4,6 +4,7 @@
 //! - **J1** `prompt_tokens` is the sum of all hits and `computed_tokens`;
 //! - **J2** what was not measured is null, never zero.
 
+use super::arms_table::ArmResults;
 use super::outcome::Outcome;
 use super::simulated::VirtualFindings;
 use hdrhistogram::Histogram;
@@ -89,7 +90,7 @@ pub(super) struct PredictionError {
 }
 
 /// The results of a replay.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Results {
     pub(super) requests: u64,
     pub(super) prompt_tokens: u64,
@@ -113,6 +114,9 @@ pub(super) struct Results {
     pub(super) decode_tokens_per_s: Option<f64>,
     pub(super) prediction_error: Option<PredictionError>,
     pub(super) wall_ns: u64,
+    /// Of every combination of arms, if all were tried: what stands beside it is the default's then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) arms: Vec<ArmResults>,
     /// From the start to the end of the last request, in virtual time.
     pub(super) virtual_ns: Option<u64>,
     /// Requests that were served once more without a cache.
@@ -160,8 +164,9 @@ impl Results {
             ttft_ns: Spans::new(&cached.first_token),
             ttft_without_cache_ns: Spans::new(&uncached.first_token),
             decode_tokens_per_s: rate(cached.generated_tokens, *wall),
-            prediction_error: None,
+            prediction_error: cached.records.prediction_error(),
             wall_ns: wall.as_u64(),
+            arms: Vec::new(),
             virtual_ns: None,
             sample_requests: Some(uncached.requests),
             differing_requests: Some(differing.count() as u64),
@@ -189,8 +194,9 @@ impl Results {
             ttft_ns: Spans::new(&outcome.first_token),
             ttft_without_cache_ns: Spans::new(without_cache),
             decode_tokens_per_s: None,
-            prediction_error: None,
+            prediction_error: outcome.records.prediction_error(),
             wall_ns: wall.as_u64(),
+            arms: Vec::new(),
             virtual_ns: Some(span.as_u64()),
             sample_requests: None,
             differing_requests: None,

@@ -3,6 +3,7 @@
 
 use kv_pager::Error;
 use kv_pager::ids::{TierId, TokenId};
+use kv_pager::pager::Forecast;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::{Output, Progress};
 
@@ -15,6 +16,10 @@ pub(super) struct Served {
     pub(super) hit_tokens: [u64; TierId::COUNT],
     /// Blocks that were loaded from a farther tier.
     pub(super) onboarded_blocks: u64,
+    /// Written to the file by then.
+    pub(super) file_bytes: u64,
+    /// What was planned for it.
+    pub(super) forecast: Option<Forecast>,
 }
 
 /// Serves requests step by step; many at once, from several threads. No method but [`Server::wait`] blocks.

@@ -7,6 +7,7 @@ use super::card::DeviceName;
 use super::queue::full_length;
 use crate::args::ReplayArguments;
 use crate::failure::Failure;
+use kv_pager::cost::{CostModel, Profile};
 use kv_pager::ids::GroupId;
 use kv_pager::layout::{Format, ModelLayout, shape};
 use kv_pager::units::Bytes;
@@ -14,6 +15,8 @@ use kv_pager_cpu::FileSpec;
 use kv_pager_testkit::engine::{Model, Setting};
 use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace};
 use kv_pager_testkit::workload::Workload;
+use std::fs;
+use std::path::Path;
 
 /// Sizes of the tiers in trace blocks where none is given.
 pub(super) const DEVICE_TRACE_BLOCKS: u64 = 300;
@@ -41,6 +44,8 @@ pub(super) struct Settings {
     /// What the stream is, for a person.
     pub(super) stream_name: String,
     pub(super) slots: TierSlots,
+    /// What lanes and prefill take here, if it was told.
+    pub(super) costs: Option<CostModel>,
     /// Tokens of the longest request at its end.
     pub(super) tokens_max: usize,
 }
@@ -56,9 +61,27 @@ impl Settings {
         let slots = tier_slots(arguments, &layout)?;
         let (stream, stream_name) = stream(arguments)?;
         let tokens_max = check_fit(&stream, &layout, slots.device)?;
+        let profile = arguments.profile.as_deref().map(read_profile).transpose()?;
+        let costs = profile.as_ref().map(|profile| {
+            profile.check_model(&layout)?;
+            CostModel::new(profile)
+        });
+        let costs = costs.transpose()?;
         let model = Model::new(layout, Setting::Window, arguments.seed)?;
-        Ok(Self { device, model, stream, stream_name, slots, tokens_max })
+        Ok(Self { device, model, stream, stream_name, slots, costs, tokens_max })
     }
+}
+
+/// A profile, checked.
+///
+/// # Errors
+/// [`Failure::Argument`] if it can't be read, [`Failure::Pager`] if it is not plausible.
+pub(super) fn read_profile(path: &Path) -> Result<Profile, Failure> {
+    let text = fs::read_to_string(path).map_err(|source| Failure::Argument {
+        option: "--profile",
+        why: format!("can't read {}: {source}; write one with `kv-pager measure --out`", path.display()),
+    })?;
+    Ok(Profile::from_json(&text)?)
 }
 
 /// The layout of the model called `name`.

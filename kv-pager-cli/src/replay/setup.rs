@@ -1,7 +1,7 @@
 //! The tiers and the pager of a replay, and the directory that the file tier lies in.
 //! Uses `replay::{arms, settings}`. Known by: `replay`.
 
-use super::arms;
+use super::arms::Arms;
 use super::card::{self, CardSpec, DeviceName};
 use super::settings::Settings;
 use crate::args::ReplayArguments;
@@ -9,11 +9,15 @@ use crate::failure::Failure;
 use kv_pager::clock::Clock;
 use kv_pager::config::{Config, Limits};
 use kv_pager::pager::{Backend, Pager};
+use kv_pager::policy::plan::EngineAbility;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, HostTier};
 use kv_pager_cuda::CudaFileSpec;
 use kv_pager_testkit::engine::KvMemory;
 use std::sync::Arc;
 use tempfile::TempDir;
+
+/// The reference engine computes while lanes move, a chunk of a request at a time.
+pub(super) const ABILITY: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 256 };
 
 /// Everything that serves requests. Fields are dropped in their order: the directory goes last.
 #[derive(Debug)]
@@ -71,8 +75,11 @@ impl Setup {
                 card::build(layout, CardSpec { ordinal, device_slots, host_slots, file }, clock)?
             }
         };
-        let policy = arms::policy(arguments);
+        let policy = Arms::of(arguments).policy();
         let pager = Pager::new(layout.clone(), config, backend, policy, Arc::clone(clock))?;
+        if let Some(costs) = &settings.costs {
+            pager.set_costs(costs.clone(), ABILITY);
+        }
         Ok(Self { pager, device, _temporary: temporary })
     }
 }

@@ -45,7 +45,7 @@ impl Server for UncachedServer<'_> {
 
     fn finish(&self, job: UncachedJob) -> Served {
         let (_, output) = job.run.finish(&self.engine(&job.memory));
-        Served { output, hit_tokens: [0; TierId::COUNT], onboarded_blocks: 0 }
+        Served { output, hit_tokens: [0; TierId::COUNT], onboarded_blocks: 0, file_bytes: 0, forecast: None }
     }
 
     fn moment(&self) {}

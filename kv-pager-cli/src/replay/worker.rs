@@ -7,7 +7,7 @@ use super::server::Server;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use indicatif::ProgressBar;
-use kv_pager::clock::Clock;
+use kv_pager::clock::{Clock, Time};
 use kv_pager::ids::TokenId;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::Progress;
@@ -24,6 +24,8 @@ pub(super) struct Shift<'a, S> {
     pub(super) requests: &'a [Request],
     pub(super) tokens: TokenSource,
     pub(super) clock: &'a dyn Clock,
+    /// When the pass began.
+    pub(super) start: Time,
     pub(super) interrupt: &'a Interrupt,
     pub(super) progress: &'a ProgressBar,
 }
@@ -115,7 +117,8 @@ impl<S: Server> Shift<'_, S> {
 
     fn end(&self, place: Place<S::Job>, outcome: &mut Outcome) {
         if let State::Serving { job, .. } = place.state {
-            outcome.add(place.admitted.index, &self.server.finish(job));
+            let at = self.clock.now().since(self.start);
+            outcome.add(place.admitted.index, at, &self.server.finish(job));
         }
         self.queue.give_back(place.admitted.blocks);
         self.progress.inc(1);

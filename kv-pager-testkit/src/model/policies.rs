@@ -88,7 +88,7 @@ impl Policy for Whim {
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
-        let Need { tier, group, slots } = need;
+        let Need { tier, group, slots, .. } = need;
         for block in view.coldest(tier, group) {
             if decisions.len() >= slots as usize {
                 break;

@@ -83,6 +83,11 @@ impl Costs {
         steps.map_or(Nanos::ZERO, |steps| steps.span(span))
     }
 
+    /// What open sequences have still to compute.
+    pub(super) fn planned(&self) -> Nanos {
+        self.planned
+    }
+
     pub(super) fn add_planned(&mut self, work: Nanos) {
         self.planned = self.planned.saturating_add(work);
     }
@@ -105,8 +110,8 @@ impl Costs {
         });
     }
 
-    fn note_queue(&mut self, engine: &TransferEngine, ends: LaneEnds, waiting: Bytes) {
-        let before = engine.bytes_before(ends.source, ends.target, Priority::Demand) + waiting;
+    fn note_queue(&mut self, engine: &TransferEngine, ends: LaneEnds, waiting: Bytes, priority: Priority) {
+        let before = engine.bytes_before(ends.source, ends.target, priority) + waiting;
         let bytes = self.scaled(ends, before);
         let lane = self.model.as_ref().and_then(|model| model.lane(ends));
         *self.queues.get_mut(ends) = lane.map_or(Nanos::ZERO, |lane| {
@@ -131,8 +136,9 @@ impl Core {
         let pending = Bytes::new(part.saturating_mul(self.pending.len() as u64));
         for ends in WAYS_UP {
             let waiting = if ends.source == TierId::File { pending } else { Bytes::ZERO };
-            self.costs.note_queue(&self.engine, ends, waiting);
+            self.costs.note_queue(&self.engine, ends, waiting, Priority::Demand);
         }
+        self.costs.note_queue(&self.engine, WRITE, Bytes::ZERO, Priority::Offload);
     }
 }
 

@@ -30,14 +30,35 @@ pub(super) struct Course {
     plan: Option<Plan>,
     opened: Time,
     /// When what has not been loaded is computed instead.
-    pub(super) cut_at: Time,
+    cut_at: Time,
     /// What it has still to compute, as predicted (CO1).
     work: Nanos,
     outcome: Outcome,
     is_finished: bool,
 }
 
+/// How late the loads of a sequence are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lateness {
+    InTime,
+    /// The time they were given is over.
+    Late,
+    /// It is over twice.
+    Twice,
+}
+
 impl Course {
+    /// How late its loads are at `now`.
+    pub(super) fn lateness(&self, now: Time) -> Lateness {
+        if now < self.cut_at {
+            Lateness::InTime
+        } else if now < self.cut_at.after(self.cut_at.since(self.opened)) {
+            Lateness::Late
+        } else {
+            Lateness::Twice
+        }
+    }
+
     pub(super) const NONE: Self = Self {
         urgency: Urgency { deadline: None, compute_queue: None, waiting: 0 },
         plan: None,
@@ -80,6 +101,12 @@ impl Core {
     pub(super) fn drop_course(&mut self, state: &SequenceState) {
         let work = std::mem::replace(&mut self.course(state).work, Nanos::ZERO);
         self.costs.drop_planned(work);
+    }
+
+    /// What other open sequences have still to compute, as predicted.
+    pub(super) fn others_work(&mut self, state: &SequenceState) -> Nanos {
+        let work = self.course(state).work;
+        Nanos::new(self.costs.planned().as_u64().saturating_sub(work.as_u64()))
     }
 
     /// These tokens have been computed.

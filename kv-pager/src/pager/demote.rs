@@ -29,15 +29,18 @@ enum Reach {
 }
 
 impl Core {
+    /// How many more blocks may be sent down this lane now.
+    pub(super) fn offload_room(&self, from: TierId, to: TierId) -> usize {
+        self.engine.room(from, to).min(OFFLOADS_WAITING.saturating_sub(self.engine.queued(from, to)))
+    }
+
     /// Copies `victims`, coldest first, to the next tier, as many as it has room for.
     pub(super) fn demote(&mut self, group: GroupId, from: TierId, victims: &mut Vec<BlockId>, now: Time) {
         let Some(to) = from.farther().filter(|to| self.pools.has(*to)) else { return };
         victims.retain(|block| {
             self.idle_slot(*block, group, from).is_some() && !self.index.location(*block, group, to).is_some()
         });
-        victims.truncate(
-            self.engine.room(from, to).min(OFFLOADS_WAITING.saturating_sub(self.engine.queued(from, to))),
-        );
+        victims.truncate(self.offload_room(from, to));
         let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
         // What can be had at once is used.
         let _busy = self.ensure_free(to, group, wanted, now);

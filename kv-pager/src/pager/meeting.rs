@@ -4,16 +4,20 @@
 //! - **ME1** only loads that have not begun are called off, and only where nobody else waits for them;
 //! - **ME2** what is called off is a miss like any other: the sequence computes it (I3).
 //!
+//! - **ME3** while others have something to compute, nothing is called off before twice the time that it was given is over.
+//!
 //! Loads come from the back to the front while the front is computed. Where the two would be done at different times, or a load
 //! is late, the policy says how many blocks are better computed now.
 
 use super::core::Core;
+use super::course::Lateness;
 use crate::clock::Time;
 use crate::ids::{GroupId, SlotId, TierId};
 use crate::policy::{View, Waiting};
 use crate::pool::SlotState;
 use crate::sequence::{EntryKind, SequenceState};
 use crate::transfer::{Flight, Purpose};
+use crate::units::Nanos;
 
 impl Core {
     /// Calls off loads from entry `at` on, which has not come, if the policy would rather compute or their time is over. Returns
@@ -36,7 +40,12 @@ impl Core {
             waiting.blocks[from.index()] += 1;
             blocks += 1;
         }
-        let is_late = self.course(state).cut_at <= now;
+        let lateness = self.course(state).lateness(now);
+        // While others compute, waiting costs the device nothing; but nobody waits on and on for a lane that stands still.
+        if lateness != Lateness::Twice && self.others_work(state) > Nanos::ZERO {
+            return false;
+        }
+        let is_late = lateness != Lateness::InTime;
         let wanted = if is_late {
             blocks
         } else {

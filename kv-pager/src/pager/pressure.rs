@@ -59,7 +59,7 @@ impl Core {
                 break;
             }
             let before = self.changes;
-            self.make_room(Need { tier, group, slots: slots - free - leaving }, now);
+            self.make_room(self.need(tier, group, slots - free - leaving), now);
             let has_more = self.free_slots(tier, group) + self.leaving_slots(tier, group) > free + leaving;
             fruitless = if has_more { 0 } else { fruitless + 1 };
             let is_stuck = self.changes == before || fruitless >= FRUITLESS_ROUNDS && self.is_busy();
@@ -139,7 +139,7 @@ impl Core {
                 let (low, high) = self.config.watermarks.slots(self.pools.pool(tier, group).capacity());
                 let coming = self.free_slots(tier, group) + self.leaving_slots(tier, group);
                 if coming < low {
-                    self.make_room(Need { tier, group, slots: high - coming }, now);
+                    self.make_room(self.need(tier, group, high - coming), now);
                     if self.free_slots(tier, group) + self.leaving_slots(tier, group) <= coming {
                         self.balance_again[tier.index()] = self.moves_ended + BALANCE_MOVES;
                     }
@@ -148,12 +148,18 @@ impl Core {
         }
     }
 
+    /// What is asked of the policy: no more than one call handles.
+    pub(super) fn need(&self, tier: TierId, group: GroupId, slots: u32) -> Need {
+        let demotions = tier.farther().map_or(0, |below| self.offload_room(tier, below));
+        let demotions = u32::try_from(demotions).unwrap_or(u32::MAX);
+        Need { tier, group, slots: slots.min(SLOTS_A_CALL), demotions }
+    }
+
     /// Asks the policy for room, and does what it says as far as it may be done.
     pub(super) fn make_room(&mut self, need: Need, now: Time) {
         let mut decisions = std::mem::take(&mut self.decisions);
         let mut victims = std::mem::take(&mut self.victims);
-        let Need { tier, group, slots } = need;
-        let need = Need { slots: slots.min(SLOTS_A_CALL), ..need };
+        let Need { tier, group, .. } = need;
         self.note_queues();
         loop {
             let has_changed = self.tell_changes(tier, group);

@@ -72,6 +72,8 @@ pub struct Need {
     pub group: GroupId,
     /// How many.
     pub slots: u32,
+    /// How many of the victims the lane to the next tier takes now: naming more to be demoted is of no use.
+    pub demotions: u32,
 }
 
 /// One block of a match.

@@ -21,7 +21,7 @@ impl Policy for Lru {
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
-        let Need { tier, group, slots } = need;
+        let Need { tier, group, slots, .. } = need;
         let below = tier.farther();
         for block in view.coldest(tier, group).take(slots as usize) {
             decisions.push(match below {

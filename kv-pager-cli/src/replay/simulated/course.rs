@@ -12,12 +12,15 @@ use super::job::{Job, Next};
 use super::{Scenario, Watch};
 use crate::failure::Failure;
 use crate::replay::outcome::Outcome;
+use crate::replay::records::{Record, file_bytes};
 use kv_pager::clock::{Clock, Time};
 use kv_pager::config::{Config, Limits};
+use kv_pager::cost::CostModel;
 use kv_pager::cost::machine::{ComputeServer, VirtualMachine};
 use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::pager::{Backend, Pager, Request, Stats};
 use kv_pager::policy::Policy;
+use kv_pager::policy::plan::EngineAbility;
 use kv_pager::pool::SlotState;
 use kv_pager::units::Nanos;
 use std::collections::VecDeque;
@@ -26,8 +29,8 @@ use std::sync::Arc;
 /// The request at the head and four behind it.
 const HEADS: usize = 5;
 
-/// How long a request that could not be opened waits before it is tried again: less than any engine's step.
-const PATIENCE: Nanos = Nanos::from_millis(2);
+/// How long a request that could not be opened waits before it is tried again: less than most of an engine's steps.
+const PATIENCE: Nanos = Nanos::from_millis(10);
 
 /// A virtual replay under way.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ impl<'a> Course<'a> {
         let config = Config { limits, ..Config::default() };
         let clock: Arc<dyn Clock> = machine.clock();
         let pager = Pager::new((*model).clone(), config, backend, policy, clock)?;
+        let step_tokens_max = profile.prefill.step_tokens_max;
+        pager.set_costs(CostModel::new(profile)?, EngineAbility { can_overlap: true, step_tokens_max });
         let prefill = &profile.prefill;
         let requests = stream.requests().len();
         Ok(Self {
@@ -128,7 +133,7 @@ impl<'a> Course<'a> {
         let Some(computed) = self.server.finish(now) else { return Ok(()) };
         let place = self.jobs.binary_search_by_key(&computed.job, |job| job.id);
         let job = &mut self.jobs[place.expect("a job stays until it is served")];
-        let tokens = job.commit(computed.ended)?;
+        let tokens = job.commit(computed.started, computed.ended)?;
         let request = &self.scenario.stream.requests()[job.index];
         self.outcome.recomputed_tokens += self.computed.note(request, &tokens);
         Ok(())
@@ -180,9 +185,10 @@ impl<'a> Course<'a> {
     fn open(&mut self, place: usize) -> Result<bool, Failure> {
         let Scenario { stream, tokens: source, .. } = self.scenario;
         let (tokens, pager) = (&mut self.tokens, &self.pager);
+        let waiting = u32::try_from(self.jobs.len() - place - 1).unwrap_or(u32::MAX);
         let job = &mut self.jobs[place];
         let request = &stream.requests()[job.index];
-        job.open(pager, || {
+        job.open(pager, waiting, || {
             source.read_prompt(request, tokens);
             pager.prepare(&Request::new(tokens))
         })
@@ -203,10 +209,17 @@ impl<'a> Course<'a> {
         self.server.leave(job.id);
         self.outcome.add_first_token(job.computed_at.since(job.arrival));
         let sequence = job.into_sequence().expect("what is served was open");
-        let report = sequence.report();
+        let (report, forecast) = (sequence.report(), sequence.forecast());
         sequence.close(Fence::OVER);
         let outcome = &mut self.outcome;
         outcome.requests += 1;
+        outcome.records.add(Record {
+            at: self.machine.now().since(Time::START),
+            hit_tokens: report.hit_tokens,
+            prompt_tokens: report.hit_tokens.iter().sum::<u64>() + report.computed_tokens,
+            file_bytes: file_bytes(&self.pager.stats()),
+            forecast,
+        });
         for (sum, tokens) in outcome.hit_tokens.iter_mut().zip(report.hit_tokens) {
             *sum += tokens;
         }

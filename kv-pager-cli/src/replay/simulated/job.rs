@@ -7,6 +7,7 @@ use kv_pager::clock::Time;
 use kv_pager::cost::TokenSpan;
 use kv_pager::cost::machine::JobId;
 use kv_pager::pager::{Pager, Prompt, Sequence, Step};
+use kv_pager::policy::Urgency;
 use std::ops::Range;
 
 /// A request that has arrived and is not yet served.
@@ -46,12 +47,18 @@ impl Job {
         self.sequence.is_some()
     }
 
-    /// Opens its sequence, whose prompt `name` tells; false if something must end first.
+    /// Opens its sequence, whose prompt `name` tells, while so many wait behind it; false if something must end first.
     ///
     /// # Errors
     /// If it can never be served.
-    pub(super) fn open(&mut self, pager: &Pager, name: impl FnOnce() -> Prompt) -> Result<bool, Failure> {
+    pub(super) fn open(
+        &mut self,
+        pager: &Pager,
+        waiting: u32,
+        name: impl FnOnce() -> Prompt,
+    ) -> Result<bool, Failure> {
         let prompt = self.prompt.get_or_insert_with(name);
+        prompt.set_urgency(Urgency { waiting, ..Urgency::default() });
         match pager.open_prompt(prompt) {
             Ok(sequence) => {
                 self.sequence = Some(sequence);
@@ -92,9 +99,10 @@ impl Job {
     ///
     /// # Panics
     /// If nothing was.
-    pub(super) fn commit(&mut self, now: Time) -> Result<Range<usize>, Failure> {
+    pub(super) fn commit(&mut self, started: Time, now: Time) -> Result<Range<usize>, Failure> {
         let range = self.computing.take().expect("the server computes what it was given");
         let sequence = self.sequence.as_mut().expect("only open jobs compute");
+        sequence.observe(range.clone(), now.since(started));
         sequence.commit(range.clone(), kv_pager::ids::Fence::OVER)?;
         self.computed_at = now;
         Ok(range)

@@ -18,7 +18,9 @@ pub(super) use arrivals::Arrivals;
 pub(super) use settings::VirtualSettings;
 
 use super::Replayed;
-use super::arms;
+use super::arms::Arms;
+use super::arms_table::ArmResults;
+use super::choices::choices;
 use super::outcome::Outcome;
 use super::pass::progress_bar;
 use super::results::Results;
@@ -29,11 +31,12 @@ use course::Course;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use kv_pager::clock::{Clock, MonotonicClock};
-use kv_pager::cost::Profile;
 use kv_pager::cost::machine::VirtualTierSize;
+use kv_pager::cost::{CostModel, Profile};
 use kv_pager::layout::ModelLayout;
 use kv_pager::pager::Stats;
 use kv_pager::policy::Policy;
+use kv_pager::policy::plan::EngineAbility;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::trace::{TokenSource, Trace};
 
@@ -81,20 +84,39 @@ impl Scenario<'_> {
     }
 }
 
-/// Runs the command's virtual form.
+/// Runs the command's virtual form: for one combination of arms, or for all, the default last.
 ///
 /// # Errors
 /// [`Failure`] that says what to do.
 pub(super) fn replay(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, Failure> {
     let settings = VirtualSettings::new(arguments)?;
     let scenario = settings.scenario();
-    let clock = MonotonicClock::new();
-    let progress = progress_bar(scenario.stream.requests().len() as u64, "in virtual time");
-    let findings = scenario.run(arms::policy(arguments), &Watch { interrupt, progress: &progress })?;
-    progress.finish_and_clear();
-    let results = Results::of_virtual(&findings, clock.now().since(kv_pager::clock::Time::START));
-    let heading = settings.heading();
-    Ok(Replayed { results, heading, prompt_tokens: settings.stream.prompt_tokens() })
+    let all = if arguments.all_arms { Arms::all(arguments) } else { vec![Arms::of(arguments)] };
+    let mut arms = Vec::with_capacity(all.len());
+    let mut last = None;
+    for combination in all {
+        let clock = MonotonicClock::new();
+        let progress = progress_bar(scenario.stream.requests().len() as u64, "in virtual time");
+        let findings = scenario.run(combination.policy(), &Watch { interrupt, progress: &progress })?;
+        progress.finish_and_clear();
+        let results = Results::of_virtual(&findings, clock.now().since(kv_pager::clock::Time::START));
+        arms.push(ArmResults::new(combination, &results));
+        last = Some((results, findings.outcome.records));
+    }
+    let (mut results, records) = last.expect("there is at least one combination");
+    if arguments.all_arms {
+        results.arms = arms;
+    }
+    let prefill = &scenario.profile.prefill;
+    let ability = EngineAbility { can_overlap: true, step_tokens_max: prefill.step_tokens_max };
+    let costs = CostModel::new(scenario.profile)?;
+    Ok(Replayed {
+        results,
+        records,
+        choice: choices(&costs, scenario.model, ability, settings.farthest()),
+        heading: settings.heading(),
+        prompt_tokens: settings.stream.prompt_tokens(),
+    })
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@
 use super::{Arrivals, Scenario};
 use crate::args::ReplayArguments;
 use crate::failure::Failure;
-use crate::replay::settings::{DEVICE_TRACE_BLOCKS, FILE_TRACE_BLOCKS, HOST_TRACE_BLOCKS, layout, stream};
+use crate::replay::settings::{
+    DEVICE_TRACE_BLOCKS, FILE_TRACE_BLOCKS, HOST_TRACE_BLOCKS, layout, read_profile, stream,
+};
 use kv_pager::cost::Profile;
 use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::ids::TierId;
 use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::units::Bytes;
 use kv_pager_testkit::trace::{TOKENS_PER_ID, TokenSource, Trace};
-use std::fs;
-use std::path::Path;
 
 /// A virtual replay that can begin.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ impl VirtualSettings {
             arguments.profile.as_deref().map_or_else(|| Ok(Profile::h200_llama3_8b()), read_profile)?;
         let model = layout(arguments.shape.as_ref().unwrap_or(&profile.model))?;
         profile.check_model(&model)?;
+        let model = ModelLayout::new(arguments.block_tokens, model.groups().to_vec())?;
         let tiers = tiers(arguments, &model)?;
         check_lanes(&profile, &tiers)?;
         let (stream, stream_name) = stream(arguments)?;
@@ -51,6 +52,11 @@ impl VirtualSettings {
         Scenario { stream, tokens: *tokens, model, profile, tiers, arrivals: *arrivals }
     }
 
+    /// The tier that is farthest from the device.
+    pub(super) fn farthest(&self) -> TierId {
+        self.tiers.last().map_or(TierId::Device, |tier| tier.tier)
+    }
+
     /// What is replayed on what, for a person.
     pub(super) fn heading(&self) -> String {
         let Self { stream_name, profile, .. } = self;
@@ -60,14 +66,6 @@ impl VirtualSettings {
             profile.machine, profile.model
         )
     }
-}
-
-fn read_profile(path: &Path) -> Result<Profile, Failure> {
-    let text = fs::read_to_string(path).map_err(|source| Failure::Argument {
-        option: "--profile",
-        why: format!("can't read {}: {source}; write one with `kv-pager measure --out`", path.display()),
-    })?;
-    Ok(Profile::from_json(&text)?)
 }
 
 /// The tiers: the device's, and those below it that have a byte.

@@ -6,7 +6,6 @@ use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pager::core::Core;
 use crate::pager::loads::Way;
-use crate::policy::Need;
 use crate::prefix::BlockKeys;
 use crate::sequence::SequenceState;
 use crate::transfer::{Priority, Purpose};
@@ -209,7 +208,7 @@ impl Core {
         let coming = self.free_slots(tier, group) + self.leaving_slots(tier, group);
         if coming <= low && !self.keepers.has_asked[tier.index()] {
             self.keepers.has_asked[tier.index()] = true;
-            self.make_room(Need { tier, group, slots: low + SLOTS_ASKED - coming }, now);
+            self.make_room(self.need(tier, group, low + SLOTS_ASKED - coming), now);
         }
         self.free_slots(tier, group) > low
     }

@@ -6,6 +6,7 @@
 
 use super::prices;
 use super::writes::{FileWrites, Writes};
+use crate::cost::real;
 use crate::ids::{BlockId, GroupId, TierId};
 use crate::policy::plan::{Fate, Victim, judge};
 use crate::policy::{Decision, Reason, View};
@@ -15,8 +16,8 @@ use crate::units::{Bytes, Nanos};
 /// How often a block is asked for before it has earned its place in the file.
 const EARNED_USES: u32 = 2;
 
-/// Loads that wait for a lane, in blocks, from which on it is one that others wait for.
-const AWAITED_BLOCKS: u64 = 64;
+/// How long what is to be written may take before whoever needs room waits as long as the write.
+const BACKLOG_NS: f64 = 1e9;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,7 +34,6 @@ struct At {
     group: GroupId,
     /// The tier that takes them, if there is one that can be reached.
     below: Option<TierId>,
-    bring_back: Nanos,
     write: Nanos,
     /// Requests that a nanosecond of the lane to it delays.
     lane_waiting: f64,
@@ -46,7 +46,6 @@ impl Fates {
             tier: TierId::Device,
             group: GroupId::FIRST,
             below: None,
-            bring_back: Nanos::ZERO,
             write: Nanos::ZERO,
             lane_waiting: 0.0,
             part_bytes: Bytes::ZERO,
@@ -65,17 +64,15 @@ impl Fates {
         let below = tier.farther().filter(|below| view.has(*below) && view.can_demote_from(tier));
         let far = below.unwrap_or(tier);
         let bytes = part_bytes[far.index()];
-        let (mut bring_back, mut write, mut lane_waiting) = (Nanos::ZERO, Nanos::ZERO, 0.0);
+        let (mut write, mut lane_waiting) = (Nanos::ZERO, 0.0);
         if let (TierId::File, Some(costs)) = (far, view.prospects().costs) {
-            let back = LaneEnds { source: far, target: tier };
-            bring_back = prices::move_time(costs, back, bytes);
             write = prices::move_time(costs, LaneEnds { source: tier, target: far }, bytes);
-            // The drive that is written is the drive that is read: what waits to be read waits for the write too.
-            let queue_ns = view.prospects().queues.get(back).as_u64();
-            lane_waiting = f64::from(u8::from(queue_ns > AWAITED_BLOCKS * bring_back.as_u64()));
+            // Requests wait for room, and room waits for what is written: the longer the queue, the dearer a place in it.
+            let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
+            lane_waiting = real::from_nanos(*queue) / BACKLOG_NS;
         }
         self.writes.look(view.prospects().written, view.now());
-        self.at = At { tier, group, below, bring_back, write, lane_waiting, part_bytes: bytes };
+        self.at = At { tier, group, below, write, lane_waiting, part_bytes: bytes };
     }
 
     /// What becomes of `block`; `None` if it can't go now.
@@ -125,8 +122,8 @@ impl Fates {
             let victim = Victim {
                 asked: odds,
                 recompute: prices::compute_time(costs, seen.depth, tokens),
-                // Loads run beside compute: as long as nothing waits for the lane, they take no time of the device's.
-                bring_back: if self.at.lane_waiting > 0.0 { self.at.bring_back } else { Nanos::ZERO },
+                // Loads run beside compute, and take no time of the device's: what they take is the lane's.
+                bring_back: Nanos::ZERO,
                 write: self.at.write.max(Nanos::new(1)),
                 lane_waiting: self.at.lane_waiting,
                 can_write: true,

@@ -225,14 +225,15 @@ impl Policy for Steward {
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
-        let Need { tier, group, slots } = need;
+        let Need { tier, group, slots, demotions } = need;
         let keeps = |standing: &&mut Standing| standing.keeps(tier, group);
         let Some(standing) = self.standings.iter_mut().find(keeps) else { return };
         self.fates.look_around(view, tier, group, &self.part_bytes[group.index()]);
-        let mut named = 0;
-        while named < slots {
+        let (mut named, mut demoted) = (0, 0);
+        while named < slots && (demoted < demotions || demoted == 0) {
             let Some((block, odds)) = standing.victim(view) else { break };
             if let Some(decision) = self.fates.decide(view, block, odds) {
+                demoted += u32::from(matches!(decision, Decision::Demote { .. }));
                 decisions.push(decision);
                 named += 1;
             }
