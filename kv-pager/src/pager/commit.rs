@@ -31,6 +31,7 @@ impl Core {
             return Err(Error::Misuse { sequence: state.id, why });
         }
         state.computing = None;
+        state.loads_failed = false;
         state.fence = fence;
         state.computed_tokens += computed.len() as u64;
         self.note_computed(state, &computed);

@@ -54,12 +54,26 @@ impl Core {
                 }
                 Attempt::Later => return,
                 Attempt::NeedsHostSlot => {
-                    let landed = self.land_from_file(now);
-                    if landed == 0 {
+                    if self.land_from_file(now) == 0 {
+                        self.overtake();
                         self.give_up_if_stuck();
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// Starts the loads out of host memory that wait behind one that needs a slot there: the slots that it could have may be theirs.
+    fn overtake(&mut self) {
+        let mut at = 1;
+        for _ in 1..LOADS_A_CALL.min(self.pending.len()) {
+            let Some(load) = self.pending.get(at).copied() else { return };
+            let is_in_host = self.whole(load.block, load.group, TierId::Host).is_some();
+            if is_in_host && matches!(self.attempt(load), Attempt::Gone) {
+                self.pending.remove(at);
+            } else {
+                at += 1;
             }
         }
     }

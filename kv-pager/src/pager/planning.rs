@@ -2,7 +2,8 @@
 //! Layer 9. Uses `policy`. Known by: `pager`.
 //!
 //! - **PN1** what is computed again starts where every group of layers can go on, and what is loaded lets every group go on at its
-//!   end, whatever the policy says.
+//!   end, whatever the policy says;
+//! - **PN2** a sequence whose load did not come, and that opens again for it, goes on from what is on the device.
 //!
 //! Groups that look through a window keep parts only where requests ended. So between two such points a front can be computed
 //! only from a place where their windows lie on the device, and a load must end where the match does.
@@ -54,6 +55,10 @@ impl Core {
         self.note_queues();
         let is_windowed = self.windowed_groups().next().is_some();
         let ready_blocks = self.ready_blocks(matched, state.tokens_per_block());
+        if state.loads_failed {
+            matched.truncate(ready_blocks);
+            return Planned { load: LoadPlan::of(0..0, Reason::Asked), compute: 0..0 };
+        }
         let urgency = self.course(state).urgency;
         let request = Matched {
             blocks: matched,

@@ -60,6 +60,7 @@ impl Core {
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
                 Stand::Reopen => {
                     self.let_go_all(state);
+                    state.loads_failed = true;
                     self.open(state, now)?;
                 }
             }

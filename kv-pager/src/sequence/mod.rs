@@ -53,6 +53,8 @@ pub struct SequenceState {
     pub cursor: usize,
     /// How many leading blocks were found cached when it was opened.
     pub matched_blocks: usize,
+    /// A load did not come since tokens were last computed, and it was opened again: it goes on without loads.
+    pub loads_failed: bool,
     /// The tokens that the engine was told to compute, until it commits.
     pub computing: Option<Range<usize>>,
     /// Tokens that this sequence has computed.
@@ -82,6 +84,7 @@ impl SequenceState {
             slid: vec![0; groups],
             cursor: 0,
             matched_blocks: 0,
+            loads_failed: false,
             computing: None,
             computed_tokens: 0,
             waits: Vec::new(),
@@ -103,6 +106,7 @@ impl SequenceState {
         self.slid.fill(0);
         self.cursor = 0;
         self.matched_blocks = 0;
+        self.loads_failed = false;
         self.computing = None;
         self.computed_tokens = 0;
         self.waits.clear();
