@@ -333,6 +333,7 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
             bytes_in_flight: Bytes::new(options.bytes_in_flight_max),
             move_deadline: Nanos::new(options.move_deadline_ns),
             events: options.events_max,
+            ..Limits::default()
         },
         watermarks: Watermarks { low: options.watermark_low, high: options.watermark_high },
         device_owner: known("KvpOptions.device_owner", options.device_owner, &owners)?,

@@ -107,6 +107,7 @@ pub fn walk(ground: Ground<'_>, seed: u64, operations: usize) -> Walked {
         sequences: 8,
         sequence_tokens: DEVICE_SLOTS * model.tokens_per_block(),
         batch_moves: 8,
+        slice_blocks: 3,
         ..Limits::default()
     };
     let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };

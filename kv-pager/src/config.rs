@@ -70,6 +70,9 @@ pub struct Limits {
     pub move_deadline: Nanos,
     /// Block events that wait to be read.
     pub events: u32,
+    /// Blocks of one sequence that one hold of the lock handles: what is longer is opened, forked, committed and closed in slices,
+    /// and others get their turn in between. At most 512.
+    pub slice_blocks: u32,
 }
 
 impl Default for Limits {
@@ -83,6 +86,7 @@ impl Default for Limits {
             bytes_in_flight: Bytes::mib(256),
             move_deadline: Nanos::from_millis(30_000),
             events: 65_536,
+            slice_blocks: 256,
         }
     }
 }
@@ -95,6 +99,7 @@ impl Limits {
             ("Limits::moves_queued", self.moves_queued),
             ("Limits::batch_moves", self.batch_moves),
             ("Limits::events", self.events),
+            ("Limits::slice_blocks", self.slice_blocks),
         ];
         if self.move_deadline == Nanos::ZERO {
             let why = "is zero; no move could ever end in time".to_owned();
@@ -108,6 +113,10 @@ impl Limits {
         if self.batch_moves > 512 {
             let why = format!("{} moves in a batch; at most 512 keep the lock short", self.batch_moves);
             return Err(Error::Configuration { setting: "Limits::batch_moves", why });
+        }
+        if self.slice_blocks > 512 {
+            let why = format!("{} blocks in a slice; at most 512 keep the lock short", self.slice_blocks);
+            return Err(Error::Configuration { setting: "Limits::slice_blocks", why });
         }
         if self.batch_bytes == Bytes::ZERO || self.bytes_in_flight < self.batch_bytes {
             let why = format!(
@@ -217,6 +226,7 @@ mod tests {
         for limits in [
             Limits { sequences: 0, ..defaults },
             Limits { batch_moves: 513, ..defaults },
+            Limits { slice_blocks: 513, ..defaults },
             Limits { batch_bytes: Bytes::ZERO, ..defaults },
             Limits { bytes_in_flight: Bytes::new(1), ..defaults },
         ] {

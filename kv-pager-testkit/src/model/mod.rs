@@ -144,6 +144,8 @@ impl Rig {
         build: impl FnOnce(&ModelLayout, MachineSpec) -> Box<dyn ModelMachine>,
     ) -> Self {
         let model = model(kind);
+        // On every second machine calls are cut into small slices.
+        let slice_blocks = if machine.is_multiple_of(2) { 2 } else { Limits::default().slice_blocks };
         let machine = build(&model, MACHINES[machine]);
         let clock = Arc::new(ManualClock::new());
         let limits = Limits {
@@ -151,6 +153,7 @@ impl Rig {
             sequence_tokens: 48,
             move_deadline: DEADLINE,
             batch_moves: 4,
+            slice_blocks,
             ..Limits::default()
         };
         let config = Config { limits, watermarks: Watermarks { low: 0.1, high: 0.2 }, ..Config::default() };

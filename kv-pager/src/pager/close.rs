@@ -13,10 +13,10 @@ const PARKED_A_SLOT: usize = 4;
 /// What sequences have given up while compute may still use it, fence by fence.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
-    waiting: VecDeque<(Fence, Vec<Given>)>,
+    waiting: VecDeque<(Fence, VecDeque<Given>)>,
     count: usize,
     /// Kept buffers.
-    spare: Vec<Vec<Given>>,
+    spare: Vec<VecDeque<Given>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +31,10 @@ impl Parked {
     fn push(&mut self, fence: Fence, given: Given) {
         self.count += 1;
         match self.waiting.back_mut() {
-            Some((latest, list)) if *latest == fence => list.push(given),
+            Some((latest, list)) if *latest == fence => list.push_back(given),
             _ => {
                 let mut list = self.spare.pop().unwrap_or_default();
-                list.push(given);
+                list.push_back(given);
                 self.waiting.push_back((fence, list));
             }
         }
@@ -46,49 +46,60 @@ impl Parked {
 }
 
 impl Core {
-    /// Makes `child` share everything of `state`.
+    /// Whether `state` can be forked now.
     ///
     /// # Errors
     /// [`Error::Misuse`] while the engine computes for it: its slots are being written. [`Error::TierBusy`] while a block of
     /// it is being copied.
-    pub(super) fn fork(&mut self, state: &SequenceState, child: &mut SequenceState) -> Result<(), Error> {
+    pub(super) fn check_fork(&self, state: &SequenceState) -> Result<(), Error> {
         if state.computing.is_some() {
             return Err(Error::Misuse { sequence: state.id, why: "commit what was computed before forking" });
         }
-        if self.parked_is_full() || state.entries.iter().any(|entry| entry.kind == EntryKind::Copying) {
+        if self.parked_is_full() || state.has_copying() {
             return Err(Error::TierBusy { tier: TierId::Device });
-        }
-        child.copy_from(state);
-        // What the parent's stream has still to write, the child may read on another.
-        if !self.is_over(state.fence) && !child.waits.contains(&state.fence) {
-            child.waits.push(state.fence);
-        }
-        for group in self.groups() {
-            for slot in child.tables[group.index()].iter().filter(|slot| slot.is_some()) {
-                self.device(group).hold(*slot);
-            }
-        }
-        for entry in child.entries.iter().filter(|entry| entry.block.is_some()) {
-            self.index.add_reference(entry.block);
         }
         Ok(())
     }
 
-    /// Gives up all tokens from `tokens` on; the compute behind `fence` may still use their slots.
-    pub(super) fn truncate(&mut self, state: &mut SequenceState, tokens: usize, fence: Fence) {
+    /// Makes `child`, which has the tokens of `state`, share its next slice of blocks. Returns whether it shares all.
+    pub(super) fn fork_slice(&mut self, state: &SequenceState, child: &mut SequenceState) -> bool {
+        let from = child.entries.len();
+        let to = state.entries.len().min(from + self.config.limits.slice_blocks as usize);
+        // What the parent's stream has still to write, the child may read on another.
+        if !child.waits.contains(&state.fence) && !self.is_over(state.fence) {
+            child.waits.push(state.fence);
+        }
+        child.copy_entries(state, from..to);
+        for group in self.groups() {
+            for slot in state.tables[group.index()][from..to].iter().filter(|slot| slot.is_some()) {
+                self.device(group).hold(*slot);
+            }
+        }
+        for entry in state.entries[from..to].iter().filter(|entry| entry.block.is_some()) {
+            self.index.add_reference(entry.block);
+        }
+        to == state.entries.len()
+    }
+
+    /// Gives up all tokens from `tokens` on; the compute behind `fence` may still use their slots. Returns how many entries stay:
+    /// the others are to be let go, then [`Core::end_truncate`].
+    pub(super) fn truncate(&mut self, state: &mut SequenceState, tokens: usize, fence: Fence) -> usize {
         state.computing = None;
         state.fence = fence;
         state.tokens.truncate(tokens);
+        state.hashes.truncate(tokens / state.tokens_per_block());
+        // What has slid past is opened again.
+        if self.has_slid_past(state, tokens) { 0 } else { state.blocks() }
+    }
+
+    /// Makes the last block that is left one to be written to.
+    pub(super) fn end_truncate(&mut self, state: &mut SequenceState) {
         let size = state.tokens_per_block();
-        state.hashes.truncate(tokens / size);
-        if self.has_slid_past(state, tokens) {
-            self.let_go_all(state);
-            return;
-        }
-        self.let_go_from(state, state.blocks());
-        state.cursor = state.cursor.min(tokens / size);
+        let tokens = state.tokens.len();
+        let blocks = state.entries.len();
+        state.cursor = state.cursor.min(tokens / size).min(blocks);
         for slid in &mut state.slid {
-            *slid = (*slid).min(state.entries.len());
+            *slid = (*slid).min(blocks);
         }
         let kept = tokens % size;
         let Some(entry) = state.entries.last_mut().filter(|_| kept > 0) else { return };
@@ -113,25 +124,28 @@ impl Core {
         })
     }
 
-    /// Gives back all that `state` holds, once its fence is over.
-    pub(super) fn close(&mut self, mut state: Box<SequenceState>) {
-        self.tell_request(&state);
-        self.let_go_from(&mut state, 0);
+    /// Ends what is closed: nothing of it is held any more.
+    pub(super) fn end_close(&mut self, state: Box<SequenceState>) {
         self.balance_again = [0; TierId::COUNT];
         self.keepers.wake(state.salt);
         self.return_state(state);
         self.signal.ring();
     }
 
-    /// Gives everything back; the next step opens the sequence again, from what is cached then.
-    pub(super) fn let_go_all(&mut self, state: &mut SequenceState) {
-        self.let_go_from(state, 0);
-        state.slid.fill(0);
-        state.cursor = 0;
+    /// Gives back a slice of the entries from `first` on, the leaf first, once the fence of `state` is over. Returns whether none of
+    /// them is left.
+    pub(super) fn let_go_slice(&mut self, state: &mut SequenceState, first: usize) -> bool {
+        let slice = self.config.limits.slice_blocks as usize;
+        self.let_go_from(state, first.max(state.entries.len().saturating_sub(slice)));
+        state.entries.len() <= first
     }
 
     /// Gives back the entries from `first` on, the leaf first.
     fn let_go_from(&mut self, state: &mut SequenceState, first: usize) {
+        if self.is_uniform() && self.is_over(state.fence) {
+            self.give_back_from(state, first);
+            return;
+        }
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
@@ -147,6 +161,34 @@ impl Core {
                 self.let_go(Given::Reference(entry.block), state.fence);
             }
         }
+    }
+
+    /// Gives back the entries from `first` on at once, the leaf first, where the model has one group that needs every block.
+    fn give_back_from(&mut self, state: &mut SequenceState, first: usize) {
+        let given = state.entries[first..].iter().zip(&state.tables[0][first..]);
+        for (entry, slot) in given.rev() {
+            if entry.kind == EntryKind::Copying {
+                self.spoiled.retain(|spoiled| *spoiled != (GroupId::FIRST, *slot));
+            }
+            let mut holds_named = false;
+            if slot.is_some() {
+                let pool = self.pools.pool_mut(TierId::Device, GroupId::FIRST);
+                let block = pool.block(*slot);
+                pool.release(*slot);
+                holds_named = block.is_some() && block == entry.block;
+                if block.is_some() && !holds_named {
+                    self.sweep_detached(block);
+                }
+            }
+            if holds_named && !self.index.is_detached(entry.block) {
+                // Its part stays on the device, nearest of all: nothing else hangs on the reference.
+                self.index.drop_reference(entry.block);
+            } else {
+                self.unrefer(entry.block);
+            }
+        }
+        state.entries.truncate(first);
+        state.tables[0].truncate(first);
     }
 
     /// Gives back one hold of a device slot, once `fence` is over (I2).
@@ -190,20 +232,30 @@ impl Core {
         self.parked.count >= PARKED_A_SLOT * capacity
     }
 
-    /// Gives back what was let go with a fence that is over now, in the order in which it was. Asks once for each fence.
+    /// Gives back what was let go with a fence that is over now, in the order in which it was. Asks once for each fence. What is
+    /// more than a slice waits for the next call.
     pub(super) fn release_parked(&mut self) {
+        // Of each block a hold and a reference.
+        let mut left = 2 * self.config.limits.slice_blocks as usize;
         let mut index = 0;
-        while index < self.parked.waiting.len() {
+        while index < self.parked.waiting.len() && left > 0 {
             if !self.is_over(self.parked.waiting[index].0) {
                 index += 1;
                 continue;
             }
-            let (_, mut list) = self.parked.waiting.remove(index).expect("just looked at");
-            self.parked.count -= list.len();
-            for given in list.drain(..) {
+            let mut list = std::mem::take(&mut self.parked.waiting[index].1);
+            let count = list.len().min(left);
+            left -= count;
+            self.parked.count -= count;
+            for given in list.drain(..count) {
                 self.give_back(given);
             }
-            self.parked.spare.push(list);
+            if list.is_empty() {
+                self.parked.waiting.remove(index);
+                self.parked.spare.push(list);
+            } else {
+                self.parked.waiting[index].1 = list;
+            }
             self.signal.ring();
         }
     }

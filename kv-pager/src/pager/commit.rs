@@ -4,6 +4,7 @@
 use super::core::Core;
 use crate::clock::Time;
 use crate::error::Error;
+use crate::event::BlockEvent;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::prefix::BlockKeys;
@@ -11,17 +12,15 @@ use crate::sequence::{Entry, EntryKind, SequenceState};
 use std::ops::Range;
 
 impl Core {
-    /// Notes that `computed` is in the slots once `fence` is over, names the blocks that are full, and lets go what windows have
-    /// left behind.
+    /// Begins to commit `computed`, which is in the slots once `fence` is over; [`Core::commit_slice`] goes on.
     ///
     /// # Errors
     /// [`Error::Misuse`] if the range is not the front of what the last step said.
-    pub(super) fn commit(
+    pub(super) fn begin_commit(
         &mut self,
         state: &mut SequenceState,
-        computed: Range<usize>,
+        computed: &Range<usize>,
         fence: Fence,
-        now: Time,
     ) -> Result<(), Error> {
         let asked = state.computing.clone();
         if asked.is_none_or(|asked| {
@@ -34,9 +33,36 @@ impl Core {
         state.loads_failed = false;
         state.fence = fence;
         state.computed_tokens += computed.len() as u64;
-        self.note_computed(state, &computed);
+        self.note_computed(state, computed);
+        Ok(())
+    }
+
+    /// Names the full blocks of the next slice of what is left of `computed`, and lets go what windows have left behind. Returns
+    /// whether nothing is left.
+    pub(super) fn commit_slice(
+        &mut self,
+        state: &mut SequenceState,
+        left: &mut Range<usize>,
+        now: Time,
+    ) -> bool {
+        let fence = state.fence;
         let size = state.tokens_per_block();
-        for at in computed.start / size..computed.end.div_ceil(size) {
+        let slice = self.config.limits.slice_blocks as usize;
+        let end = left.end.min((left.start / size + slice) * size);
+        let computed = left.start..end;
+        left.start = end;
+        let is_uniform = self.is_uniform();
+        if state.cursor == computed.start / size {
+            // What was computed in full need not be looked at again.
+            state.cursor = computed.end / size;
+        }
+        let mut at = computed.start / size;
+        while at < computed.end.div_ceil(size) {
+            let named = if is_uniform { self.name_run(state, at..computed.end / size, now) } else { 0 };
+            at += named;
+            if named > 0 {
+                continue;
+            }
             let done = (computed.end - at * size).min(size);
             state.entries[at].done = u16::try_from(done).expect("at most 4096");
             for group in self.groups() {
@@ -45,9 +71,48 @@ impl Core {
             if done == size {
                 self.name(state, at, fence, now);
             }
+            at += 1;
         }
         self.slide(state, computed.end);
-        Ok(())
+        left.start == left.end
+    }
+
+    /// Names the first of `blocks`, which are full, as [`Core::name`] does, as long as no other block has their names and they have
+    /// no extra keys: what most blocks are. For a model of one group that needs every block. Returns how many.
+    fn name_run(&mut self, state: &mut SequenceState, blocks: Range<usize>, now: Time) -> usize {
+        let mut parent = BlockId::NONE;
+        let mut parent_hash = None;
+        if let Some(before) = blocks.start.checked_sub(1) {
+            let entry = state.entries[before];
+            parent = entry.block;
+            parent_hash = state.hashes.get(before).copied();
+            if !parent.is_some() || entry.kind == EntryKind::Unnamed || self.index.is_detached(parent) {
+                return 0;
+            }
+        }
+        if blocks.is_empty() || !state.extra_keys.is_empty() || state.epoch != self.epoch {
+            return 0;
+        }
+        let size = state.tokens_per_block();
+        let done = u16::try_from(size).expect("at most 4096");
+        let Self { index, pools, events, .. } = self;
+        let pool = pools.pool_mut(TierId::Device, GroupId::FIRST);
+        let tokens = state.tokens[blocks.start * size..].chunks_exact(size);
+        let names = state.hashes[blocks.clone()].iter().zip(tokens);
+        let places = state.entries[blocks.clone()].iter_mut().zip(&state.tables[0][blocks.clone()]);
+        for (named, ((entry, slot), (hash, tokens))) in places.zip(names).enumerate() {
+            let keys = BlockKeys { parent, salt: state.salt, tokens, extra_keys: &[] };
+            if entry.block.is_some() || index.find(*hash, &keys).is_some() {
+                return named;
+            }
+            let Some(block) = index.insert_computed(*hash, &keys, *slot, now) else { return named };
+            pool.settle(*slot, block, state.fence);
+            events.push(BlockEvent::Stored { hash: *hash, parent: parent_hash, tier: TierId::Device });
+            *entry = Entry { block, done, kind: EntryKind::Named, source: None };
+            parent = block;
+            parent_hash = Some(*hash);
+        }
+        blocks.len()
     }
 
     /// Gives the full block `at` its name, so that others can match it. It stays nameless where its parent is, where other slots
@@ -90,7 +155,8 @@ impl Core {
     /// Where other slots had the name of a block before `at` and have been evicted since, this sequence's own take it: a parent is
     /// never farther than its child (I6).
     fn adopt_parents(&mut self, state: &mut SequenceState, at: usize, fence: Fence) {
-        let Some(anchor) = self.model.anchor() else { return };
+        let is_alone = at == 0 || state.entries[at - 1].kind != EntryKind::Unnamed;
+        let Some(anchor) = self.model.anchor().filter(|_| !is_alone) else { return };
         let is_missing = |entry: &Entry| {
             entry.kind == EntryKind::Unnamed
                 && entry.block.is_some()
@@ -165,9 +231,12 @@ impl Core {
         if at > 0 && (!parent.is_some() || self.index.is_detached(parent)) {
             return None;
         }
-        let extra_keys: Vec<u64> = state.keys_of_block(at).collect();
-        let keys =
-            BlockKeys { parent, salt: state.salt, tokens: state.block_tokens(at), extra_keys: &extra_keys };
+        self.extra_keys.clear();
+        if !state.extra_keys.is_empty() {
+            self.extra_keys.extend(state.keys_of_block(at));
+        }
+        let tokens = state.block_tokens(at);
+        let keys = BlockKeys { parent, salt: state.salt, tokens, extra_keys: &self.extra_keys };
         let hash = state.hashes[at];
         let block = self.index.find(hash, &keys).or_else(|| self.index.insert(hash, &keys, now))?;
         self.index.add_reference(block);
@@ -204,38 +273,31 @@ impl Core {
         }
     }
 
-    /// Takes slots for the tokens that were added to `state`, in the groups that need all.
+    /// Takes slots for the next slice of the tokens that were added to `state`, in the groups that need all. Returns whether all
+    /// have theirs.
     ///
     /// # Errors
-    /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few; then no slot was taken.
-    pub(super) fn extend(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
-        let missing = state.blocks() - state.entries.len();
-        if missing == 0 || state.entries.is_empty() {
-            // One that waits to be opened again takes its slots then.
-            let is_new = missing > 0 && state.computed_tokens == 0;
-            return if is_new { self.open(state, now) } else { Ok(()) };
-        }
+    /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few; then those of earlier slices are to be
+    /// [given back](Core::unclaim_slice).
+    pub(super) fn extend_slice(&mut self, state: &mut SequenceState, now: Time) -> Result<bool, Error> {
         self.housekeep(now);
-        let count = u32::try_from(missing).expect("checked against the tier's slots");
-        let blocks = state.blocks();
+        let first = state.entries.len();
+        let blocks = state.blocks().min(first + self.config.limits.slice_blocks as usize);
+        let count = u32::try_from(blocks - first).expect("checked against the tier's slots");
         for group in self.full_groups() {
             self.ensure_free_for(state, group, count, now)?;
         }
         for group in self.groups() {
             let table = &mut state.tables[group.index()];
-            let first = table.len();
             if self.model.is_full(group) {
                 let pool = self.pools.pool_mut(TierId::Device, group);
-                let is_taken = pool.take(count, |slot| table.push(slot));
+                let is_taken = pool.take_held(count, |slot| table.push(slot));
                 assert!(is_taken, "{count} device slots were free, and could not be taken");
-                for slot in &table[first..] {
-                    pool.hold(*slot);
-                }
             } else {
                 table.resize(blocks, SlotId::NONE);
             }
         }
         state.entries.resize(blocks, Entry::EMPTY);
-        Ok(())
+        Ok(blocks == state.blocks())
     }
 }

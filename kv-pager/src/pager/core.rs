@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) model: ModelLayout,
     /// By group: whether it needs every block.
     full: [bool; ModelLayout::GROUPS_MAX],
+    /// By tier: whether it outlives the process, and so is told what its slots hold.
+    persistent: [bool; TierId::COUNT],
     pub(super) config: Config,
     pub(super) tiers: TierSet,
     /// By tier: whether its memory is lost. What it held can't be found any more; its slots stay as they are.
@@ -104,6 +106,7 @@ pub(super) struct Core {
     pub(super) matched: Vec<MatchedBlock>,
     pub(super) claims: Vec<Claim>,
     pub(super) slots: Vec<SlotId>,
+    pub(super) extra_keys: Vec<u64>,
     pub(super) victims: Vec<BlockId>,
     pub(super) missing: Vec<BlockId>,
     pub(super) changed: Vec<SlotId>,
@@ -138,6 +141,8 @@ impl Core {
         let mut full = [false; ModelLayout::GROUPS_MAX];
         model.group_ids().for_each(|group| full[group.index()] = model.is_full(group));
         let move_bytes = build::move_bytes(&model);
+        let persistent = TierId::ALL
+            .map(|tier| tiers[tier.index()].as_ref().is_some_and(|tier| tier.persistence().is_some()));
         let mut core = Self {
             index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
             pools: TierPools::new(capacities),
@@ -146,6 +151,7 @@ impl Core {
             courses: vec![Course::NONE; config.limits.sequences as usize],
             model,
             full,
+            persistent,
             tiers,
             lost: [false; TierId::COUNT],
             policy,
@@ -177,6 +183,7 @@ impl Core {
             matched: Vec::new(),
             claims: Vec::new(),
             slots: Vec::new(),
+            extra_keys: Vec::new(),
             victims: Vec::new(),
             missing: Vec::new(),
             changed: Vec::new(),
@@ -208,10 +215,15 @@ impl Core {
         }
     }
 
+    /// A look for room may find some again.
+    pub(super) fn look_again(&mut self) {
+        self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
+    }
+
     /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
     pub(super) fn housekeep(&mut self, now: Time) {
         self.now = now;
-        self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
+        self.look_again();
         self.look_after();
         self.take_in(now);
         self.release_parked();
@@ -293,6 +305,16 @@ impl Core {
         self.model.group_ids()
     }
 
+    /// Whether the model has one group of layers, and that needs every block: what most models are.
+    pub(super) fn is_uniform(&self) -> bool {
+        self.model.groups().len() == 1 && self.full[0]
+    }
+
+    /// Whether a tier outlives the process.
+    pub(super) fn is_persistent(&self, tier: TierId) -> bool {
+        self.persistent[tier.index()]
+    }
+
     /// Those that need every block.
     pub(super) fn full_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         let full = self.full;
@@ -340,15 +362,15 @@ impl Core {
         if group != self.told_group() {
             return;
         }
-        let view = self.index.view(block);
-        let parent = view.parent.is_some().then(|| self.index.view(view.parent).hash);
-        self.events.push(BlockEvent::Stored { hash: view.hash, parent, tier });
+        let parent = self.index.parent(block);
+        let parent = parent.is_some().then(|| self.index.hash(parent));
+        self.events.push(BlockEvent::Stored { hash: self.index.hash(block), parent, tier });
     }
 
     /// Tells that a block is gone from `tier`.
     pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId) {
         if group == self.told_group() {
-            let hash = self.index.view(block).hash;
+            let hash = self.index.hash(block);
             self.events.push(BlockEvent::Removed { hash, tier });
         }
     }

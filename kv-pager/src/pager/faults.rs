@@ -52,9 +52,7 @@ impl Core {
 
     /// Removes what is nearer than `block` of its descendants, unless a sequence is about to compute it (I6).
     pub(super) fn drop_strays(&mut self, block: BlockId) {
-        if self.index.is_detached(block)
-            || self.index.view(block).references > 0
-            || self.model.anchor().is_none()
+        if self.index.is_detached(block) || self.index.references(block) > 0 || self.model.anchor().is_none()
         {
             return;
         }
@@ -73,8 +71,12 @@ impl Core {
                 Some(_) => self.index.nearest(at).is_some(),
                 None => self.index.has_location(at) || self.index.children(at).next().is_some(),
             };
-            if is_kept || self.index.view(at).references > 0 {
+            if is_kept || self.index.references(at) > 0 {
                 return;
+            }
+            if let Some(parent) = self.forget_leaf(at) {
+                at = parent;
+                continue;
             }
             if self.index.children(at).next().is_some() {
                 self.detach_descendants(at);
@@ -85,6 +87,13 @@ impl Core {
                 None => return,
             }
         }
+    }
+
+    /// Forgets a block that nothing keeps, in one go, where no part of another group can hang on it. Returns its parent if it went.
+    fn forget_leaf(&mut self, block: BlockId) -> Option<BlockId> {
+        let parent = if self.is_uniform() { self.index.remove_unused(block) } else { None }?;
+        self.counters.drops += 1;
+        Some(parent)
     }
 
     /// Takes all descendants of `block` out of the index. Their slots are freed at once, or when nobody uses them any more.

@@ -2,6 +2,7 @@
 //! Layer 9. Known by: engines.
 
 use super::course::Forecast;
+use super::slices;
 use super::stats::SequenceReport;
 use super::step::Step;
 use super::{Pager, Progress};
@@ -125,21 +126,10 @@ fn open_with(
         core.lease_state()?
     };
     fill(&mut state, &shared.hasher);
-    let now = shared.clock.now();
-    let mut core = shared.core.lock();
-    // Named in an earlier epoch: named anew, without the lock.
-    while state.epoch != core.epoch {
-        let epoch = core.epoch;
-        drop(core);
-        state.rename(epoch, &shared.hasher);
-        core = shared.core.lock();
-    }
-    core.course(&state).urgency = urgency;
-    if let Err(error) = core.open(&mut state, now) {
-        core.return_state(state);
+    if let Err(error) = slices::open(shared, &mut state, Some(urgency)) {
+        shared.core.lock().return_state(state);
         return Err(error);
     }
-    drop(core);
     Ok(Sequence { pager: pager.clone(), state: Some(state), seen })
 }
 
@@ -200,8 +190,7 @@ impl Sequence {
     pub fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
         self.seen = self.pager.progress();
         let shared = &self.pager.shared;
-        let state = opened(&mut self.state);
-        shared.core.lock().next_step(state, tokens_max, shared.clock.now())
+        slices::next_step(shared, opened(&mut self.state), tokens_max)
     }
 
     /// Blocks until something has ended since the last `next_step`, or for `timeout`. Returns whether it did.
@@ -218,7 +207,7 @@ impl Sequence {
         let shared = &self.pager.shared;
         let state = opened(&mut self.state);
         state.hash_full_blocks(&shared.hasher);
-        shared.core.lock().commit(state, computed, fence, shared.clock.now())
+        slices::commit(shared, state, computed, fence)
     }
 
     /// Says that computing `computed` took so long, in one step: the costs learn from it, and the plan is judged by it.
@@ -246,9 +235,7 @@ impl Sequence {
         let before = state.tokens.len();
         state.tokens.extend_from_slice(tokens);
         state.hash_full_blocks(&shared.hasher);
-        let mut core = shared.core.lock();
-        let is_extended =
-            core.check_length(state.tokens.len()).and_then(|()| core.extend(state, shared.clock.now()));
+        let is_extended = slices::extend(shared, state);
         if is_extended.is_err() {
             state.tokens.truncate(before);
             state.hashes.truncate(before / state.tokens_per_block());
@@ -261,8 +248,7 @@ impl Sequence {
     pub fn truncate(&mut self, tokens: usize, fence: Fence) {
         if tokens < self.len() {
             let shared = &self.pager.shared;
-            let state = opened(&mut self.state);
-            shared.core.lock().truncate(state, tokens, fence);
+            slices::truncate(shared, opened(&mut self.state), tokens, fence);
             shared.signal.ring();
         }
     }
@@ -274,13 +260,7 @@ impl Sequence {
     /// [`Error::Misuse`] between a step to compute and its commit; [`Error::TierBusy`] while a block is being copied;
     /// [`Error::TooManySequences`] at the limit.
     pub fn fork(&self) -> Result<Self, Error> {
-        let mut core = self.pager.shared.core.lock();
-        let mut child = core.lease_state()?;
-        if let Err(error) = core.fork(self.state_ref(), &mut child) {
-            core.return_state(child);
-            return Err(error);
-        }
-        drop(core);
+        let child = slices::fork(&self.pager.shared, self.state_ref())?;
         Ok(Self { pager: self.pager.clone(), state: Some(child), seen: self.seen })
     }
 
@@ -327,10 +307,7 @@ impl Sequence {
 impl Drop for Sequence {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
-            let shared = &self.pager.shared;
-            let mut core = shared.core.lock();
-            core.close(state);
-            core.housekeep(shared.clock.now());
+            slices::close(&self.pager.shared, state);
         }
     }
 }

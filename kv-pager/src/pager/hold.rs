@@ -8,7 +8,7 @@ use super::keepers::{KeeperId, KeeperKind, Kept};
 use crate::error::Error;
 use crate::ids::{Salt, TierId};
 use crate::sequence::SequenceState;
-use crate::sync::MutexGuard;
+use crate::sync::TimedGuard;
 
 /// A prompt that is held. Dropping it releases it: its blocks stay cached, and can be evicted like any others.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Pager {
     }
 
     /// The lock, and the state of a prompt that is named in the epoch at hand.
-    pub(super) fn lock_for(&self, prompt: &Prompt) -> (MutexGuard<'_, Core>, SequenceState) {
+    pub(super) fn lock_for(&self, prompt: &Prompt) -> (TimedGuard<'_, Core>, SequenceState) {
         let mut state = prompt.state(self.shared.tokens_per_block);
         let mut core = self.shared.core.lock();
         while state.epoch != core.epoch {

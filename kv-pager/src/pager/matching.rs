@@ -12,22 +12,48 @@ impl Core {
     /// The leading blocks of the prompt that are cached somewhere, in every group that needs them all, cut back to where every
     /// other group finds its reach. `O(blocks * groups)`.
     pub(super) fn match_prefix(&self, state: &SequenceState, matched: &mut Vec<MatchedBlock>) {
+        self.match_on(state, matched, usize::MAX);
+        if !self.is_uniform() {
+            self.cut_to_reach(state.tokens_per_block(), matched);
+        }
+    }
+
+    /// Goes on with a match by at most `blocks_max` blocks, in the groups that need all. Returns whether that was its end. What
+    /// was matched before must have been referred to since.
+    pub(super) fn match_on(
+        &self,
+        state: &SequenceState,
+        matched: &mut Vec<MatchedBlock>,
+        blocks_max: usize,
+    ) -> bool {
         // What earlier weights computed is not found.
         if state.epoch != self.epoch {
-            return;
+            return true;
         }
-        let mut parent = BlockId::NONE;
+        let from = matched.len();
+        let mut parent = matched.last().map_or(BlockId::NONE, |last| last.block);
+        if parent.is_some() && self.index.is_detached(parent) {
+            return true;
+        }
         let mut extra_keys = Vec::new();
-        for index in 0..self.model.matchable_blocks(state.tokens.len()) {
-            extra_keys.clear();
-            extra_keys.extend(state.keys_of_block(index));
-            let keys = BlockKeys {
-                parent,
-                salt: state.salt,
-                tokens: state.block_tokens(index),
-                extra_keys: &extra_keys,
-            };
-            let Some(block) = self.index.find(state.hashes[index], &keys) else { break };
+        let is_uniform = self.is_uniform();
+        let end = self.model.matchable_blocks(state.tokens.len());
+        let until = end.min(from.saturating_add(blocks_max));
+        let tokens = &state.tokens[from * state.tokens_per_block()..];
+        let blocks = state.hashes[from..until].iter().zip(tokens.chunks_exact(state.tokens_per_block()));
+        for (index, (hash, tokens)) in (from..).zip(blocks) {
+            if !state.extra_keys.is_empty() {
+                extra_keys.clear();
+                extra_keys.extend(state.keys_of_block(index));
+            }
+            let keys = BlockKeys { parent, salt: state.salt, tokens, extra_keys: &extra_keys };
+            let Some(block) = self.index.find(*hash, &keys) else { return true };
+            parent = block;
+            if is_uniform {
+                let Some(nearest) = self.nearest_part(block, GroupId::FIRST) else { return true };
+                matched.push(MatchedBlock { block, nearest });
+                continue;
+            }
             let mut nearest = Some(TierId::Device);
             for group in self.full_groups() {
                 // The farthest of its parts decides where a block is: `None` is farther than any tier.
@@ -36,11 +62,10 @@ impl Core {
                     _ => None,
                 };
             }
-            let Some(nearest) = nearest else { break };
+            let Some(nearest) = nearest else { return true };
             matched.push(MatchedBlock { block, nearest });
-            parent = block;
         }
-        self.cut_to_reach(state.tokens_per_block(), matched);
+        until == end
     }
 
     /// Cuts a match to the longest one at whose end every group that looks through a window finds what it needs.

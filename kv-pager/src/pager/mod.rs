@@ -34,6 +34,7 @@ mod pressure;
 mod recover;
 mod settle;
 mod shutdown;
+mod slices;
 mod stats;
 mod step;
 mod telling;
@@ -50,6 +51,7 @@ pub use stats::{LaneReport, PlanCounts, SequenceReport, Stats};
 pub use step::Step;
 
 use self::core::Core;
+use self::open::Opening;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
@@ -59,7 +61,7 @@ use crate::layout::ModelLayout;
 use crate::policy::{Answer, Policy};
 use crate::pool::SlotCounts;
 use crate::prefix::PrefixHasher;
-use crate::sync::{AtomicU64, Mutex};
+use crate::sync::{AtomicU64, Mutex, Timed};
 use crate::tier::Signal;
 use crate::units::Nanos;
 use std::sync::Arc;
@@ -70,13 +72,18 @@ const FENCE_POLL: Nanos = Nanos::new(200_000);
 /// What all handles share.
 #[derive(Debug)]
 struct Shared {
-    core: Mutex<Core>,
+    core: Timed<Core>,
     clock: Arc<dyn Clock>,
     signal: Arc<Signal>,
     hasher: PrefixHasher,
     /// The epoch, for those who name blocks without the lock; what counts is the core's.
     epoch: AtomicU64,
     tokens_per_block: u32,
+    /// How far the long sequence at hand has been opened (SL3).
+    opening: Mutex<Opening>,
+    slice_blocks: usize,
+    /// Whether the model's groups all need every block (SL1).
+    opens_in_slices: bool,
 }
 
 /// A moment in the life of a pager, to wait for the next one. Take it before the call that may have to wait.
@@ -117,18 +124,21 @@ impl Pager {
         let signal = Arc::new(Signal::new());
         let hasher = PrefixHasher::new(config.hash_key, config.fingerprint);
         let tokens_per_block = model.tokens_per_block();
+        let opens_in_slices = model.group_ids().all(|group| model.is_full(group));
         let epoch = AtomicU64::new(config.epoch.0);
         let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                core: Mutex::new(core),
-                clock,
-                signal,
-                hasher,
-                epoch,
-                tokens_per_block,
-            }),
-        })
+        let shared = Shared {
+            core: Timed::new(core),
+            clock,
+            signal,
+            hasher,
+            epoch,
+            tokens_per_block,
+            opening: Mutex::new(Opening::default()),
+            slice_blocks: config.limits.slice_blocks as usize,
+            opens_in_slices,
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Opens a sequence for a request: matches its prefix, holds or loads what was found, and takes device slots for the rest.
@@ -211,6 +221,13 @@ impl Pager {
     /// Moves the block events since the last call to `into`, and returns the number of the first (V1).
     pub fn drain_events(&self, into: &mut Vec<BlockEvent>) -> u64 {
         self.shared.core.lock().events.drain(into)
+    }
+
+    /// How many holds of the pager's lock took how many times 100 ns, rounded down; the last counts all that took longer. For
+    /// measuring.
+    #[cfg(feature = "hold-times")]
+    pub fn hold_times(&self) -> Vec<u64> {
+        self.shared.core.hold_times()
     }
 
     /// Asserts the invariants of everything that the pager knows. `O(slots + blocks)`; for tests.

@@ -6,17 +6,161 @@
 
 use super::core::{Claim, Core};
 use super::loads::PendingLoad;
-use super::planning::Part;
+use super::planning::{Part, Planned};
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::policy::{LoadPlan, MatchedBlock};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
+use std::ops::Range;
+
+/// How far a long sequence has been opened: in slices, so that others get the lock in between.
+///
+/// What was matched is referred to, and held where it is on the device, before the lock is let go; the sequence is then what one
+/// is of which nothing is loaded or computed yet. What goes between two slices is computed instead.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    matched: Vec<MatchedBlock>,
+    plan: Option<Planned>,
+    /// All entries before it have their slots; counted from the back where loads come from there.
+    filled: usize,
+    /// How many of the match have been noted as hits, the leaf first.
+    noted: usize,
+}
+
+impl Opening {
+    /// Forgets everything but its memory.
+    pub(super) fn clear(&mut self) {
+        self.matched.clear();
+        self.plan = None;
+        self.filled = 0;
+        self.noted = 0;
+    }
+}
 
 impl Core {
-    /// Fills the entries and tables of `state`, whose tokens and names are set.
+    /// Fills the entries and tables of `state`, whose tokens and names are set, in one go.
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
+        self.check_open(state, now)?;
+        let mut matched = std::mem::take(&mut self.matched);
+        self.match_prefix(state, &mut matched);
+        let is_opened = self.open_matched(state, &mut matched, now);
+        matched.clear();
+        self.matched = matched;
+        is_opened?;
+        self.issue_loads(now);
+        self.hasten_for(state);
+        self.engine.pump(now);
+        Ok(())
+    }
+
+    fn open_matched(
+        &mut self,
+        state: &mut SequenceState,
+        matched: &mut Vec<MatchedBlock>,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.has_hope(state, matched)?;
+        let plan = self.plan(state, matched, now);
+        state.matched_blocks = matched.len();
+        for at in self.claim_resident(state, matched)..matched.len() {
+            self.claim(state, matched, at, plan.part(at));
+        }
+        state.extend_entries(state.blocks());
+        if let Err(busy) = self.fill(state, state.cursor..state.blocks(), &plan.load, now) {
+            self.unclaim(state, 0);
+            return Err(busy);
+        }
+        self.begin_course(state, &plan.load, now);
+        self.note_hits(matched, now);
+        Ok(())
+    }
+
+    /// Goes on opening a long sequence by one slice, in a model whose groups need every block. Returns whether it is open now.
+    ///
+    /// # Errors
+    /// Those of [`Core::open`]; then what it has is to be [given back](Core::unclaim_slice).
+    pub(super) fn open_slice(
+        &mut self,
+        state: &mut SequenceState,
+        opening: &mut Opening,
+        now: Time,
+    ) -> Result<bool, Error> {
+        let slice = self.config.limits.slice_blocks as usize;
+        let Some(plan) = &opening.plan else {
+            if state.entries.is_empty() {
+                self.check_open(state, now)?;
+            }
+            self.match_slice(state, opening, now)?;
+            return Ok(false);
+        };
+        let blocks = state.blocks();
+        if opening.filled < blocks {
+            // Others may have made room since the last slice.
+            self.look_again();
+            let next = opening.filled..blocks.min(opening.filled + slice);
+            opening.filled = next.end;
+            let first = state.cursor;
+            let is_from_back = plan.load.is_from_back;
+            let next =
+                if is_from_back { first + blocks - next.end..first + blocks - next.start } else { next };
+            for at in next.clone() {
+                if at < opening.matched.len() && plan.part(at) == Part::Load {
+                    self.claim_late(state, at);
+                }
+            }
+            self.fill(state, next, &plan.load, now)?;
+            if opening.filled == blocks {
+                self.begin_course(state, &plan.load, now);
+            }
+            self.issue_loads(now);
+            if opening.filled == blocks {
+                self.hasten_for(state);
+            }
+            self.engine.pump(now);
+            return Ok(false);
+        }
+        let left = opening.matched.len() - opening.noted;
+        opening.noted += left.min(slice);
+        self.note_hits(&opening.matched[left - left.min(slice)..left], now);
+        Ok(left <= slice)
+    }
+
+    /// Goes on with the match by one slice, and holds what is on the device of it; at its end asks for the plan.
+    fn match_slice(
+        &mut self,
+        state: &mut SequenceState,
+        opening: &mut Opening,
+        now: Time,
+    ) -> Result<(), Error> {
+        let from = opening.matched.len();
+        let is_over = self.match_on(state, &mut opening.matched, self.config.limits.slice_blocks as usize);
+        for at in from + self.claim_resident(state, &opening.matched[from..])..opening.matched.len() {
+            self.claim(state, &opening.matched, at, Part::AsItIs);
+        }
+        if is_over {
+            self.has_hope(state, &opening.matched)?;
+            opening.plan = Some(self.plan(state, &mut opening.matched, now));
+            opening.filled = state.cursor;
+            state.matched_blocks = opening.matched.len();
+            state.extend_entries(state.blocks());
+        }
+        Ok(())
+    }
+
+    /// Claims what is to be loaded of block `at`, which was matched in an earlier slice, if it is still there.
+    fn claim_late(&mut self, state: &mut SequenceState, at: usize) {
+        let entry = state.entries[at];
+        let is_waiting = entry.kind == EntryKind::Own && entry.done == 0;
+        let is_there = |group| self.nearest_part(entry.block, group).is_some();
+        if is_waiting && !self.index.is_detached(entry.block) && self.groups().all(is_there) {
+            self.claim_parts(state, at, state.matched_blocks * state.tokens_per_block());
+        }
+    }
+
+    /// Refuses what can't be opened now.
+    fn check_open(&mut self, state: &SequenceState, now: Time) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
         self.housekeep(now);
         if self.is_engines() {
@@ -29,29 +173,6 @@ impl Core {
         if self.parked_is_full() {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
-        let mut matched = std::mem::take(&mut self.matched);
-        self.match_prefix(state, &mut matched);
-        if let Err(busy) = self.has_hope(state, &matched) {
-            matched.clear();
-            self.matched = matched;
-            return Err(busy);
-        }
-        let plan = self.plan(state, &mut matched, now);
-        state.matched_blocks = matched.len();
-        for at in 0..matched.len() {
-            self.claim(state, &matched, at, plan.part(at));
-        }
-        let is_filled = self.fill_tables(state, &plan.load, now);
-        if is_filled.is_ok() {
-            self.begin_course(state, &plan.load, now);
-            self.note_hits(&matched, now);
-        }
-        matched.clear();
-        self.matched = matched;
-        is_filled?;
-        self.issue_loads(now);
-        self.hasten_for(state);
-        self.engine.pump(now);
         Ok(())
     }
 
@@ -97,6 +218,7 @@ impl Core {
     }
 
     /// The nearest tier where the part is whole or, on the device, about to be.
+    #[inline]
     pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
         let device_slot = self.index.location(block, group, TierId::Device);
         let is_lost = self.lost[TierId::Device.index()] || self.is_engines();
@@ -109,32 +231,67 @@ impl Core {
         [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, group, *tier).is_some())
     }
 
+    /// Claims the leading blocks of a match that are whole on the device, where the model has one group that needs every block:
+    /// nothing is to be done for them but to refer to them and hold them. Returns how many of `matched`, which come next, they
+    /// are; [`Core::claim`] goes on.
+    fn claim_resident(&mut self, state: &mut SequenceState, matched: &[MatchedBlock]) -> usize {
+        if !self.is_uniform() {
+            return 0;
+        }
+        let done = u16::try_from(state.tokens_per_block()).expect("at most 4096");
+        let source = Some(TierId::Device);
+        let first = state.entries.len();
+        let mut seen = Fence::OVER;
+        for found in matched.iter().take_while(|found| found.nearest == TierId::Device) {
+            let slot = self.index.location(found.block, GroupId::FIRST, TierId::Device);
+            let pool = self.pools.pool_mut(TierId::Device, GroupId::FIRST);
+            let Some(fence) = pool.hold_whole(slot) else { break };
+            if fence != seen {
+                seen = fence;
+                if !self.is_over(fence) && !state.waits.contains(&fence) {
+                    state.waits.push(fence);
+                }
+            }
+            self.index.add_reference(found.block);
+            state.entries.push(Entry { block: found.block, done, kind: EntryKind::Named, source });
+            state.tables[0].push(slot);
+        }
+        if state.cursor == first {
+            state.cursor = state.entries.len();
+        }
+        state.entries.len() - first
+    }
+
     /// Refers to block `at` of a match, holds its parts on the device, and keeps those that are to be loaded from being evicted.
     fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, part: Part) {
         let block = matched[at].block;
         self.index.add_reference(block);
-        let position = matched.len() * state.tokens_per_block();
+        state.entries.push(Entry { block, ..Entry::EMPTY });
+        state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
+        // What is not on the device, and not to be loaded, is computed: then all of its groups are.
+        let is_on_device = matched[at].nearest == TierId::Device;
+        if part == Part::Load || is_on_device && part == Part::AsItIs {
+            self.claim_parts(state, at, matched.len() * state.tokens_per_block());
+        }
+    }
+
+    /// Holds the parts of block `at` that are on the device, and keeps the others from being evicted; the match ends at `position`.
+    fn claim_parts(&mut self, state: &mut SequenceState, at: usize, position: usize) {
+        let block = state.entries[at].block;
         let mut entry = Entry {
             block,
             done: u16::try_from(state.tokens_per_block()).expect("at most 4096"),
             kind: EntryKind::Named,
             source: Some(TierId::Device),
         };
-        // What is not on the device, and not to be loaded, is computed: then all of its groups are.
-        let is_on_device = matched[at].nearest == TierId::Device;
-        if part == Part::Compute || !is_on_device && part == Part::AsItIs {
-            state.entries.push(Entry { block, ..Entry::EMPTY });
-            state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
-            return;
-        }
         for group in self.groups() {
             let is_needed = self.model.is_full(group) || self.model.reach(group, position).contains(at);
             let nearest = if is_needed { self.nearest_part(block, group) } else { None };
-            let mut place = SlotId::NONE;
             match nearest {
                 None => {}
                 Some(TierId::Device) => {
-                    place = self.index.location(block, group, TierId::Device);
+                    let place = self.index.location(block, group, TierId::Device);
+                    state.tables[group.index()][at] = place;
                     let fence = self.pools.pool(TierId::Device, group).fence(place);
                     if !self.is_over(fence) && !state.waits.contains(&fence) {
                         state.waits.push(fence);
@@ -155,16 +312,19 @@ impl Core {
                     entry.source = entry.source.max(Some(from));
                 }
             }
-            state.tables[group.index()].push(place);
         }
-        state.entries.push(entry);
+        state.entries[at] = entry;
     }
 
     /// What was found was asked for, and its copies below the device are as recently used as those on it; leaf first, so that a
     /// parent is warmer than its child.
     fn note_hits(&mut self, matched: &[MatchedBlock], now: Time) {
+        let has_below = [TierId::Host, TierId::File].iter().any(|tier| self.pools.has(*tier));
         for found in matched.iter().rev() {
             self.index.note_use(found.block, now);
+            if !has_below {
+                continue;
+            }
             for group in self.groups() {
                 for tier in [TierId::Host, TierId::File] {
                     if let Some(slot) = self.whole(found.block, group, tier) {
@@ -175,29 +335,35 @@ impl Core {
         }
     }
 
-    /// Takes a device slot for every part that is to be loaded, and for every block of the groups that need all; orders the
-    /// loads. Gives everything back if there are not enough.
-    fn fill_tables(&mut self, state: &mut SequenceState, plan: &LoadPlan, now: Time) -> Result<(), Error> {
+    /// Takes a device slot for every part of `blocks` that is to be loaded, and for every block of the groups that need all; orders
+    /// the loads. Gives up what was to be loaded if there are not enough.
+    fn fill(
+        &mut self,
+        state: &mut SequenceState,
+        blocks: Range<usize>,
+        plan: &LoadPlan,
+        now: Time,
+    ) -> Result<(), Error> {
         let mut claims = std::mem::take(&mut self.claims);
-        let blocks = state.blocks();
-        state.entries.resize(blocks, Entry::EMPTY);
-        state.tables.iter_mut().for_each(|table| table.resize(blocks, SlotId::NONE));
         for group in self.groups() {
             let missing = if self.model.is_full(group) {
-                state.tables[group.index()].iter().filter(|slot| !slot.is_some()).count()
+                let places = &state.tables[group.index()][blocks.clone()];
+                places.iter().filter(|slot| !slot.is_some()).count()
             } else {
                 claims.iter().filter(|claim| claim.group == group).count()
             };
             let missing = u32::try_from(missing).expect("no more than the tier's slots");
             if let Err(busy) = self.ensure_free(TierId::Device, group, missing, now) {
-                self.unclaim(state, &claims);
-                claims.clear();
+                for claim in claims.drain(..) {
+                    let source = self.index.location(claim.block, claim.group, claim.from);
+                    self.pools.pool_mut(claim.from, claim.group).end_move(source);
+                }
                 self.claims = claims;
                 return Err(busy);
             }
         }
         for group in self.groups() {
-            self.take_places(state, group, &claims);
+            self.take_places(state, &blocks, group, &claims);
         }
         if plan.is_from_back {
             // Whole chunks from the back, each in ascending order, so that lanes find what is adjacent.
@@ -217,38 +383,38 @@ impl Core {
         Ok(())
     }
 
-    /// Takes slots for the empty places of `group`, in ascending runs: all of them, or those of claims.
-    fn take_places(&mut self, state: &mut SequenceState, group: GroupId, claims: &[Claim]) {
-        let table = &mut state.tables[group.index()];
+    /// Takes slots for the empty places of `group` in `blocks`, in ascending runs: all of them, or those of claims.
+    fn take_places(
+        &mut self,
+        state: &mut SequenceState,
+        blocks: &Range<usize>,
+        group: GroupId,
+        claims: &[Claim],
+    ) {
+        let table = &mut state.tables[group.index()][blocks.clone()];
         let pool = self.pools.pool_mut(TierId::Device, group);
         if self.model.is_full(group) {
             let missing = table.iter().filter(|slot| !slot.is_some()).count();
             let count = u32::try_from(missing).expect("no more than the tier's slots");
             let mut places = table.iter_mut().filter(|slot| !slot.is_some());
-            let is_taken = pool.take(count, |slot| *places.next().expect("as many places as slots") = slot);
+            let is_taken =
+                pool.take_held(count, |slot| *places.next().expect("as many places as slots") = slot);
             assert!(is_taken, "{count} device slots were free, and could not be taken");
-            for slot in table.iter() {
-                if pool.state(*slot) == SlotState::Filling && pool.holds(*slot) == 0 {
-                    pool.hold(*slot);
-                }
-            }
             return;
         }
         for claim in claims.iter().filter(|claim| claim.group == group) {
-            let place = &mut table[claim.at];
+            let place = &mut table[claim.at - blocks.start];
             let is_taken = pool.take(1, |slot| *place = slot);
             assert!(is_taken, "a device slot was free, and could not be taken");
             pool.hold(*place);
         }
     }
 
-    /// Gives back what [`Core::claim`] took, leaf first.
-    fn unclaim(&mut self, state: &mut SequenceState, claims: &[Claim]) {
-        for claim in claims {
-            let source = self.index.location(claim.block, claim.group, claim.from);
-            self.pools.pool_mut(claim.from, claim.group).end_move(source);
-        }
-        while let Some(entry) = state.entries.pop() {
+    /// Gives back what was taken for the entries from `first` on, none of which compute has touched, leaf first.
+    fn unclaim(&mut self, state: &mut SequenceState, first: usize) {
+        state.cursor = state.cursor.min(first);
+        while state.entries.len() > first {
+            let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
                 let slot = state.tables[group.index()].pop().expect("Q1: as long as the entries");
                 if slot.is_some() {
@@ -257,5 +423,12 @@ impl Core {
             }
             self.unrefer(entry.block);
         }
+    }
+
+    /// Gives back one slice of what was taken for the entries from `first` on. Returns whether that was all.
+    pub(super) fn unclaim_slice(&mut self, state: &mut SequenceState, first: usize) -> bool {
+        let slice = self.config.limits.slice_blocks as usize;
+        self.unclaim(state, first.max(state.entries.len().saturating_sub(slice)));
+        state.entries.len() <= first
     }
 }

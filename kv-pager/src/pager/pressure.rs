@@ -6,6 +6,7 @@
 use super::core::Core;
 use crate::clock::Time;
 use crate::error::Error;
+use crate::event::BlockEvent;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::{Decision, Need, View};
 use crate::pool::SlotState;
@@ -190,9 +191,11 @@ impl Core {
 
     /// The slot of `block`'s part in `tier`, if it may be given up: resident, not held, not moving.
     pub(super) fn idle_slot(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<SlotId> {
-        let slot = self.whole(block, group, tier)?;
-        let is_resident = self.pools.pool(tier, group).state(slot) == SlotState::Resident;
-        (is_resident && self.is_unused(group, tier, slot)).then_some(slot)
+        if !self.pools.has(tier) || self.lost[tier.index()] {
+            return None;
+        }
+        let slot = self.index.location(block, group, tier);
+        (slot.is_some() && self.pools.pool(tier, group).is_idle(slot, block)).then_some(slot)
     }
 
     /// Frees the slot of a part that has a copy farther away. If a child is about to leave, it follows the child; if a child
@@ -219,6 +222,9 @@ impl Core {
     /// Frees the slot of a part, whether there is another copy or not. Returns whether it could.
     pub(super) fn drop_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let Some(slot) = self.idle_slot(block, group, tier) else { return false };
+        if self.drop_last(block, tier, slot) {
+            return true;
+        }
         if self.index.may_evict(block, group, tier) {
             self.free_copy(block, group, tier, slot);
             return true;
@@ -270,6 +276,27 @@ impl Core {
         self.drop_strays(block);
     }
 
+    /// Drops a block that nothing keeps but the copy in `slot`, where the model has one group that needs every block: what most
+    /// victims are. False, and nothing done, if it is not so.
+    fn drop_last(&mut self, block: BlockId, tier: TierId, slot: SlotId) -> bool {
+        if !self.is_uniform() || self.is_persistent(tier) || self.index.is_detached(block) {
+            return false;
+        }
+        let hash = self.index.hash(block);
+        let Some(parent) = self.index.remove_last(block, tier) else { return false };
+        self.events.push(BlockEvent::Removed { hash, tier });
+        self.pools.pool_mut(tier, GroupId::FIRST).free(slot);
+        self.room_made += 1;
+        self.vain_moves[tier.index()][GroupId::FIRST.index()] = None;
+        self.counters.evictions[tier.index()] += 1;
+        self.counters.drops += 1;
+        self.changes += 1;
+        if parent.is_some() && !self.index.has_location(parent) {
+            self.prune(parent);
+        }
+        true
+    }
+
     /// Frees a copy by eviction, and forgets the block if it was the last.
     pub(super) fn free_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
         self.counters.evictions[tier.index()] += 1;
@@ -298,6 +325,9 @@ impl Core {
 
     /// Tells a tier that outlives the process that a slot holds nothing of worth.
     pub(super) fn void(&self, group: GroupId, tier: TierId, slot: SlotId) {
+        if !self.is_persistent(tier) {
+            return;
+        }
         if let Some(persistence) = self.tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
             persistence.void(group, slot);
         }

@@ -66,6 +66,8 @@ impl Core {
             None if self.model.anchor().is_some_and(|anchor| anchor != found.group) => return None,
             None => self.index.insert(found.hash, &keys, now)?,
         };
+        // Its children name it by its hash alone.
+        self.index.make_findable(block);
         let pool = self.pools.pool_mut(tier.id(), found.group);
         if !pool.take_this(found.slot) {
             self.prune(block);

@@ -22,6 +22,17 @@ pub enum Step {
     Ready,
 }
 
+/// What one slice of looking for a step has come to.
+#[derive(Debug)]
+pub(super) enum Slice {
+    /// The step.
+    Step(Step),
+    /// Go on with the next slice.
+    More,
+    /// Give back what there is and open again, then go on.
+    Reopen,
+}
+
 /// Where an entry stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stand {
@@ -33,40 +44,51 @@ enum Stand {
 }
 
 impl Core {
-    /// The next step of a sequence, of at most `tokens_max` tokens. Looks at each block once in the sequence's life, but for
-    /// those that are waited for.
+    /// Begins to look for the next step of a sequence; [`Core::step_slice`] goes on.
+    pub(super) fn begin_step(&mut self, state: &mut SequenceState, now: Time) {
+        self.housekeep(now);
+        state.computing = None;
+    }
+
+    /// The next step of a sequence, of at most `tokens_max` tokens, as far as a slice tells. Looks at each block once in the
+    /// sequence's life, but for those that are waited for.
     ///
     /// # Errors
     /// [`Error::TierBusy`] or [`Error::TierFull`] if there is no slot for what is to be written.
-    pub(super) fn next_step(
+    pub(super) fn step_slice(
         &mut self,
         state: &mut SequenceState,
         tokens_max: usize,
         now: Time,
-    ) -> Result<Step, Error> {
-        self.housekeep(now);
-        state.computing = None;
+    ) -> Result<Slice, Error> {
+        if state.computing.is_some() {
+            self.look_again();
+            return self.step_compute(state, tokens_max.max(1), now);
+        }
         if state.entries.len() < state.blocks() {
-            self.open(state, now)?;
+            return Ok(Slice::Reopen);
         }
         let size = state.tokens_per_block();
+        let until = state.cursor + self.config.limits.slice_blocks as usize;
         while state.cursor < state.entries.len() {
+            if state.cursor == until {
+                return Ok(Slice::More);
+            }
             let at = state.cursor;
             match self.stand(state, at) {
                 Stand::Wait if self.meet(state, at, now) => {}
-                Stand::Wait => return Ok(Step::Wait),
+                Stand::Wait => return Ok(Slice::Step(Step::Wait)),
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
                 Stand::Done => break,
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
                 Stand::Reopen => {
-                    self.let_go_all(state);
                     state.loads_failed = true;
-                    self.open(state, now)?;
+                    return Ok(Slice::Reopen);
                 }
             }
         }
         self.note_ready(state, now);
-        Ok(Step::Ready)
+        Ok(Slice::Step(Step::Ready))
     }
 
     /// Looks how entry `at` stands, and notes what its moves have brought.
@@ -148,30 +170,46 @@ impl Core {
         true
     }
 
-    /// Makes the entries from the cursor on writable, as far as they are to be computed, and says which tokens those are.
+    /// Makes a slice of the entries from the cursor on writable, or from where the last slice ended, as far as they are to be
+    /// computed, and says which tokens those are.
     fn step_compute(
         &mut self,
         state: &mut SequenceState,
         tokens_max: usize,
         now: Time,
-    ) -> Result<Step, Error> {
+    ) -> Result<Slice, Error> {
         let size = state.tokens_per_block();
-        let start = state.cursor * size + usize::from(state.entries[state.cursor].done);
-        let mut end = start;
-        for at in state.cursor..state.entries.len() {
+        let first = state.cursor * size + usize::from(state.entries[state.cursor].done);
+        let Range { start, mut end } = state.computing.take().unwrap_or(first..first);
+        let from = end / size;
+        let until = state.entries.len().min(from + self.config.limits.slice_blocks as usize);
+        let mut is_over = until == state.entries.len();
+        let is_uniform = self.is_uniform();
+        for at in from..until {
+            let entry = state.entries[at];
+            let is_mine = is_uniform && self.is_mine(state.tables[0][at], GroupId::FIRST, entry.kind);
+            if is_mine && usize::from(entry.done) < state.tokens_wanted(at) && end - start < tokens_max {
+                // Nobody else sees it: it is computed as it is.
+                end = at * size + state.tokens_wanted(at);
+                continue;
+            }
             if end - start >= tokens_max || at > state.cursor && self.stand(state, at) != Stand::Compute {
+                is_over = true;
                 break;
             }
             match self.make_writable(state, at, now) {
                 Ok(true) => end = at * size + state.tokens_wanted(at),
-                Ok(false) if end == start => return Ok(Step::Wait),
+                Ok(false) if end == start => return Ok(Slice::Step(Step::Wait)),
                 Err(error) if end == start => return Err(error),
-                Ok(false) | Err(_) => break,
+                Ok(false) | Err(_) => {
+                    is_over = true;
+                    break;
+                }
             }
         }
         let range = start..end.min(start.saturating_add(tokens_max));
         state.computing = Some(range.clone());
-        Ok(Step::Compute(range))
+        Ok(if is_over || end - start >= tokens_max { Slice::Step(Step::Compute(range)) } else { Slice::More })
     }
 
     /// Sees to it that the slots of entry `at` are there and the sequence's alone (I5). False if that takes copies, which are then

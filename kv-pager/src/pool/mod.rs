@@ -108,6 +108,15 @@ impl SlotPool {
         self.slots[slot.index()].movers > 0
     }
 
+    /// Whether `slot` holds the whole part of `block`, and nobody uses it: no sequence, no move.
+    pub fn is_idle(&self, slot: SlotId, block: BlockId) -> bool {
+        let record = &self.slots[slot.index()];
+        record.state == SlotState::Resident
+            && record.block == block
+            && record.holds == 0
+            && record.movers == 0
+    }
+
     /// How many moves read or write `slot`.
     pub fn movers(&self, slot: SlotId) -> u32 {
         self.slots[slot.index()].movers
@@ -132,6 +141,22 @@ impl SlotPool {
         let Self { slots, free, counts, .. } = self;
         free.take(count, |slot| {
             slots[slot.index()].state = SlotState::Filling;
+            taken(slot);
+        });
+        counts.shift(SlotState::Free, SlotState::Filling, count);
+        true
+    }
+
+    /// Takes `count` free slots as [`SlotPool::take`] does, each held by the sequence that asks for them.
+    pub fn take_held(&mut self, count: u32, mut taken: impl FnMut(SlotId)) -> bool {
+        if self.counts.of(SlotState::Free) < count {
+            return false;
+        }
+        let Self { slots, free, counts, .. } = self;
+        free.take(count, |slot| {
+            let record = &mut slots[slot.index()];
+            record.state = SlotState::Filling;
+            record.holds = 1;
             taken(slot);
         });
         counts.shift(SlotState::Free, SlotState::Filling, count);
@@ -170,6 +195,26 @@ impl SlotPool {
             self.changes.note(slot);
         }
         self.slots[slot.index()].holds += 1;
+    }
+
+    /// A sequence begins to use `slot` as [`SlotPool::hold`] does, if a whole part is there. Returns the fence of the compute that
+    /// wrote it; `None`, and no hold, if the slot is filling.
+    ///
+    /// # Panics
+    /// If the slot is free or retired.
+    #[inline]
+    pub fn hold_whole(&mut self, slot: SlotId) -> Option<Fence> {
+        let record = &mut self.slots[slot.index()];
+        let fence = record.fence;
+        if record.state == SlotState::Filling {
+            return None;
+        }
+        if record.state == SlotState::Resident && !record.links.is_linked() {
+            record.holds += 1;
+        } else {
+            self.hold(slot);
+        }
+        Some(fence)
     }
 
     /// A sequence has done with `slot`. A resident one that nobody else holds becomes the most recently used of the order;

@@ -46,9 +46,11 @@ pub struct BlockView<'a> {
 enum Stage {
     /// The list of free records, through `chain_next`.
     Vacant,
+    /// No chain: its parent's first child, found there.
+    First,
     /// The chain of its hash.
-    Named,
-    /// No chain.
+    Chained,
+    /// No chain, and not to be found.
     Detached,
 }
 
@@ -102,21 +104,14 @@ impl Record {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of 128 bits")]
-    pub(super) fn new(
-        hash: PrefixHash,
-        keys: &BlockKeys<'_>,
-        depth: u32,
-        chain_next: BlockId,
-        now: Time,
-    ) -> Self {
+    pub(super) fn new(hash: PrefixHash, keys: &BlockKeys<'_>, depth: u32, now: Time) -> Self {
         Self {
             hash_halves: [hash.0 as u64, (hash.0 >> 64) as u64],
             salt: keys.salt,
             last_use: now,
             parent: keys.parent,
-            chain_next,
             depth,
-            stage: Stage::Named,
+            stage: Stage::First,
             ..Self::vacant(BlockId::NONE)
         }
     }
@@ -131,6 +126,20 @@ impl Record {
 
     pub(super) fn is_detached(&self) -> bool {
         self.stage == Stage::Detached
+    }
+
+    pub(super) fn is_chained(&self) -> bool {
+        self.stage == Stage::Chained
+    }
+
+    /// Whether it is found only as its parent's first child.
+    pub(super) fn is_unchained(&self) -> bool {
+        self.stage == Stage::First
+    }
+
+    pub(super) fn mark_chained(&mut self, next: BlockId) {
+        self.stage = Stage::Chained;
+        self.chain_next = next;
     }
 
     pub(super) fn mark_detached(&mut self) {

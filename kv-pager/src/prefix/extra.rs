@@ -15,6 +15,7 @@ pub(super) const NO_EXTRA_KEYS: u32 = u32::MAX;
 
 impl ExtraKeys {
     /// Keeps `keys`. Allocates, but for none.
+    #[inline]
     pub(super) fn insert(&mut self, keys: &[u64]) -> u32 {
         if keys.is_empty() {
             return NO_EXTRA_KEYS;
@@ -31,6 +32,13 @@ impl ExtraKeys {
         if entry == NO_EXTRA_KEYS { &[] } else { &self.entries[entry as usize] }
     }
 
+    /// Whether an entry has these very keys. None is told from none without comparing bytes: `memcmp` of nothing, at an address
+    /// that is nowhere, costs 100 ns where it is made of masked loads.
+    pub(super) fn is_equal(&self, entry: u32, keys: &[u64]) -> bool {
+        if keys.is_empty() { entry == NO_EXTRA_KEYS } else { self.get(entry) == keys }
+    }
+
+    #[inline]
     pub(super) fn remove(&mut self, entry: u32) {
         if entry != NO_EXTRA_KEYS {
             self.entries[entry as usize] = Box::default();

@@ -92,6 +92,9 @@ impl PrefixIndex {
         if self.anchor != Some(group) {
             return !self.children(block).any(|child| self.location(child, group, tier).is_some());
         }
+        if self.record(block).children_in == [0; TierId::COUNT] {
+            return true;
+        }
         let after = self.nearest_except(block, tier).map_or(TierId::COUNT, TierId::index);
         let children_in = &self.record(block).children_in;
         children_in[tier.index()] == 0 && children_in[..after].iter().all(|count| *count == 0)

@@ -1,7 +1,7 @@
 //! The prefix index: which block has which name, who its parent is, and where its parts are.
 //! Layer 3. Uses `ids`, `clock`, `units`. Known by: `sequence` and above.
 //!
-//! - **X1** a named block is in the chain of its hash exactly once; a detached one is in none;
+//! - **X1** a chained block is in the chain of its hash exactly once; one that is not, or is detached, in none;
 //! - **X2** a block's children are exactly the blocks whose parent it is; `children_in` counts those with a location in a tier;
 //! - **X3** a match compares tokens, extra keys, salt and parent: two blocks of one hash are a miss, never a mix-up (I4);
 //! - **X4** a block's record lives while it has a location, a child or a reference, and not longer (I8).
@@ -10,6 +10,7 @@
 //! under churn; here everything is made once, for as many blocks as there are slots.
 
 mod block;
+mod chains;
 mod extra;
 mod hash;
 mod locations;
@@ -94,41 +95,34 @@ impl PrefixIndex {
     }
 
     /// The block of this name with these very keys; `None` also where another one has the hash (X3).
+    ///
+    /// Most blocks have one child, or are asked for along the newest chain: the parent's first child is looked at before the
+    /// hash table is.
+    #[inline]
     pub fn find(&self, hash: PrefixHash, keys: &BlockKeys<'_>) -> Option<BlockId> {
-        let mut at = self.chains[self.chain(hash)];
-        while at.is_some() {
-            let record = &self.records[at.index()];
-            if record.hash() == hash && self.is_same(at, keys) {
-                return Some(at);
+        if keys.parent.is_some() {
+            let newest = self.record(keys.parent).first_child;
+            if !newest.is_some() {
+                return None;
             }
-            at = record.chain_next;
+            let record = self.record(newest);
+            if record.hash() == hash && !record.is_detached() && self.is_same(newest, keys) {
+                return Some(newest);
+            }
+            if !record.sibling_next.is_some() {
+                return None;
+            }
         }
-        None
+        self.find_chained(hash, keys)
     }
 
-    /// The block of this name, salt and depth, found without its tokens: only for parents in a tier's labels, which were
-    /// compared when they were written.
-    pub fn find_recovered(&self, hash: PrefixHash, salt: Salt, depth: u32) -> Option<BlockId> {
-        let first = self.chains[self.chain(hash)];
-        let mut chain = std::iter::successors(first.is_some().then_some(first), |at| {
-            let next = self.record(*at).chain_next;
-            next.is_some().then_some(next)
-        });
-        let is_meant = |at: &BlockId| {
-            let record = self.record(*at);
-            record.hash() == hash && record.salt == salt && record.depth == depth
-        };
-        let found = chain.find(is_meant)?;
-        // Two of one name: nobody can say which is meant.
-        if chain.any(|at| is_meant(&at)) { None } else { Some(found) }
-    }
-
+    #[inline]
     fn is_same(&self, block: BlockId, keys: &BlockKeys<'_>) -> bool {
         let record = &self.records[block.index()];
         record.parent == keys.parent
             && record.salt == keys.salt
-            && self.tokens(block) == keys.tokens
-            && self.extra_keys.get(record.extra_keys) == keys.extra_keys
+            && is_equal(self.tokens(block), keys.tokens)
+            && self.extra_keys.is_equal(record.extra_keys, keys.extra_keys)
     }
 
     /// Adds a block of this name, with no location and no reference. `None` if the index is full.
@@ -144,41 +138,126 @@ impl PrefixIndex {
         }
         self.free = self.records[block.index()].chain_next;
         self.used += 1;
-        let chain = self.chain(hash);
         let depth = if keys.parent.is_some() { self.record(keys.parent).depth + 1 } else { 0 };
         let extra_keys = self.extra_keys.insert(keys.extra_keys);
-        let mut record = Record::new(hash, keys, depth, self.chains[chain], now);
+        let mut record = Record::new(hash, keys, depth, now);
         record.extra_keys = extra_keys;
         record.notes.is_odd_epoch = self.is_odd_epoch;
         self.records[block.index()] = record;
-        self.chains[chain] = block;
-        let start = block.index() * self.tokens_per_block;
-        self.tokens[start..start + self.tokens_per_block].copy_from_slice(keys.tokens);
-        self.adopt(block, keys.parent);
+        self.copy_tokens(block, keys.tokens);
+        if keys.parent.is_some() {
+            // It takes the place of an older sibling, which is found by its hash from now on.
+            let sibling = self.record(keys.parent).first_child;
+            if sibling.is_some() {
+                self.make_findable(sibling);
+            }
+            self.adopt(block, keys.parent);
+        } else {
+            self.make_findable(block);
+        }
         Some(block)
     }
 
-    /// Takes `block` out of its hash chain: no match finds it any more. Its record stays until it is removed.
+    /// Adds a block as [`PrefixIndex::insert`] does, for a sequence that has just computed it into `slot` of the device: referred to
+    /// once, used once, and there. For a model of one group; in one pass, for this is what most blocks go through.
+    ///
+    /// # Panics
+    /// Those of [`PrefixIndex::insert`].
+    pub fn insert_computed(
+        &mut self,
+        hash: PrefixHash,
+        keys: &BlockKeys<'_>,
+        slot: SlotId,
+        now: Time,
+    ) -> Option<BlockId> {
+        assert!(keys.tokens.len() == self.tokens_per_block, "{} tokens in a block", keys.tokens.len());
+        let block = self.free;
+        if !block.is_some() {
+            return None;
+        }
+        let mut depth = 0;
+        let mut sibling = BlockId::NONE;
+        if keys.parent.is_some() {
+            let above = &mut self.records[keys.parent.index()];
+            depth = above.depth + 1;
+            above.children_in[TierId::Device.index()] += 1;
+            sibling = std::mem::replace(&mut above.first_child, block);
+        }
+        let record = &mut self.records[block.index()];
+        self.free = record.chain_next;
+        self.used += 1;
+        *record = Record::new(hash, keys, depth, now);
+        record.sibling_next = sibling;
+        record.references = 1;
+        record.uses = 1;
+        record.notes.is_odd_epoch = self.is_odd_epoch;
+        if !keys.extra_keys.is_empty() {
+            record.extra_keys = self.extra_keys.insert(keys.extra_keys);
+        }
+        if sibling.is_some() {
+            self.make_findable(sibling);
+            self.record_mut(sibling).sibling_prev = block;
+        }
+        if !keys.parent.is_some() {
+            self.make_findable(block);
+        }
+        self.locations[block.index() * TierId::COUNT + TierId::Device.index()] = slot;
+        self.copy_tokens(block, keys.tokens);
+        Some(block)
+    }
+
+    /// Removes a block whose only copy is in `tier`, copy and record, if nothing else keeps it. Returns its parent if it went.
+    /// For a model of one group; in one pass, for this is how most blocks end.
+    ///
+    /// # Panics
+    /// If the parent has not counted it.
+    pub fn remove_last(&mut self, block: BlockId, tier: TierId) -> Option<BlockId> {
+        let record = &self.records[block.index()];
+        let start = block.index() * TierId::COUNT;
+        let locations = &mut self.locations[start..start + TierId::COUNT];
+        let is_last = TierId::ALL.iter().all(|at| locations[at.index()].is_some() == (*at == tier));
+        if record.references > 0 || record.first_child.is_some() || !is_last {
+            return None;
+        }
+        locations[tier.index()] = SlotId::NONE;
+        let Record { parent, extra_keys, .. } = *record;
+        if parent.is_some() {
+            let count = &mut self.records[parent.index()].children_in[tier.index()];
+            *count = count.checked_sub(1).expect("X2: a child was counted");
+        }
+        self.unchain(block);
+        self.orphan(block);
+        self.vacate(block, extra_keys);
+        Some(parent)
+    }
+
+    fn vacate(&mut self, block: BlockId, extra_keys: u32) {
+        self.extra_keys.remove(extra_keys);
+        self.records[block.index()] = Record::vacant(self.free);
+        self.free = block;
+        self.used -= 1;
+    }
+
+    fn copy_tokens(&mut self, block: BlockId, tokens: &[TokenId]) {
+        let start = block.index() * self.tokens_per_block;
+        let kept = &mut self.tokens[start..start + self.tokens_per_block];
+        let (eights, rest) = kept.as_chunks_mut::<8>();
+        let (given_eights, given_rest) = tokens.as_chunks::<8>();
+        for (kept, given) in eights.iter_mut().zip(given_eights) {
+            *kept = *given;
+        }
+        rest.copy_from_slice(given_rest);
+    }
+
+    /// Takes `block` out of its hash chain, if it is in one: no match finds it any more. Its record stays until it is removed.
     ///
     /// # Panics
     /// If the chain is broken.
     pub fn detach(&mut self, block: BlockId) {
-        if self.records[block.index()].is_detached() {
-            return;
+        if !self.record(block).is_detached() {
+            self.unchain(block);
+            self.record_mut(block).mark_detached();
         }
-        let chain = self.chain(self.records[block.index()].hash());
-        let next = self.records[block.index()].chain_next;
-        let mut at = self.chains[chain];
-        if at == block {
-            self.chains[chain] = next;
-        } else {
-            while self.records[at.index()].chain_next != block {
-                at = self.records[at.index()].chain_next;
-                assert!(at.is_some(), "X1: block {block:?} is not in its chain");
-            }
-            self.records[at.index()].chain_next = next;
-        }
-        self.records[block.index()].mark_detached();
     }
 
     /// Removes `block` and frees its record, if nothing keeps it: no location, no child, no reference (X4).
@@ -188,13 +267,10 @@ impl PrefixIndex {
         if record.references > 0 || record.first_child.is_some() || self.has_location(block) {
             return None;
         }
-        self.detach(block);
-        let parent = self.records[block.index()].parent;
+        let Record { parent, extra_keys, .. } = *record;
+        self.unchain(block);
         self.orphan(block);
-        self.extra_keys.remove(self.record(block).extra_keys);
-        self.records[block.index()] = Record::vacant(self.free);
-        self.free = block;
-        self.used -= 1;
+        self.vacate(block, extra_keys);
         Some(parent)
     }
 
@@ -221,6 +297,16 @@ impl PrefixIndex {
     /// Whether `block` was named in the epoch before this.
     pub fn is_stale(&self, block: BlockId) -> bool {
         self.record(block).notes.is_odd_epoch != self.is_odd_epoch
+    }
+
+    /// How many sequences rely on the record of `block`.
+    pub fn references(&self, block: BlockId) -> u32 {
+        self.record(block).references
+    }
+
+    /// The name of `block`.
+    pub fn hash(&self, block: BlockId) -> PrefixHash {
+        self.record(block).hash()
     }
 
     /// Notes that `block` was asked for.
@@ -288,12 +374,7 @@ impl PrefixIndex {
         &mut self.records[block.index()]
     }
 
-    /// The chain of a name: by its low bits, which are as good as all.
-    fn chain(&self, hash: PrefixHash) -> usize {
-        hash.0 as usize & (self.chains.len() - 1)
-    }
-
-    /// Asserts X1, X2 and X4. `O(capacity)`; for tests.
+    /// Asserts X1, X2, X4 and X5. `O(capacity)`; for tests.
     ///
     /// # Panics
     /// If one of them does not hold.
@@ -318,7 +399,12 @@ impl PrefixIndex {
             }
             used += 1;
             let block = BlockId::from_index(index);
-            assert!(chained[index] != record.is_detached(), "X1: block {block:?} is {record:?}");
+            assert!(chained[index] == record.is_chained(), "X1: block {block:?} is {record:?}");
+            let is_first = record.parent.is_some() && self.record(record.parent).first_child == block;
+            assert!(
+                record.is_chained() || record.is_detached() || is_first,
+                "X5: nobody finds block {block:?}, which is {record:?}"
+            );
             assert!(
                 record.references > 0 || record.first_child.is_some() || self.has_location(block),
                 "X4: nothing keeps block {block:?}"
@@ -332,6 +418,19 @@ impl PrefixIndex {
     fn location_index(&self, block: BlockId, group: GroupId, tier: TierId) -> usize {
         (block.index() * self.needs_all.len() + group.index()) * TierId::COUNT + tier.index()
     }
+}
+
+/// Whether two blocks have the same tokens: eight at a time, for a slice of a newtype is compared one by one.
+#[inline]
+fn is_equal(left: &[TokenId], right: &[TokenId]) -> bool {
+    let differing = |left: &[TokenId], right: &[TokenId]| {
+        left.iter().zip(right).fold(0, |differing, (left, right)| differing | (left.0 ^ right.0))
+    };
+    let (left_eights, left_rest) = left.as_chunks::<8>();
+    let (right_eights, right_rest) = right.as_chunks::<8>();
+    let in_eights =
+        left_eights.iter().zip(right_eights).fold(0, |so_far, (left, right)| so_far | differing(left, right));
+    left.len() == right.len() && in_eights | differing(left_rest, right_rest) == 0
 }
 
 #[cfg(test)]

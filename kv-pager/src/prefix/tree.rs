@@ -2,6 +2,7 @@
 //! Layer 3. Uses `ids`. Known by: `prefix`, `pager`.
 
 use super::PrefixIndex;
+use super::block::Record;
 use crate::ids::{BlockId, TierId};
 
 impl PrefixIndex {
@@ -29,14 +30,14 @@ impl PrefixIndex {
 
     /// Takes `block` from its parent's children. It has no location, so it is counted nowhere.
     pub(super) fn orphan(&mut self, block: BlockId) {
-        let record = *self.record(block);
-        if record.sibling_prev.is_some() {
-            self.record_mut(record.sibling_prev).sibling_next = record.sibling_next;
-        } else if record.parent.is_some() {
-            self.record_mut(record.parent).first_child = record.sibling_next;
+        let Record { parent, sibling_prev, sibling_next, .. } = *self.record(block);
+        if sibling_prev.is_some() {
+            self.record_mut(sibling_prev).sibling_next = sibling_next;
+        } else if parent.is_some() {
+            self.record_mut(parent).first_child = sibling_next;
         }
-        if record.sibling_next.is_some() {
-            self.record_mut(record.sibling_next).sibling_prev = record.sibling_prev;
+        if sibling_next.is_some() {
+            self.record_mut(sibling_next).sibling_prev = sibling_prev;
         }
     }
 

@@ -121,23 +121,38 @@ impl SequenceState {
         self.extra_keys.sort_unstable();
     }
 
-    /// Becomes a copy of `other`, but for its name.
-    pub fn copy_from(&mut self, other: &Self) {
+    /// Becomes a copy of `other`, but for its name, its entries and its tables.
+    pub fn copy_request(&mut self, other: &Self) {
         self.clear();
         self.salt = other.salt;
         self.epoch = other.epoch;
         self.tokens.extend_from_slice(&other.tokens);
         self.extra_keys.extend_from_slice(&other.extra_keys);
         self.hashes.extend_from_slice(&other.hashes);
-        self.entries.extend_from_slice(&other.entries);
-        for (table, theirs) in self.tables.iter_mut().zip(&other.tables) {
-            table.extend_from_slice(theirs);
-        }
         self.slid.copy_from_slice(&other.slid);
         self.cursor = other.cursor;
         self.matched_blocks = other.matched_blocks;
         self.waits.extend_from_slice(&other.waits);
         self.fence = other.fence;
+    }
+
+    /// Takes over the entries of `other` in `blocks`, which come next, and their places in the tables.
+    pub fn copy_entries(&mut self, other: &Self, blocks: Range<usize>) {
+        self.entries.extend_from_slice(&other.entries[blocks.clone()]);
+        for (table, theirs) in self.tables.iter_mut().zip(&other.tables) {
+            table.extend_from_slice(&theirs[blocks.clone()]);
+        }
+    }
+
+    /// Makes place for entries up to `blocks`, all to be computed.
+    pub fn extend_entries(&mut self, blocks: usize) {
+        self.entries.resize(blocks, Entry::EMPTY);
+        self.tables.iter_mut().for_each(|table| table.resize(blocks, SlotId::NONE));
+    }
+
+    /// Whether a block of it is being copied.
+    pub fn has_copying(&self) -> bool {
+        self.entries.iter().any(|entry| entry.kind == EntryKind::Copying)
     }
 
     /// Tokens in a block.

@@ -52,12 +52,15 @@ impl Lane for Idle {
     }
 }
 
+/// Tokens in a block of the shape `tiny`.
+pub(crate) const TOKENS: u32 = 16;
+
 /// A pager of `slots` device slots of the shape `tiny`, which evicts when it must and not before.
 pub(crate) fn pager(slots: u32) -> Pager {
     let model = shape("tiny").expect("known");
     let tier = Metadata(vec![SlotClass { slots, slot_bytes: model.block_bytes() }]);
     let backend = Backend { tiers: vec![Arc::new(tier)], lanes: vec![Arc::new(Idle)] };
-    let limits = Limits { sequence_tokens: 16 * 1024, ..Limits::default() };
+    let limits = Limits { sequence_tokens: 8192 * TOKENS, ..Limits::default() };
     let config = Config { limits, watermarks: Watermarks { low: 0.0, high: 0.0 }, ..Config::default() };
     Pager::new(model, config, backend, Box::new(Lru), Arc::new(ManualClock::new())).expect("fits")
 }

@@ -1,0 +1,179 @@
+//! Slices: what takes long is done in several holds of the lock, and others get it in between.
+//! Layer 9. Uses `pager::core`. Known by: `pager::handle`.
+//!
+//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence; models with groups that look through a window are
+//!   opened in one hold all the same, for a match of theirs is good only as a whole;
+//! - **SL2** between two slices everything that the pager knows is consistent: a sequence that is half open is one whose later blocks
+//!   are not there yet, one that is half closed is one whose later blocks have gone;
+//! - **SL3** long sequences are opened one at a time, so that no two of them wait for the slots that the other has taken.
+
+use super::Shared;
+use super::core::Core;
+use super::step::{Slice, Step};
+use crate::error::Error;
+use crate::ids::Fence;
+use crate::policy::Urgency;
+use crate::sequence::SequenceState;
+use std::ops::Range;
+
+/// Takes the lock until `slice` says that all is done; whoever waits for it has his turn in between.
+fn in_slices(shared: &Shared, mut slice: impl FnMut(&mut Core) -> Result<bool, Error>) -> Result<(), Error> {
+    loop {
+        let mut core = shared.core.lock();
+        if slice(&mut core)? {
+            return Ok(());
+        }
+        core.unlock_fair();
+    }
+}
+
+/// The same for what can't fail.
+fn give_back(shared: &Shared, mut slice: impl FnMut(&mut Core) -> bool) {
+    let is_done = in_slices(shared, |core| Ok(slice(core)));
+    is_done.expect("nothing is asked for that could be refused");
+}
+
+/// Opens a sequence, whose tokens and names are set; says how it is to be served if that is not known.
+pub(super) fn open(
+    shared: &Shared,
+    state: &mut SequenceState,
+    urgency: Option<Urgency>,
+) -> Result<(), Error> {
+    let now = shared.clock.now();
+    let mut core = shared.core.lock();
+    if let Some(urgency) = urgency {
+        // Named in an earlier epoch: named anew, without the lock.
+        while state.epoch != core.epoch {
+            let epoch = core.epoch;
+            drop(core);
+            state.rename(epoch, &shared.hasher);
+            core = shared.core.lock();
+        }
+        core.course(state).urgency = urgency;
+    }
+    if state.blocks() <= shared.slice_blocks || !shared.opens_in_slices {
+        return core.open(state, now);
+    }
+    drop(core);
+    let mut opening = shared.opening.lock();
+    opening.clear();
+    let is_open = in_slices(shared, |core| core.open_slice(state, &mut opening, now));
+    if is_open.is_err() {
+        give_back(shared, |core| core.unclaim_slice(state, 0));
+    }
+    is_open
+}
+
+/// Lets go what there is, and opens again from what is cached now.
+fn reopen(shared: &Shared, state: &mut SequenceState) -> Result<(), Error> {
+    give_back(shared, |core| core.let_go_slice(state, 0));
+    state.slid.fill(0);
+    state.cursor = 0;
+    open(shared, state, None)
+}
+
+pub(super) fn next_step(
+    shared: &Shared,
+    state: &mut SequenceState,
+    tokens_max: usize,
+) -> Result<Step, Error> {
+    let now = shared.clock.now();
+    let mut has_begun = false;
+    loop {
+        let mut core = shared.core.lock();
+        if !has_begun {
+            core.begin_step(state, now);
+            has_begun = true;
+        }
+        match core.step_slice(state, tokens_max, now)? {
+            Slice::Step(step) => return Ok(step),
+            Slice::More => core.unlock_fair(),
+            Slice::Reopen => {
+                drop(core);
+                reopen(shared, state)?;
+            }
+        }
+    }
+}
+
+pub(super) fn commit(
+    shared: &Shared,
+    state: &mut SequenceState,
+    computed: Range<usize>,
+    fence: Fence,
+) -> Result<(), Error> {
+    let now = shared.clock.now();
+    let mut left = computed;
+    let mut has_begun = false;
+    in_slices(shared, |core| {
+        if !has_begun {
+            core.begin_commit(state, &left, fence)?;
+            has_begun = true;
+        }
+        Ok(core.commit_slice(state, &mut left, now))
+    })
+}
+
+/// Takes the slots for tokens that were added; none if there are not enough for all.
+pub(super) fn extend(shared: &Shared, state: &mut SequenceState) -> Result<(), Error> {
+    let now = shared.clock.now();
+    let before = state.entries.len();
+    shared.core.lock().check_length(state.tokens.len())?;
+    if before == 0 {
+        // One that waits to be opened again takes its slots then.
+        let is_new = state.blocks() > 0 && state.computed_tokens == 0;
+        return if is_new { open(shared, state, None) } else { Ok(()) };
+    }
+    if before == state.blocks() {
+        return Ok(());
+    }
+    let is_extended = in_slices(shared, |core| core.extend_slice(state, now));
+    if is_extended.is_err() {
+        give_back(shared, |core| core.unclaim_slice(state, before));
+    }
+    is_extended
+}
+
+pub(super) fn truncate(shared: &Shared, state: &mut SequenceState, tokens: usize, fence: Fence) {
+    let kept = shared.core.lock().truncate(state, tokens, fence);
+    give_back(shared, |core| {
+        let is_done = core.let_go_slice(state, kept);
+        if is_done {
+            core.end_truncate(state);
+        }
+        is_done
+    });
+}
+
+pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<SequenceState>, Error> {
+    let mut child = {
+        let mut core = shared.core.lock();
+        core.check_fork(state)?;
+        core.lease_state()?
+    };
+    child.copy_request(state);
+    give_back(shared, |core| core.fork_slice(state, &mut child));
+    Ok(child)
+}
+
+/// Gives back all that a sequence holds, once its fence is over.
+pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
+    let now = shared.clock.now();
+    let mut state = Some(state);
+    let mut is_told = false;
+    give_back(shared, |core| {
+        let Some(open) = state.as_deref_mut() else { return true };
+        if !is_told {
+            core.tell_request(open);
+            is_told = true;
+        }
+        if !core.let_go_slice(open, 0) {
+            return false;
+        }
+        if let Some(closed) = state.take() {
+            core.end_close(closed);
+        }
+        core.housekeep(now);
+        true
+    });
+}
