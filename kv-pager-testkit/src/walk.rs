@@ -435,6 +435,6 @@ fn row_of(plane_bytes: usize, token: usize) -> Range<usize> {
 
 /// What all words of a token in one plane come from.
 fn row_seed(salt: Salt, group: GroupId, tokens: &[TokenId], token: usize, plane: usize) -> u64 {
-    let cache = Cache { salt, epoch: ModelEpoch::default() };
+    let cache = Cache { salt, epoch: ModelEpoch::default(), is_mortal: false };
     mix(tag(cache, group, tokens, token).0 ^ (plane as u64) << 32)
 }

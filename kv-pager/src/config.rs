@@ -23,6 +23,8 @@ pub struct Config {
     pub watermarks: Watermarks,
     /// What may be kept ahead of need.
     pub reserves: Reserves,
+    /// What a tenant, that is a salt, may have cached, unless it has a quota of its own.
+    pub quota: Quota,
     /// Whose the device slots are.
     pub device_owner: DeviceOwner,
 }
@@ -73,6 +75,8 @@ pub struct Limits {
     /// Blocks of one sequence that one hold of the lock handles: what is longer is opened, forked, committed and closed in slices,
     /// and others get their turn in between. At most 512.
     pub slice_blocks: u32,
+    /// Salts that are told apart as tenants, at most 1,023. All others share one tenant, and one quota.
+    pub tenants: u16,
 }
 
 impl Default for Limits {
@@ -87,6 +91,7 @@ impl Default for Limits {
             move_deadline: Nanos::from_millis(30_000),
             events: 65_536,
             slice_blocks: 256,
+            tenants: 255,
         }
     }
 }
@@ -109,6 +114,10 @@ impl Limits {
             if value == 0 {
                 return Err(Error::Configuration { setting, why: "is zero; choose at least 1".to_owned() });
             }
+        }
+        if self.tenants > 1023 {
+            let why = format!("{} tenants; at most 1,023 can be told apart", self.tenants);
+            return Err(Error::Configuration { setting: "Limits::tenants", why });
         }
         if self.batch_moves > 512 {
             let why = format!("{} moves in a batch; at most 512 keep the lock short", self.batch_moves);
@@ -164,6 +173,30 @@ impl Watermarks {
         let share = |mark: f64| (f64::from(capacity) * mark).ceil() as u32;
         (share(self.low), share(self.high))
     }
+}
+
+/// How much of one tier a tenant may have cached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Allowance {
+    /// As much as there is.
+    #[default]
+    Unlimited,
+    /// So many slots of each class.
+    Slots(u32),
+    /// So many bytes: of each class, the share that they are of the tier, in whole slots, rounded down.
+    Bytes(Bytes),
+}
+
+/// How much a tenant may have cached. Nobody who has less is pushed out by one who has more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Quota {
+    /// On the device.
+    pub device: Allowance,
+    /// In host memory.
+    pub host: Allowance,
+    /// In the file.
+    pub file: Allowance,
 }
 
 /// What prefetches and holds may keep: of each class of the device and the host, shares of its slots.
@@ -227,6 +260,7 @@ mod tests {
             Limits { sequences: 0, ..defaults },
             Limits { batch_moves: 513, ..defaults },
             Limits { slice_blocks: 513, ..defaults },
+            Limits { tenants: 1024, ..defaults },
             Limits { batch_bytes: Bytes::ZERO, ..defaults },
             Limits { bytes_in_flight: Bytes::new(1), ..defaults },
         ] {

@@ -47,6 +47,16 @@ pub enum Error {
     #[error("{limit} prompts are prefetched, or held, as many as the limit; drop one, then retry")]
     TooManyKept { limit: u32 },
 
+    /// The request has `tokens` tokens, its tenant may have `limit` cached on the device, and nobody else need make room for more.
+    #[error(
+        "a request of {tokens} tokens exceeds its tenant's quota of {limit}, and no other slot is free; raise the quota"
+    )]
+    OverQuota { tokens: usize, limit: usize },
+
+    /// No place is left in the table of tenants.
+    #[error("{limit} tenants are told apart, as many as Limits::tenants; clear a quota, or raise the limit")]
+    TooManyTenants { limit: u32 },
+
     /// The request has `tokens` tokens, and no more than `limit` fit: in a sequence, or in the device tier.
     #[error(
         "a sequence of {tokens} tokens exceeds the limit of {limit}; raise Limits::sequence_tokens, or the device tier's bytes"
@@ -92,9 +102,11 @@ impl Error {
             | Self::TooManySequences { .. }
             | Self::TooManyKept { .. }
             | Self::QueueFull { .. } => ErrorKind::Retry,
-            Self::Configuration { .. } | Self::SequenceTooLong { .. } | Self::OutOfMemory { .. } => {
-                ErrorKind::Configuration
-            }
+            Self::Configuration { .. }
+            | Self::SequenceTooLong { .. }
+            | Self::OverQuota { .. }
+            | Self::TooManyTenants { .. }
+            | Self::OutOfMemory { .. } => ErrorKind::Configuration,
             Self::Io { .. } => ErrorKind::Recompute,
             Self::DeviceLost { .. } => ErrorKind::DeviceLost,
             Self::SlotInUse { .. } | Self::Misuse { .. } => ErrorKind::Bug,

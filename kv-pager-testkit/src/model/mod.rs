@@ -12,16 +12,16 @@ pub use policies::POLICIES;
 
 use crate::tagged::{Fate, MachineSpec, Tag};
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{Limits, Watermarks};
+use kv_pager::config::{Allowance, Limits, Quota, Watermarks};
 use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
-use kv_pager::pager::{Hold, Kept, KeptSlots, Prefetch, Request, Sequence, Step};
+use kv_pager::pager::{Hold, Kept, KeptSlots, Prefetch, Request, RequestPriority, Sequence, Step};
 use kv_pager::pool::SlotState;
 use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
-use kv_pager::{Config, ErrorKind, Pager};
+use kv_pager::{Config, Error, ErrorKind, Pager};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ const DEADLINE: Nanos = Nanos::new(1_000);
 pub(crate) struct Cache {
     pub(crate) salt: Salt,
     pub(crate) epoch: ModelEpoch,
+    /// Whether the sequence has a time to live.
+    pub(crate) is_mortal: bool,
 }
 
 /// A hold, and what it kept when it was last looked at.
@@ -67,6 +69,8 @@ pub struct Rig {
     holds: Vec<Held>,
     /// The model's set: names of blocks that some sequence has committed, and in which epoch.
     committed: HashMap<PrefixHash, ModelEpoch>,
+    /// Those that a sequence without a time to live has used.
+    immortal: HashSet<PrefixHash>,
     /// The model's list: where the event stream says that each block is.
     copies: HashMap<PrefixHash, HashSet<TierId>>,
     events_seen: u64,
@@ -103,7 +107,7 @@ fn prompt(letters: &[u32]) -> Vec<TokenId> {
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
 pub(crate) fn tag(cache: Cache, group: GroupId, tokens: &[TokenId], at: usize) -> Tag {
-    let Cache { salt, epoch } = cache;
+    let Cache { salt, epoch, .. } = cache;
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.0 ^ epoch.0 << 32 ^ (group.index() as u64) << 60;
     for token in &tokens[..=at] {
         hash = (hash ^ u64::from(token.0)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
@@ -171,6 +175,7 @@ impl Rig {
             prefetches: Vec::new(),
             holds: Vec::new(),
             committed: HashMap::new(),
+            immortal: HashSet::new(),
             copies: HashMap::new(),
             events_seen: 0,
             has_lost_slots: false,
@@ -238,6 +243,43 @@ impl Rig {
                 let names = self.pager.prepare(&Request::new(&[TokenId(0); 5]).with_salt(Salt(*salt)));
                 assert_eq!(self.pager.lookup(&names), [], "nothing of an erased salt is found");
             }
+            Operation::Epoch => {
+                let before = self.pager.epoch();
+                let prompt = self.pager.prepare(&Request::new(&[TokenId(0); 5]));
+                assert_eq!(self.pager.advance_epoch(), before.next());
+                assert_eq!(self.pager.lookup(&prompt), [], "H1: nothing of an earlier epoch is found");
+            }
+            other => self.apply_to_keeping(other),
+        }
+        self.pager.poll();
+        self.follow_events();
+        self.look_at_holds(operation);
+    }
+
+    /// What is asked of how long blocks stay, and where.
+    fn apply_to_keeping(&mut self, operation: &Operation) {
+        match operation {
+            Operation::OpenFor { letters, salt, is_high, time_to_live } => {
+                let tokens = prompt(letters);
+                let mut request = Request::new(&tokens).with_salt(Salt(*salt));
+                if *is_high {
+                    request = request.with_priority(RequestPriority::High);
+                }
+                if let Some(ns) = time_to_live {
+                    request = request.with_time_to_live(Nanos::new(*ns));
+                }
+                self.open_request(&request, &tokens, Salt(*salt), time_to_live.is_some());
+            }
+            Operation::Quota { salt, slots, is_device } => {
+                let allowance = slots.map_or(Allowance::Unlimited, Allowance::Slots);
+                let quota = if *is_device {
+                    Quota { device: allowance, ..Quota::default() }
+                } else {
+                    Quota { host: allowance, file: allowance, ..Quota::default() }
+                };
+                self.pager.set_quota(Salt(*salt), quota).expect("there is a place");
+            }
+            Operation::Time { ns } => self.clock.advance(Nanos::new(*ns)),
             Operation::Prefetch { letters, salt } => {
                 let prompt = self.pager.prepare(&Request::new(&prompt(letters)).with_salt(Salt(*salt)));
                 match self.pager.prefetch(&prompt) {
@@ -269,17 +311,8 @@ impl Rig {
                 let at = hold % self.holds.len();
                 drop(self.holds.swap_remove(at));
             }
-            Operation::Epoch => {
-                let before = self.pager.epoch();
-                let prompt = self.pager.prepare(&Request::new(&[TokenId(0); 5]));
-                assert_eq!(self.pager.advance_epoch(), before.next());
-                assert_eq!(self.pager.lookup(&prompt), [], "H1: nothing of an earlier epoch is found");
-            }
             _ => {}
         }
-        self.pager.poll();
-        self.follow_events();
-        self.look_at_holds(operation);
     }
 
     /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
@@ -301,7 +334,7 @@ impl Rig {
                 assert!(now >= before, "a hold kept {:?}, and keeps {kept:?} after {operation:?}", held.kept);
             }
             if kept.moving == 0 && self.model.anchor().is_some() {
-                let names = self.names(Cache { salt: held.salt, epoch }, &held.tokens);
+                let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, &held.tokens);
                 let is_there =
                     |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
                 assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
@@ -356,12 +389,17 @@ impl Rig {
     fn open(&mut self, letters: &[u32], tail: usize, salt: Salt) {
         let mut tokens = prompt(letters);
         tokens.extend(std::iter::repeat_n(TokenId(9), tail));
-        let cache = Cache { salt, epoch: self.pager.epoch() };
-        let names = self.names(cache, &tokens);
+        self.open_request(&Request::new(&tokens).with_salt(salt), &tokens, salt, false);
+    }
+
+    fn open_request(&mut self, request: &Request<'_>, tokens: &[TokenId], salt: Salt, is_mortal: bool) {
+        let cache = Cache { salt, epoch: self.pager.epoch(), is_mortal };
+        let names = self.names(cache, tokens);
         let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
         let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
         let expected = names[..matchable].iter().take_while(is_cached).count();
-        match self.pager.open(&Request::new(&tokens).with_salt(salt)) {
+        let cache = Cache { is_mortal, ..cache };
+        match self.pager.open(request) {
             Ok(sequence) => {
                 let matched = sequence.matched_tokens() / TOKENS_PER_BLOCK;
                 let is_committed = |name| self.committed.contains_key(name);
@@ -372,8 +410,12 @@ impl Rig {
                 if self.model.groups().len() == 1 && self.model.anchor().is_some() {
                     assert_eq!(matched, expected, "all that is stored is matched");
                 }
+                if !is_mortal {
+                    self.immortal.extend(&names[..matched]);
+                }
                 self.sequences.push((sequence, cache));
             }
+            Err(Error::OverQuota { .. }) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
         }
     }
@@ -404,6 +446,9 @@ impl Rig {
         }
         // The set first: the block may be seen stored as soon as it is committed.
         let committed = self.names(cache, &tokens)[..range.end / TOKENS_PER_BLOCK].to_vec();
+        if !cache.is_mortal {
+            self.immortal.extend(&committed);
+        }
         self.committed.extend(committed.into_iter().map(|name| (name, cache.epoch)));
         self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
@@ -490,10 +535,25 @@ impl Rig {
         let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
         let is_told = stored == resident as usize || self.has_lost_slots;
         assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
+        self.check_mortality();
         let is_stale = |name: &PrefixHash| self.committed[name] != self.pager.epoch();
         let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
         assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
         self.check_liveness();
+    }
+
+    /// What only requests with a time to live have used is gone when all of those are over (Y1).
+    fn check_mortality(&mut self) {
+        for _ in 0..100 {
+            self.clock.advance(DEADLINE);
+            self.pager.poll();
+        }
+        self.follow_events();
+        let is_left = |(name, tiers): &(&PrefixHash, &HashSet<TierId>)| {
+            !tiers.is_empty() && !self.immortal.contains(*name)
+        };
+        let left = self.copies.iter().filter(is_left).count();
+        assert!(left == 0 || self.has_lost_slots, "Y1: {left} blocks have outlived all that may use them");
     }
 
     fn let_all_end(&mut self) {
@@ -512,7 +572,7 @@ impl Rig {
     fn check_liveness(&self) {
         let tokens: Vec<TokenId> = (100..140).map(TokenId).collect();
         for _ in 0..100 {
-            match self.pager.open(&Request::new(&tokens)) {
+            match self.pager.open(&Request::new(&tokens).with_salt(Salt(9))) {
                 Ok(_) => return,
                 Err(_) => self.machine.advance_all(),
             };

@@ -9,6 +9,12 @@ use proptest::prelude::*;
 pub enum Operation {
     /// A request with these blocks, all of whose tokens are the letter, and a tail.
     Open { letters: Vec<u32>, tail: usize, salt: u64 },
+    /// The same, of high priority, or with a time to live of so many nanoseconds, or both.
+    OpenFor { letters: Vec<u32>, salt: u64, is_high: bool, time_to_live: Option<u64> },
+    /// A salt may have so many blocks on the device, or in the host, or as many as there are.
+    Quota { salt: u64, slots: Option<u32>, is_device: bool },
+    /// Time passes.
+    Time { ns: u64 },
     /// The next step of a sequence, and its commit: all of it, or its first `part` tokens.
     Step { sequence: usize, tokens_max: usize, part: usize },
     /// More tokens.
@@ -58,6 +64,12 @@ pub fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (prop::collection::vec(0..2_u32, 0..8), 0..4_usize, 0..2_u64)
             .prop_map(|(letters, tail, salt)| Operation::Open { letters, tail, salt }),
+        3 => (prop::collection::vec(0..2_u32, 1..8), 0..2_u64, any::<bool>(), prop::option::of(0..500_u64)).prop_map(
+            |(letters, salt, is_high, time_to_live)| Operation::OpenFor { letters, salt, is_high, time_to_live }
+        ),
+        1 => (0..2_u64, prop::option::of(0..8_u32), any::<bool>())
+            .prop_map(|(salt, slots, is_device)| Operation::Quota { salt, slots, is_device }),
+        1 => (1..400_u64).prop_map(|ns| Operation::Time { ns }),
         8 => (sequence.clone(), 1..20_usize, 1..20_usize)
             .prop_map(|(sequence, tokens_max, part)| Operation::Step { sequence, tokens_max, part }),
         3 => (sequence.clone(), 0..2_u32, 1..6_usize)
@@ -100,7 +112,7 @@ fn letters_of(byte: usize) -> Vec<u32> {
 fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
     let kind = bytes.next()?;
     let mut number = || bytes.next().map(usize::from);
-    Some(match kind % 28 {
+    Some(match kind % 32 {
         0..3 => {
             let (letters, tail, salt) = (number()?, number()?, number()?);
             Operation::Open { letters: letters_of(letters), tail: tail % 4, salt: (salt % 2) as u64 }
@@ -132,6 +144,17 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
             let (letters, rest) = (letters_of(number()?), number()?);
             Operation::Hold { letters, salt: (rest % 2) as u64, is_device: rest & 2 == 2 }
         }
+        28 | 29 => {
+            let (letters, rest, time) = (letters_of(number()?), number()?, number()?);
+            let time_to_live = (rest & 4 == 4).then_some(time as u64);
+            Operation::OpenFor { letters, salt: (rest % 2) as u64, is_high: rest & 2 == 2, time_to_live }
+        }
+        30 => {
+            let (rest, slots) = (number()?, u32::try_from(number()? % 9).expect("small"));
+            let slots = (slots < 8).then_some(slots);
+            Operation::Quota { salt: (rest % 2) as u64, slots, is_device: rest & 2 == 2 }
+        }
+        31 => Operation::Time { ns: number()? as u64 },
         27 => Operation::ReleaseHold { hold: number()? },
         _ => Operation::Deadline,
     })

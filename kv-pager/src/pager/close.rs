@@ -86,6 +86,8 @@ impl Core {
     pub(super) fn truncate(&mut self, state: &mut SequenceState, tokens: usize, fence: Fence) -> usize {
         state.computing = None;
         state.fence = fence;
+        // What is written next into a block that is cut has another name.
+        self.note_let_go(state, tokens / state.tokens_per_block());
         state.tokens.truncate(tokens);
         state.hashes.truncate(tokens / state.tokens_per_block());
         // What has slid past is opened again.
@@ -142,6 +144,7 @@ impl Core {
 
     /// Gives back the entries from `first` on, the leaf first.
     fn let_go_from(&mut self, state: &mut SequenceState, first: usize) {
+        self.note_let_go(state, first);
         if self.is_uniform() && self.is_over(state.fence) {
             self.give_back_from(state, first);
             return;

@@ -95,6 +95,7 @@ impl Core {
         }
         let size = state.tokens_per_block();
         let done = u16::try_from(size).expect("at most 4096");
+        let standing = self.standing_of(state);
         let Self { index, pools, events, .. } = self;
         let pool = pools.pool_mut(TierId::Device, GroupId::FIRST);
         let tokens = state.tokens[blocks.start * size..].chunks_exact(size);
@@ -106,6 +107,12 @@ impl Core {
                 return named;
             }
             let Some(block) = index.insert_computed(*hash, &keys, *slot, now) else { return named };
+            if let Some((passes, is_mortal)) = standing {
+                if is_mortal {
+                    index.mark_mortal(block);
+                }
+                index.note_request(block, passes, is_mortal);
+            }
             pool.settle(*slot, block, state.fence);
             events.push(BlockEvent::Stored { hash: *hash, parent: parent_hash, tier: TierId::Device });
             *entry = Entry { block, done, kind: EntryKind::Named, source: None };
@@ -238,7 +245,9 @@ impl Core {
         let tokens = state.block_tokens(at);
         let keys = BlockKeys { parent, salt: state.salt, tokens, extra_keys: &self.extra_keys };
         let hash = state.hashes[at];
-        let block = self.index.find(hash, &keys).or_else(|| self.index.insert(hash, &keys, now))?;
+        let found = self.index.find(hash, &keys);
+        let block = found.or_else(|| self.index.insert(hash, &keys, now))?;
+        self.note_committed(state, block, found.is_none());
         self.index.add_reference(block);
         self.index.note_use(block, now);
         Some(block)
@@ -281,6 +290,7 @@ impl Core {
     /// [given back](Core::unclaim_slice).
     pub(super) fn extend_slice(&mut self, state: &mut SequenceState, now: Time) -> Result<bool, Error> {
         self.housekeep(now);
+        self.serve(state.salt);
         let first = state.entries.len();
         let blocks = state.blocks().min(first + self.config.limits.slice_blocks as usize);
         let count = u32::try_from(blocks - first).expect("checked against the tier's slots");

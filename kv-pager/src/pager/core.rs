@@ -8,16 +8,17 @@ use super::course::Course;
 use super::external::Register;
 use super::keepers::Keepers;
 use super::loads::PendingLoad;
+use super::standing::Expiries;
 use super::stats::Counters;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{BlockEvent, EventStream};
-use crate::ids::{BlockId, Fence, GroupId, ModelEpoch, SequenceId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, ModelEpoch, Salt, SequenceId, SlotId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::{Decision, MatchedBlock, Policy};
 use crate::pool::{SlotPool, TierPools};
-use crate::prefix::PrefixIndex;
+use crate::prefix::{PrefixIndex, TenantId};
 use crate::sequence::SequenceState;
 use crate::tier::{Health, Signal};
 use crate::transfer::{Ended, TransferEngine};
@@ -96,6 +97,15 @@ pub(super) struct Core {
     pub(super) now: Time,
     /// What is brought and kept ahead of need.
     pub(super) keepers: Keepers,
+    /// Whose blocks the room is for that is being made; nobody's, if it is made ahead of need.
+    pub(super) room_for: Option<Salt>,
+    /// How many slots are wanted for them in all.
+    pub(super) room_slots: u32,
+    /// Slots that were passed over, and whose were chosen how often: kept buffers.
+    pub(super) passed: Vec<SlotId>,
+    pub(super) taken: Vec<(TenantId, u32)>,
+    /// What closed sequences have left to expire.
+    pub(super) expiries: Expiries,
     /// What engines have named, where the device slots are theirs.
     pub(super) register: Register,
     pub(super) counters: Counters,
@@ -172,6 +182,11 @@ impl Core {
             room_made: 0,
             vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             keepers: Keepers::default(),
+            room_for: None,
+            room_slots: 0,
+            passed: Vec::new(),
+            taken: Vec::new(),
+            expiries: Expiries::default(),
             register: Register::default(),
             epoch: config.epoch,
             stale_from: None,
@@ -192,6 +207,8 @@ impl Core {
             config,
         };
         core.start_policy();
+        core.start_tenants();
+        core.reserve_tenants();
         core.index.begin_epoch(core.epoch);
         core.recover(now);
         Ok(core)
@@ -227,7 +244,9 @@ impl Core {
         self.look_after();
         self.take_in(now);
         self.release_parked();
+        self.room_for = None;
         self.reclaim_stale();
+        self.expire(now);
         self.balance(now);
         self.issue_loads(now);
         self.advance_keepers(now);

@@ -41,9 +41,11 @@ impl Core {
             self.idle_slot(*block, group, from).is_some() && !self.index.location(*block, group, to).is_some()
         });
         victims.truncate(self.offload_room(from, to));
+        let room_for = self.serve_victims(victims);
         let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
         // What can be had at once is used.
         let _busy = self.ensure_free(to, group, wanted, now);
+        self.room_for = room_for;
         victims.truncate(self.free_for_copies(to, group).min(wanted) as usize);
         // Making room may have taken some of them.
         victims.retain(|block| self.idle_slot(*block, group, from).is_some());
@@ -92,7 +94,7 @@ impl Core {
     }
 
     /// Free slots of a class that no load waits for.
-    fn free_for_copies(&self, tier: TierId, group: GroupId) -> u32 {
+    pub(super) fn free_for_copies(&self, tier: TierId, group: GroupId) -> u32 {
         let promised = if tier == TierId::Host { self.pending.len() } else { 0 };
         self.free_slots(tier, group).saturating_sub(u32::try_from(promised).unwrap_or(u32::MAX))
     }

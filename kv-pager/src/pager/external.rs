@@ -243,7 +243,8 @@ impl Core {
                 self.pools.pool_mut(from, GROUP).begin_move(source);
                 self.index.note_use(block, now);
                 let ticket = self.borrow(block, slot);
-                self.pending.push_back(PendingLoad { block, group: GROUP, from, device: slot });
+                let priority = Priority::Demand;
+                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority });
                 ticket
             }
             _ => self.register.settled(Delivery::Failed),
@@ -251,6 +252,7 @@ impl Core {
     }
 
     fn start_offload(&mut self, prompt: &Prompt, at: BlockAt, fence: Fence, now: Time) -> u64 {
+        self.serve(prompt.salt());
         let Some(block) = self.record_of(prompt, at.block, now) else {
             return self.register.settled(Delivery::Failed);
         };

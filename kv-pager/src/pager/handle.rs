@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
 use crate::policy::Urgency;
 use crate::prefix::PrefixHasher;
-use crate::sequence::{ExtraKey, SequenceState};
+use crate::sequence::{ExtraKey, RequestPriority, SequenceState};
 use crate::units::Nanos;
 use std::ops::Range;
 
@@ -21,12 +21,21 @@ pub struct Request<'a> {
     salt: Salt,
     extra_keys: &'a [ExtraKey],
     urgency: Urgency,
+    priority: RequestPriority,
+    time_to_live: Option<Nanos>,
 }
 
 impl<'a> Request<'a> {
     /// A request with this prompt, in the cache of the default salt.
     pub fn new(tokens: &'a [TokenId]) -> Self {
-        Self { tokens, salt: Salt::default(), extra_keys: &[], urgency: Urgency::default() }
+        Self {
+            tokens,
+            salt: Salt::default(),
+            extra_keys: &[],
+            urgency: Urgency::default(),
+            priority: RequestPriority::default(),
+            time_to_live: None,
+        }
     }
 
     /// In the cache of `salt`: it shares blocks only with requests of the same.
@@ -39,6 +48,20 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn with_extra_keys(self, extra_keys: &'a [ExtraKey]) -> Self {
         Self { extra_keys, ..self }
+    }
+
+    /// More important than others: its loads go first, and its blocks stay longer.
+    #[must_use]
+    pub fn with_priority(self, priority: RequestPriority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// With blocks that are given up, in every tier, that long after it has closed, unless a request without a time to live has used
+    /// them, or one with a time to live uses them until later. They can be found until the calls that follow have given them up,
+    /// 256 blocks each. A restart forgets that they were to expire.
+    #[must_use]
+    pub fn with_time_to_live(self, time_to_live: Nanos) -> Self {
+        Self { time_to_live: Some(time_to_live), ..self }
     }
 
     /// With what the engine knows of how it is to be served.
@@ -57,12 +80,19 @@ pub struct Prompt {
     extra_keys: Vec<ExtraKey>,
     hashes: Vec<PrefixHash>,
     urgency: Urgency,
+    priority: RequestPriority,
+    time_to_live: Option<Nanos>,
 }
 
 impl Prompt {
     /// Its tokens.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
+    }
+
+    /// Whose cache it is in.
+    pub fn salt(&self) -> Salt {
+        self.salt
     }
 
     /// How it is to be served from now on: what the engine knows may have changed since it was prepared.
@@ -89,6 +119,8 @@ pub(super) fn open_prompt(pager: &Pager, prompt: &Prompt) -> Result<Sequence, Er
     open_with(pager, prompt.tokens.len(), prompt.urgency, |state, _hasher| {
         state.salt = prompt.salt;
         state.epoch = prompt.epoch;
+        state.priority = prompt.priority;
+        state.time_to_live = prompt.time_to_live;
         state.tokens.extend_from_slice(&prompt.tokens);
         state.extra_keys.extend_from_slice(&prompt.extra_keys);
         state.hashes.extend_from_slice(&prompt.hashes);
@@ -101,13 +133,24 @@ pub(super) fn prepare(pager: &Pager, request: &Request<'_>) -> Prompt {
     state.epoch = pager.epoch();
     state.hash_full_blocks(&pager.shared.hasher);
     let SequenceState { tokens, salt, epoch, extra_keys, hashes, .. } = state;
-    Prompt { tokens, salt, epoch, extra_keys, hashes, urgency: request.urgency }
+    Prompt {
+        tokens,
+        salt,
+        epoch,
+        extra_keys,
+        hashes,
+        urgency: request.urgency,
+        priority: request.priority,
+        time_to_live: request.time_to_live,
+    }
 }
 
 pub(super) fn open(pager: &Pager, request: &Request<'_>) -> Result<Sequence, Error> {
     open_with(pager, request.tokens.len(), request.urgency, |state, hasher| {
         state.set_request(request.tokens, request.salt, request.extra_keys);
         state.epoch = pager.epoch();
+        state.priority = request.priority;
+        state.time_to_live = request.time_to_live;
         state.hash_full_blocks(hasher);
     })
 }
@@ -127,7 +170,9 @@ fn open_with(
     };
     fill(&mut state, &shared.hasher);
     if let Err(error) = slices::open(shared, &mut state, Some(urgency)) {
-        shared.core.lock().return_state(state);
+        let mut core = shared.core.lock();
+        let error = core.why_refused(error, state.salt, tokens);
+        core.return_state(state);
         return Err(error);
     }
     Ok(Sequence { pager: pager.clone(), state: Some(state), seen })

@@ -8,6 +8,7 @@ use super::core::Core;
 use super::external::Delivery;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::sequence::RequestPriority;
 use crate::tier::Move;
 use crate::transfer::{Flight, Priority, Purpose};
 
@@ -21,6 +22,16 @@ pub(super) struct PendingLoad {
     pub(super) group: GroupId,
     pub(super) from: TierId,
     pub(super) device: SlotId,
+    /// Which queue of a lane it will wait in.
+    pub(super) priority: Priority,
+}
+
+/// The queue for loads of a request.
+pub(super) fn urgency_of(priority: RequestPriority) -> Priority {
+    match priority {
+        RequestPriority::Normal => Priority::Demand,
+        RequestPriority::High => Priority::Urgent,
+    }
 }
 
 /// Whose part goes from where to where.
@@ -44,7 +55,18 @@ enum Attempt {
 }
 
 impl Core {
-    /// Starts waiting loads, first come first served, while there is room.
+    /// Adds a load that waits: behind those that are as urgent, before those that are less so.
+    pub(super) fn add_pending(&mut self, load: PendingLoad) {
+        let at = match self.pending.back() {
+            Some(last) if last.priority > load.priority => {
+                self.pending.partition_point(|other| other.priority <= load.priority)
+            }
+            _ => self.pending.len(),
+        };
+        self.pending.insert(at, load);
+    }
+
+    /// Starts waiting loads, the urgent first, then first come first served, while there is room.
     pub(super) fn issue_loads(&mut self, now: Time) {
         for _ in 0..LOADS_A_CALL.min(self.pending.len()) {
             let Some(load) = self.pending.front().copied() else { return };
@@ -79,7 +101,7 @@ impl Core {
     }
 
     fn attempt(&mut self, load: PendingLoad) -> Attempt {
-        let PendingLoad { block, group, from, device } = load;
+        let PendingLoad { block, group, from, device, priority } = load;
         if self.device(group).holds(device) == 0 || self.index.is_detached(block) {
             self.call_off(load);
             return Attempt::Gone;
@@ -92,7 +114,7 @@ impl Core {
                 self.shift_source(load);
             }
             let way = Way { block, group, from: TierId::Host, to: TierId::Device, target: device };
-            self.enqueue(way, Purpose::Onboard, Priority::Demand);
+            self.enqueue(way, Purpose::Onboard, priority);
             return Attempt::Gone;
         }
         if self.index.location(block, group, TierId::Host).is_some() {
@@ -119,26 +141,33 @@ impl Core {
                 && !self.index.is_detached(load.block)
                 && self.pools.pool(TierId::Device, group).holds(load.device) > 0
         };
+        let tenants = self.index.tenants();
+        let salt = self.pending.front().map(|load| self.index.view(load.block).salt);
+        let is_same =
+            |load: &&PendingLoad| !tenants.has_quotas() || Some(self.index.view(load.block).salt) == salt;
         let room = self.engine.room(TierId::File, TierId::Host).min(LOADS_A_CALL);
-        let wanted = self.pending.iter().take(room).take_while(needs_slot).count();
+        let wanted = self.pending.iter().take(room).take_while(needs_slot).take_while(is_same).count();
         let wanted_slots = u32::try_from(wanted).expect("at most 512");
+        let room_for = std::mem::replace(&mut self.room_for, salt);
         // What can be had at once is used; the rest waits.
         let free = match self.ensure_free(TierId::Host, group, wanted_slots, now) {
             Ok(()) => wanted_slots,
             Err(_busy) => self.free_slots(TierId::Host, group).min(wanted_slots),
         };
+        self.room_for = room_for;
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
         assert!(is_taken, "{free} host slots were free, and could not be taken");
         for host in slots.drain(..) {
-            let PendingLoad { block, device, .. } = self.pending.pop_front().expect("counted above");
+            let PendingLoad { block, device, priority, .. } =
+                self.pending.pop_front().expect("counted above");
             let pool = self.pools.pool_mut(TierId::Host, group);
             pool.reserve(host, block);
             pool.begin_move(host);
             self.index.set_location(block, group, TierId::Host, host);
             let way = Way { block, group, from: TierId::File, to: TierId::Host, target: host };
-            self.enqueue(way, Purpose::Land { device }, Priority::Demand);
+            self.enqueue(way, Purpose::Land { device }, priority);
         }
         self.slots = slots;
         free as usize

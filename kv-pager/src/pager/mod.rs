@@ -35,10 +35,13 @@ mod recover;
 mod settle;
 mod shutdown;
 mod slices;
+mod standing;
 mod stats;
 mod step;
 mod telling;
+mod tenants;
 
+pub use crate::sequence::RequestPriority;
 pub use build::Backend;
 pub use course::Forecast;
 pub use external::{BlockAt, Deliveries, Delivery};
@@ -49,6 +52,7 @@ pub use prefetch::Prefetch;
 pub use shutdown::WrittenOut;
 pub use stats::{LaneReport, PlanCounts, SequenceReport, Stats};
 pub use step::Step;
+pub use tenants::TenantReport;
 
 use self::core::Core;
 use self::open::Opening;

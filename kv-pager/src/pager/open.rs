@@ -5,7 +5,7 @@
 //! given back otherwise.
 
 use super::core::{Claim, Core};
-use super::loads::PendingLoad;
+use super::loads::{PendingLoad, urgency_of};
 use super::planning::{Part, Planned};
 use crate::clock::Time;
 use crate::error::Error;
@@ -74,6 +74,7 @@ impl Core {
         }
         self.begin_course(state, &plan.load, now);
         self.note_hits(matched, now);
+        self.note_request(state, matched);
         Ok(())
     }
 
@@ -99,6 +100,7 @@ impl Core {
         if opening.filled < blocks {
             // Others may have made room since the last slice.
             self.look_again();
+            self.serve(state.salt);
             let next = opening.filled..blocks.min(opening.filled + slice);
             opening.filled = next.end;
             let first = state.cursor;
@@ -123,7 +125,9 @@ impl Core {
         }
         let left = opening.matched.len() - opening.noted;
         opening.noted += left.min(slice);
-        self.note_hits(&opening.matched[left - left.min(slice)..left], now);
+        let hits = &opening.matched[left - left.min(slice)..left];
+        self.note_hits(hits, now);
+        self.note_request(state, hits);
         Ok(left <= slice)
     }
 
@@ -173,6 +177,8 @@ impl Core {
         if self.parked_is_full() {
             return Err(Error::TierBusy { tier: TierId::Device });
         }
+        self.serve(state.salt);
+        self.note_standing(state);
         Ok(())
     }
 
@@ -377,7 +383,8 @@ impl Core {
             pool.begin_move(device);
             self.index.set_location(claim.block, claim.group, TierId::Device, device);
             let Claim { block, group, from, .. } = claim;
-            self.pending.push_back(PendingLoad { block, group, from, device });
+            let priority = urgency_of(state.priority);
+            self.add_pending(PendingLoad { block, group, from, device, priority });
         }
         self.claims = claims;
         Ok(())

@@ -43,6 +43,13 @@ impl Core {
         slots: u32,
         now: Time,
     ) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.room_slots, slots);
+        let is_free = self.free_up(tier, group, slots, now);
+        self.room_slots = before;
+        is_free
+    }
+
+    fn free_up(&mut self, tier: TierId, group: GroupId, slots: u32, now: Time) -> Result<(), Error> {
         // Each round frees, starts or warms something, and there is only so much of that in a tier. Where it only warmed, looking
         // again in the same call is in vain.
         let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
@@ -109,6 +116,8 @@ impl Core {
             let free = self.free_slots(tier, group);
             let pool = self.pools.pool(tier, group);
             let leaves = pool.coldest().map(|slot| pool.block(slot));
+            let need = Need { tier, group, slots, demotions: 0 };
+            let leaves = leaves.filter(|block| self.may_drop_for(need, *block));
             let leaves = leaves.filter(|block| {
                 self.idle_slot(*block, group, tier).is_some()
                     && (self.index.may_evict(*block, group, tier) || self.may_drop_above(*block, group, tier))
@@ -162,16 +171,19 @@ impl Core {
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, .. } = need;
         self.note_queues();
-        loop {
-            let has_changed = self.tell_changes(tier, group);
-            let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
-            self.policy.make_room(&view, need, &mut decisions);
-            // It may not have been told of what may go now.
-            if !decisions.is_empty() || !has_changed {
-                break;
-            }
+        if self.choose_by_quota(need, &mut decisions) {
+            self.ask_policy(need, &mut decisions, now);
         }
         for decision in decisions.drain(..) {
+            let block = decision.block();
+            if self.passes_over(block) {
+                let slot = self.index.location(block, group, tier);
+                if slot.is_some() {
+                    self.pools.pool_mut(tier, group).touch(slot);
+                }
+                self.changes += 1;
+                continue;
+            }
             match decision {
                 Decision::Evict { block, .. } => self.evict_clean(block, group, tier),
                 Decision::Drop { block, .. } => {
@@ -187,6 +199,19 @@ impl Core {
         // Making room farther away may have made lists of its own; the longer one is kept.
         victims.clear();
         self.victims = victims;
+    }
+
+    /// Lets the policy choose, told of all that has changed.
+    fn ask_policy(&mut self, need: Need, decisions: &mut Vec<Decision>, now: Time) {
+        loop {
+            let has_changed = self.tell_changes(need.tier, need.group);
+            let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
+            self.policy.make_room(&view, need, decisions);
+            // It may not have been told of what may go now.
+            if !decisions.is_empty() || !has_changed {
+                return;
+            }
+        }
     }
 
     /// The slot of `block`'s part in `tier`, if it may be given up: resident, not held, not moving.

@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::tier::MoveFault;
-use crate::transfer::{Ended, Flight, Outcome, Priority, Purpose};
+use crate::transfer::{Ended, Flight, Outcome, Purpose};
 
 impl Core {
     pub(super) fn take_in(&mut self, now: Time) {
@@ -96,7 +96,7 @@ impl Core {
             if self.device(part.group).holds(device) > 0 && self.engine.room(tier, TierId::Device) > 0 {
                 self.pools.pool_mut(tier, part.group).begin_move(part.target);
                 let way = Way { block, group: part.group, from: tier, to: TierId::Device, target: device };
-                self.enqueue(way, Purpose::Onboard, Priority::Demand);
+                self.enqueue(way, Purpose::Onboard, flight.priority);
             } else {
                 self.fail_load(block, part.group, device);
             }

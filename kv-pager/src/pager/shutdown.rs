@@ -118,6 +118,7 @@ impl Core {
             if !is_still || self.index.location(*block, *group, TierId::File).is_some() {
                 continue;
             }
+            self.serve(self.index.view(*block).salt);
             let has_room = self.engine.room(TierId::Host, TierId::File) > 0
                 && self.ensure_free(TierId::File, *group, 1, now).is_ok();
             if !has_room {

@@ -135,7 +135,12 @@ pub(super) fn extend(shared: &Shared, state: &mut SequenceState) -> Result<(), E
 }
 
 pub(super) fn truncate(shared: &Shared, state: &mut SequenceState, tokens: usize, fence: Fence) {
-    let kept = shared.core.lock().truncate(state, tokens, fence);
+    let now = shared.clock.now();
+    let kept = {
+        let mut core = shared.core.lock();
+        core.now = now;
+        core.truncate(state, tokens, fence)
+    };
     give_back(shared, |core| {
         let is_done = core.let_go_slice(state, kept);
         if is_done {
@@ -163,6 +168,7 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
     let mut is_told = false;
     give_back(shared, |core| {
         let Some(open) = state.as_deref_mut() else { return true };
+        core.now = now;
         if !is_told {
             core.tell_request(open);
             is_told = true;

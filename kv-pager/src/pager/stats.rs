@@ -16,6 +16,7 @@ pub(super) struct Counters {
     pub(super) damaged: u64,
     pub(super) failed_loads: u64,
     pub(super) recovered: u64,
+    pub(super) expired: u64,
     pub(super) cut_loads: u64,
     pub(super) plans: PlanCounts,
 }
@@ -62,6 +63,8 @@ pub struct Stats {
     pub cut_loads: u64,
     /// Plans made with measured costs.
     pub plans: PlanCounts,
+    /// Blocks given up for their time to live was over.
+    pub expired: u64,
     /// By tier: slots held by prefetches and holds now.
     pub kept: [KeptSlots; TierId::COUNT],
     /// How often a hold has given way to a request that found no other room.
@@ -90,6 +93,7 @@ impl Core {
             recovered: counters.recovered,
             cut_loads: counters.cut_loads,
             plans: counters.plans,
+            expired: counters.expired,
             kept: TierId::ALL.map(|tier| self.keepers.slots_in(tier)),
             holds_gave_way: self.keepers.gave_way(),
             lanes: self.engine.stats().map(|(ends, stats)| LaneReport { ends, stats }).collect(),

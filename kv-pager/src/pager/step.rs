@@ -61,6 +61,7 @@ impl Core {
         tokens_max: usize,
         now: Time,
     ) -> Result<Slice, Error> {
+        self.serve(state.salt);
         if state.computing.is_some() {
             self.look_again();
             return self.step_compute(state, tokens_max.max(1), now);

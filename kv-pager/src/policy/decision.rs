@@ -28,6 +28,8 @@ pub enum Reason {
     NotEarned,
     /// What may be written to the file in a day has been.
     WriteBudget,
+    /// Its tenant has more than its quota.
+    OverQuota,
 }
 
 /// One step that the pager should take. What the invariants forbid at the time is skipped.
@@ -61,6 +63,15 @@ pub enum Decision {
         /// Why.
         reason: Reason,
     },
+}
+
+impl Decision {
+    /// Whose part it is about.
+    pub fn block(&self) -> BlockId {
+        match self {
+            Self::Evict { block, .. } | Self::Demote { block, .. } | Self::Drop { block, .. } => *block,
+        }
+    }
 }
 
 /// Slots that must become free.

@@ -2,6 +2,7 @@
 //! Layer 3. Uses `ids`, `clock`. Known by: `prefix`; its views by `policy` and `pager`.
 
 use super::extra::NO_EXTRA_KEYS;
+use super::notes::{Notes, Stage};
 use crate::clock::Time;
 use crate::ids::{BlockId, PrefixHash, Salt, TierId, TokenId};
 
@@ -41,26 +42,6 @@ pub struct BlockView<'a> {
     pub extra_keys: &'a [u64],
 }
 
-/// What a record is in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// The list of free records, through `chain_next`.
-    Vacant,
-    /// No chain: its parent's first child, found there.
-    First,
-    /// The chain of its hash.
-    Chained,
-    /// No chain, and not to be found.
-    Detached,
-}
-
-/// What is noted of a block beside its links.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Notes {
-    /// Whether it was named in an epoch of an odd number.
-    pub(super) is_odd_epoch: bool,
-}
-
 /// One block: 80 bytes. The hash is kept in halves, for a `u128` would align the record to 16 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
@@ -78,7 +59,6 @@ pub(super) struct Record {
     /// An entry of [`ExtraKeys`](super::extra::ExtraKeys).
     pub(super) extra_keys: u32,
     pub(super) uses: u16,
-    stage: Stage,
     pub(super) notes: Notes,
 }
 
@@ -98,8 +78,7 @@ impl Record {
             references: 0,
             extra_keys: NO_EXTRA_KEYS,
             uses: 0,
-            stage: Stage::Vacant,
-            notes: Notes { is_odd_epoch: false },
+            notes: Notes::new(Stage::Vacant),
         }
     }
 
@@ -111,7 +90,7 @@ impl Record {
             last_use: now,
             parent: keys.parent,
             depth,
-            stage: Stage::First,
+            notes: Notes::new(Stage::First),
             ..Self::vacant(BlockId::NONE)
         }
     }
@@ -121,29 +100,29 @@ impl Record {
     }
 
     pub(super) fn is_known(&self) -> bool {
-        self.stage != Stage::Vacant
+        self.notes.stage() != Stage::Vacant
     }
 
     pub(super) fn is_detached(&self) -> bool {
-        self.stage == Stage::Detached
+        self.notes.stage() == Stage::Detached
     }
 
     pub(super) fn is_chained(&self) -> bool {
-        self.stage == Stage::Chained
+        self.notes.stage() == Stage::Chained
     }
 
     /// Whether it is found only as its parent's first child.
     pub(super) fn is_unchained(&self) -> bool {
-        self.stage == Stage::First
+        self.notes.stage() == Stage::First
     }
 
     pub(super) fn mark_chained(&mut self, next: BlockId) {
-        self.stage = Stage::Chained;
+        self.notes.set_stage(Stage::Chained);
         self.chain_next = next;
     }
 
     pub(super) fn mark_detached(&mut self) {
-        self.stage = Stage::Detached;
+        self.notes.set_stage(Stage::Detached);
         self.chain_next = BlockId::NONE;
     }
 }

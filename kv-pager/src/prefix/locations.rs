@@ -22,6 +22,7 @@ impl PrefixIndex {
         let before = self.locations[index];
         assert!(!before.is_some(), "block {block:?} is at {before:?} of tier {tier} already");
         self.locations[index] = slot;
+        self.tenants.count_in(self.record(block).notes.tenant(), Self::class(group, tier));
         if self.anchor == Some(group) {
             self.count_child(block, tier, true);
         }
@@ -35,6 +36,7 @@ impl PrefixIndex {
         let index = self.location_index(block, group, tier);
         assert!(self.locations[index].is_some(), "block {block:?} is not in tier {tier}");
         self.locations[index] = SlotId::NONE;
+        self.tenants.count_out(self.record(block).notes.tenant(), Self::class(group, tier));
         if self.anchor == Some(group) {
             self.count_child(block, tier, false);
         }

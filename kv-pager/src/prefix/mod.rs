@@ -14,15 +14,19 @@ mod chains;
 mod extra;
 mod hash;
 mod locations;
+mod notes;
+mod tenants;
 mod tree;
 
 pub use block::{BlockKeys, BlockView};
 pub use hash::PrefixHasher;
+pub use tenants::{TenantId, Tenants, UNLIMITED};
 
 use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, ModelEpoch, PrefixHash, Salt, SlotId, TierId, TokenId};
 use block::Record;
 use extra::ExtraKeys;
+use std::collections::HashMap;
 
 /// All blocks that are known.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub struct PrefixIndex {
     anchor: Option<GroupId>,
     /// Whether blocks are named in an epoch of an odd number now.
     is_odd_epoch: bool,
+    tenants: Tenants,
 }
 
 impl PrefixIndex {
@@ -76,6 +81,7 @@ impl PrefixIndex {
             needs_all: needs_all.to_vec(),
             anchor: needs_all.iter().position(|needs_all| *needs_all).map(GroupId::from_index),
             is_odd_epoch: false,
+            tenants: Tenants::new(0, vec![UNLIMITED; needs_all.len() * TierId::COUNT]),
         }
     }
 
@@ -142,7 +148,8 @@ impl PrefixIndex {
         let extra_keys = self.extra_keys.insert(keys.extra_keys);
         let mut record = Record::new(hash, keys, depth, now);
         record.extra_keys = extra_keys;
-        record.notes.is_odd_epoch = self.is_odd_epoch;
+        record.notes.set_odd_epoch(self.is_odd_epoch);
+        record.notes.set_tenant(self.tenants.enter(keys.salt));
         self.records[block.index()] = record;
         self.copy_tokens(block, keys.tokens);
         if keys.parent.is_some() {
@@ -190,7 +197,10 @@ impl PrefixIndex {
         record.sibling_next = sibling;
         record.references = 1;
         record.uses = 1;
-        record.notes.is_odd_epoch = self.is_odd_epoch;
+        record.notes.set_odd_epoch(self.is_odd_epoch);
+        let tenant = self.tenants.enter(keys.salt);
+        record.notes.set_tenant(tenant);
+        self.tenants.count_in(tenant, TierId::Device.index());
         if !keys.extra_keys.is_empty() {
             record.extra_keys = self.extra_keys.insert(keys.extra_keys);
         }
@@ -220,6 +230,7 @@ impl PrefixIndex {
             return None;
         }
         locations[tier.index()] = SlotId::NONE;
+        self.tenants.count_out(record.notes.tenant(), tier.index());
         let Record { parent, extra_keys, .. } = *record;
         if parent.is_some() {
             let count = &mut self.records[parent.index()].children_in[tier.index()];
@@ -233,6 +244,7 @@ impl PrefixIndex {
 
     fn vacate(&mut self, block: BlockId, extra_keys: u32) {
         self.extra_keys.remove(extra_keys);
+        self.tenants.leave(self.record(block).notes.tenant());
         self.records[block.index()] = Record::vacant(self.free);
         self.free = block;
         self.used -= 1;
@@ -296,7 +308,67 @@ impl PrefixIndex {
 
     /// Whether `block` was named in the epoch before this.
     pub fn is_stale(&self, block: BlockId) -> bool {
-        self.record(block).notes.is_odd_epoch != self.is_odd_epoch
+        self.record(block).notes.is_odd_epoch() != self.is_odd_epoch
+    }
+
+    /// Tells tenants apart from now on: call it before the first block. A class is a tier and a group, by [`PrefixIndex::class`].
+    ///
+    /// # Panics
+    /// If there is a block.
+    pub fn set_tenants(&mut self, tenants: Tenants) {
+        assert!(self.is_empty(), "{} blocks are counted to nobody's table", self.used);
+        self.tenants = tenants;
+    }
+
+    /// Who has how many slots.
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+
+    /// The same, to set quotas.
+    pub fn tenants_mut(&mut self) -> &mut Tenants {
+        &mut self.tenants
+    }
+
+    /// The number of a class among the tenants' counts.
+    pub fn class(group: GroupId, tier: TierId) -> usize {
+        group.index() * TierId::COUNT + tier.index()
+    }
+
+    /// Who `block` is counted to.
+    pub fn tenant(&self, block: BlockId) -> TenantId {
+        self.record(block).notes.tenant()
+    }
+
+    /// A request has used `block`: eviction passes over it `passes` times, unless it would more often anyway, and only those with a
+    /// time to live leave it mortal.
+    pub fn note_request(&mut self, block: BlockId, passes: u16, is_mortal: bool) {
+        let notes = &mut self.record_mut(block).notes;
+        notes.set_passes(passes.max(notes.passes()));
+        notes.set_mortal(is_mortal && notes.is_mortal());
+    }
+
+    /// A request with a time to live has made `block`: nobody else has used it.
+    pub fn mark_mortal(&mut self, block: BlockId) {
+        self.record_mut(block).notes.set_mortal(true);
+    }
+
+    /// Whether only requests with a time to live have used `block`.
+    pub fn is_mortal(&self, block: BlockId) -> bool {
+        self.record(block).notes.is_mortal()
+    }
+
+    /// Whether eviction passes over `block` once more; it does so once less after that.
+    pub fn take_pass(&mut self, block: BlockId) -> bool {
+        let notes = &mut self.record_mut(block).notes;
+        let passes = notes.passes();
+        notes.set_passes(passes.saturating_sub(1));
+        passes > 0
+    }
+
+    /// Notes that `block` is in use until now, which is no new request.
+    pub fn extend_use(&mut self, block: BlockId, now: Time) {
+        self.record_mut(block).last_use = now;
     }
 
     /// How many sequences rely on the record of `block`.
@@ -393,6 +465,7 @@ impl PrefixIndex {
             }
         }
         let mut used = 0;
+        let (mut records_of, mut slots_of) = (HashMap::new(), HashMap::new());
         for (index, record) in self.records.iter().enumerate() {
             if !record.is_known() {
                 continue;
@@ -410,7 +483,16 @@ impl PrefixIndex {
                 "X4: nothing keeps block {block:?}"
             );
             self.check_children(block);
+            *records_of.entry(record.notes.tenant()).or_insert(0) += 1;
+            for group in (0..self.needs_all.len()).map(GroupId::from_index) {
+                for tier in
+                    TierId::ALL.into_iter().filter(|tier| self.location(block, group, *tier).is_some())
+                {
+                    *slots_of.entry((record.notes.tenant(), Self::class(group, tier))).or_insert(0) += 1;
+                }
+            }
         }
+        self.tenants.check(&records_of, &slots_of);
         assert!(used == self.len(), "X4: {used} blocks are known, {} counted", self.len());
     }
 

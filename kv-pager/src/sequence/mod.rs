@@ -1,5 +1,5 @@
 //! A sequence: one request's tokens, and for each of its blocks a slot and how far it is filled.
-//! Layer 4. Uses `ids`, `prefix` (names). Known by: `pager`.
+//! Layer 4. Uses `ids`, `units`, `prefix` (names). Known by: `pager`.
 //!
 //! - **Q1** there is one entry, and in each table one place, for every block that the tokens reach; a place is empty where a
 //!   group that looks through a window needs no part, or none yet;
@@ -17,6 +17,7 @@ pub use entry::{Entry, EntryKind};
 
 use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
 use crate::prefix::PrefixHasher;
+use crate::units::Nanos;
 use std::ops::Range;
 
 /// Something beside tokens that the bytes of a block depend on: an adapter (at token 0), an image (where it stands).
@@ -28,6 +29,26 @@ pub struct ExtraKey {
     pub key: u64,
 }
 
+/// How important a request is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum RequestPriority {
+    /// As any other.
+    #[default]
+    Normal,
+    /// Its loads go before others'. Eviction passes over its blocks twice before it takes them.
+    High,
+}
+
+impl RequestPriority {
+    /// How often eviction passes over the blocks of such a request.
+    pub fn passes(self) -> u16 {
+        match self {
+            Self::Normal => 0,
+            Self::High => 2,
+        }
+    }
+}
+
 /// One request's tokens and block tables.
 #[derive(Debug)]
 pub struct SequenceState {
@@ -37,6 +58,10 @@ pub struct SequenceState {
     pub salt: Salt,
     /// The weights that its names are of.
     pub epoch: ModelEpoch,
+    /// How important it is.
+    pub priority: RequestPriority,
+    /// How long its blocks stay when it has closed, unless others use them.
+    pub time_to_live: Option<Nanos>,
     /// All tokens given so far.
     pub tokens: Vec<TokenId>,
     /// What else its blocks depend on, by token.
@@ -76,6 +101,8 @@ impl SequenceState {
             id: SequenceId::new(0, 0),
             salt: Salt::default(),
             epoch: ModelEpoch::default(),
+            priority: RequestPriority::default(),
+            time_to_live: None,
             tokens: Vec::with_capacity(tokens_max as usize),
             extra_keys: Vec::new(),
             hashes: Vec::with_capacity(blocks_max),
@@ -98,6 +125,8 @@ impl SequenceState {
     pub fn clear(&mut self) {
         self.salt = Salt::default();
         self.epoch = ModelEpoch::default();
+        self.priority = RequestPriority::default();
+        self.time_to_live = None;
         self.tokens.clear();
         self.extra_keys.clear();
         self.hashes.clear();
@@ -126,6 +155,8 @@ impl SequenceState {
         self.clear();
         self.salt = other.salt;
         self.epoch = other.epoch;
+        self.priority = other.priority;
+        self.time_to_live = other.time_to_live;
         self.tokens.extend_from_slice(&other.tokens);
         self.extra_keys.extend_from_slice(&other.extra_keys);
         self.hashes.extend_from_slice(&other.hashes);

@@ -9,12 +9,14 @@ use crate::tier::{Move, MoveFault};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Priority {
+    /// A request of high priority waits for it.
+    Urgent = 0,
     /// A request waits for it.
-    Demand = 0,
+    Demand = 1,
     /// A request may.
-    Prefetch = 1,
+    Prefetch = 2,
     /// It makes room.
-    Offload = 2,
+    Offload = 3,
 }
 
 /// What is to happen when a flight has ended.

@@ -11,7 +11,7 @@ use crate::units::{Bytes, Nanos};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const PRIORITIES: usize = 3;
+const PRIORITIES: usize = 4;
 
 /// What a lane has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -170,8 +170,7 @@ impl LaneState {
     pub(super) fn pump(&mut self, now: Time, limits: &Limits, signal: &Arc<Signal>) {
         while self.queued() > 0 && self.bytes_in_flight < limits.bytes_in_flight {
             // What only makes room collects while the lane works: one large batch is cheaper than many small ones.
-            let urgent =
-                self.queues[Priority::Demand as usize].len() + self.queues[Priority::Prefetch as usize].len();
+            let urgent: usize = self.queues[..Priority::Offload as usize].iter().map(VecDeque::len).sum();
             let is_working = self.batches.iter().any(|batch| batch.deadline().is_some());
             if urgent == 0 && is_working && self.queued() < self.batch_moves {
                 return;

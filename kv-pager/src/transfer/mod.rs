@@ -3,7 +3,7 @@
 //!
 //! - **E1** a flight is told of exactly once as ended, or once as timed out and once more as over;
 //! - **E2** a lane is given no batch while it has as many bytes under way as the limits allow;
-//! - **E3** a demand load starts before a prefetch, a prefetch before an offload, each kind in the order asked for;
+//! - **E3** an urgent demand load starts before others, a demand load before a prefetch, a prefetch before an offload, each kind in the order asked for;
 //! - **E4** a flight that waits past its deadline, or whose batch exceeds its own, ends: as cancelled if it had not begun, as timed
 //!   out if it had.
 //!

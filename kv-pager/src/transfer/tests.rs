@@ -67,11 +67,17 @@ fn demand_goes_before_prefetch_and_offload() {
     let (lane, mut engine) = engine(&Limits::default());
     enqueue(
         &mut engine,
-        [(1, Priority::Offload), (2, Priority::Prefetch), (3, Priority::Demand), (4, Priority::Demand)],
+        [
+            (1, Priority::Offload),
+            (2, Priority::Prefetch),
+            (3, Priority::Demand),
+            (4, Priority::Demand),
+            (5, Priority::Urgent),
+        ],
     );
     engine.pump(Time::START);
     let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
-    assert_eq!(order, [3, 4, 2, 1]);
+    assert_eq!(order, [5, 3, 4, 2, 1]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Core {
         if keeper.is_waiting || keeper.is_done() {
             return;
         }
+        self.serve(keeper.prompt.salt);
         while *left > 0 && keeper.far < keeper.wanted && self.take_in_block(keeper, now) {
             keeper.far += 1;
             *left -= 1;
@@ -210,7 +211,7 @@ impl Core {
             self.keepers.has_asked[tier.index()] = true;
             self.make_room(self.need(tier, group, low + SLOTS_ASKED - coming), now);
         }
-        self.free_slots(tier, group) > low
+        self.free_for_copies(tier, group) > low
     }
 
     /// Holds a slot, if the share allows.
