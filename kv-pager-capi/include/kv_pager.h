@@ -142,6 +142,8 @@ enum KvpErrorCode
   KVP_ERROR_CODE_IN_USE = 15,
   // Another; the message tells.
   KVP_ERROR_CODE_OTHER = 16,
+  // As many prompts are prefetched, or held, as the limit: give one back.
+  KVP_ERROR_CODE_TOO_MANY_KEPT = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -303,6 +305,9 @@ typedef uint32_t KvpTier;
 // Moves that an engine has asked for, one a block. Owned by one thread at a time.
 typedef struct KvpDeliveries KvpDeliveries;
 
+// A prompt that is prefetched or held, until it is given back. Any thread may use it.
+typedef struct KvpKeeper KvpKeeper;
+
 // A pager with its tiers and lanes. Any number of threads may use it.
 typedef struct KvpPager KvpPager;
 
@@ -319,6 +324,18 @@ typedef struct KvpBlockAt {
   // The engine's slot.
   uint32_t slot;
 } KvpBlockAt;
+
+// Where the blocks of a prompt that is kept are now.
+typedef struct KvpKept {
+  // Blocks that are to be kept.
+  size_t wanted;
+  // Blocks that are kept on the device.
+  size_t on_device;
+  // Blocks that are kept in host memory.
+  size_t in_host;
+  // Blocks a part of which is on its way.
+  size_t moving;
+} KvpKept;
 
 // Where the slots of one group lie: plane `p` of slot `s` starts at `base + p * plane_stride + s * slot_stride`. A plane is one layer
 // and side of a part, `[tokens, kv_heads, head_dim]`, row-major; keys come before values in each layer.
@@ -406,6 +423,8 @@ typedef struct KvpOptions {
   struct KvpU128 fingerprint;
   // The key of all names; a file is found again only with the same.
   struct KvpU128 hash_key;
+  // Which of the weights of this fingerprint are loaded: what `kvp_epoch` said last.
+  uint64_t epoch;
   // Bytes in one batch at most.
   uint64_t batch_bytes_max;
   // Bytes that one lane has been given and has not moved yet, at most.
@@ -573,6 +592,37 @@ KvpStatus kvp_deliveries_wait(const struct KvpDeliveries *deliveries,
 
 // Gives deliveries back. Moves that have not ended stay under way, and their slots the pager's until they end. NULL is allowed.
 KvpStatus kvp_deliveries_free(struct KvpDeliveries *deliveries);
+
+// Begins to bring the cached blocks of a queued request nearer. Give it back with `kvp_keeper_free` after the request is opened, or to
+// call it off. Never blocks.
+KvpStatus kvp_prefetch(const struct KvpPager *pager,
+                       const struct KvpPrompt *prompt,
+                       struct KvpKeeper **keeper);
+
+// Keeps the full blocks of the prompt in a `KvpTier`, the host or the device, or nearer, until `kvp_keeper_free`. Never blocks.
+KvpStatus kvp_hold(const struct KvpPager *pager,
+                   const struct KvpPrompt *prompt,
+                   uint32_t tier,
+                   struct KvpKeeper **keeper);
+
+// Where the blocks that are kept are now.
+KvpStatus kvp_keeper_kept(const struct KvpKeeper *keeper, struct KvpKept *kept);
+
+// Gives a prefetch or a hold back; what it has brought stays cached like anything else. NULL is allowed.
+KvpStatus kvp_keeper_free(struct KvpKeeper *keeper);
+
+// Releases all holds of a salt; their handles are given back all the same. Says in `released`, unless it is NULL, how many it was.
+KvpStatus kvp_release_holds(const struct KvpPager *pager,
+                            uint64_t salt,
+                            size_t *released);
+
+// The epoch that requests are named in, to be given as `KvpOptions.epoch` next time.
+KvpStatus kvp_epoch(const struct KvpPager *pager, uint64_t *epoch);
+
+// Begins a new epoch: the weights have changed, and no block that was cached before is found. Says in `epoch`, unless it is NULL,
+// which.
+KvpStatus kvp_advance_epoch(const struct KvpPager *pager,
+                            uint64_t *epoch);
 
 // Where the device slots of a group lie.
 KvpStatus kvp_device_memory(const struct KvpPager *pager, uint32_t group, struct KvpDeviceMemory *memory);

@@ -7,6 +7,7 @@
 //! | `options` | the model, the tiers and the limits that a pager is opened with |
 //! | `pager`, `prompt`, `sequence` | the calls of an engine whose device slots the pager owns |
 //! | `deliveries` | those of an engine that owns its device slots |
+//! | `keepers` | prompts that are prefetched or held; epochs |
 //! | `memory` | the bytes of the memory that plays the device |
 //! | `stats` | counters, occupancy, block events |
 //!
@@ -16,13 +17,14 @@
 //! - **A3** no panic leaves the library: it becomes [`KvpStatus::Panic`](status::KvpStatus), and the pager is used no more.
 //!
 //! A1 and A2 are the caller's, A3 is this crate's. NULL, lengths and numbers out of range are checked in every call, before
-//! anything is done. A handle is used by one thread at a time, but for the pager's and prompts', which any number may use; a
+//! anything is done. A handle is used by one thread at a time, but for those of pagers, prompts and keepers, which any number may use; a
 //! sequence or deliveries in use by another thread are refused.
 //!
 //! `include/kv_pager.h` is made by `cbindgen` from this crate, and a test fails when it is not what would be made now.
 
 mod deliveries;
 mod edge;
+mod keepers;
 mod memory;
 mod options;
 mod pager;
@@ -34,6 +36,10 @@ mod status;
 pub use deliveries::{
     KvpBlockAt, KvpDeliveries, KvpDelivery, kvp_deliveries_free, kvp_deliveries_poll, kvp_deliveries_wait,
     kvp_lookup, kvp_offload, kvp_onboard,
+};
+pub use keepers::{
+    KvpKeeper, KvpKept, kvp_advance_epoch, kvp_epoch, kvp_hold, kvp_keeper_free, kvp_keeper_kept,
+    kvp_prefetch, kvp_release_holds,
 };
 pub use memory::{KvpDeviceMemory, kvp_device_memory, kvp_slot_read, kvp_slot_write};
 pub use options::{

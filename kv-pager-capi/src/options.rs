@@ -9,7 +9,7 @@ use crate::edge;
 use crate::status::{Failure, KvpStatus, guarded};
 use kv_pager::Config;
 use kv_pager::config::{DeviceOwner, Limits, Watermarks};
-use kv_pager::ids::{HashKey, ModelFingerprint};
+use kv_pager::ids::{HashKey, ModelEpoch, ModelFingerprint};
 use kv_pager::layout::{Attention, DType, DeviceLayout, Entry, KvGroup, ModelLayout};
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager_cpu::{CpuSpec, FileSpec};
@@ -167,6 +167,8 @@ pub struct KvpOptions {
     pub fingerprint: KvpU128,
     /// The key of all names; a file is found again only with the same.
     pub hash_key: KvpU128,
+    /// Which of the weights of this fingerprint are loaded: what `kvp_epoch` said last.
+    pub epoch: u64,
     /// Bytes in one batch at most.
     pub batch_bytes_max: u64,
     /// Bytes that one lane has been given and has not moved yet, at most.
@@ -223,6 +225,7 @@ pub extern "C" fn kvp_options_init(
             file_directory_len: 0,
             fingerprint: KvpU128::default(),
             hash_key: KvpU128::default(),
+            epoch: 0,
             batch_bytes_max: limits.batch_bytes.as_u64(),
             bytes_in_flight_max: limits.bytes_in_flight.as_u64(),
             move_deadline_ns: limits.move_deadline.as_u64(),
@@ -324,6 +327,7 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
     let config = Config {
         fingerprint,
         hash_key: HashKey(options.hash_key.get()),
+        epoch: ModelEpoch(options.epoch),
         limits: Limits {
             sequences: options.sequences_max,
             sequence_tokens: options.sequence_tokens_max,

@@ -132,6 +132,12 @@ pub unsafe extern "C" fn kvp_lane_stats(
     })
 }
 
+/// The tier of that number.
+pub(crate) fn tier_of(number: u32) -> Result<TierId, Failure> {
+    let tier = TierId::ALL.into_iter().find(|known| *known as u32 == number);
+    tier.ok_or_else(|| Failure::argument(format!("tier {number} is not one of KvpTier")))
+}
+
 /// Copies how many slots of a group a tier has in each state; all are 0 where there is no such tier.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvp_occupancy(
@@ -142,8 +148,7 @@ pub extern "C" fn kvp_occupancy(
 ) -> KvpStatus {
     guarded(|| {
         let (pager, told) = (given(pager, "pager")?, given(occupancy, "occupancy")?);
-        let tier = TierId::ALL.into_iter().find(|known| *known as u32 == tier);
-        let tier = tier.ok_or_else(|| Failure::argument("no such tier"))?;
+        let tier = tier_of(tier)?;
         let group = group_of(group, pager.model.groups().len())?;
         let counts = pager.pager.occupancy(tier, group).unwrap_or_default();
         told.write(KvpOccupancy {

@@ -71,6 +71,8 @@ pub enum KvpErrorCode {
     InUse = 15,
     /// Another; the message tells.
     Other = 16,
+    /// As many prompts are prefetched, or held, as the limit: give one back.
+    TooManyKept = 17,
 }
 
 /// Why a call did not happen.
@@ -122,6 +124,7 @@ impl From<Error> for Failure {
             Error::Io { .. } => KvpErrorCode::Io,
             Error::OutOfMemory { .. } => KvpErrorCode::OutOfMemory,
             Error::DeviceLost { .. } => KvpErrorCode::DeviceLost,
+            Error::TooManyKept { .. } => KvpErrorCode::TooManyKept,
             _ => KvpErrorCode::Other,
         };
         let mut message = error.to_string();

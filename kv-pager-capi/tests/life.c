@@ -285,6 +285,38 @@ static void branches(KvpPager *pager) {
     OK(kvp_sequence_drop(child));
 }
 
+/* A queued request is brought nearer, a prompt is held under pressure, and new weights find nothing. */
+static void keeps(KvpPager *pager) {
+    uint32_t tokens[PROMPT];
+    KvpPrompt *prompt = NULL;
+    KvpKeeper *prefetch = NULL, *hold = NULL;
+    KvpKept kept;
+    size_t released;
+    uint64_t epoch, next;
+    fill_prompt(tokens, 1);
+    OK(kvp_prompt_prepare(pager, tokens, PROMPT, 0, NULL, 0, &prompt));
+    FAILS(kvp_hold(pager, prompt, 9, &hold), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_hold(pager, prompt, KVP_TIER_FILE, &hold), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    FAILS(kvp_prefetch(pager, NULL, &prefetch), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_prefetch(pager, prompt, &prefetch));
+    OK(kvp_keeper_kept(prefetch, &kept));
+    CHECK(kept.on_device + kept.in_host <= kept.wanted);
+    OK(kvp_keeper_free(prefetch));
+    OK(kvp_hold(pager, prompt, KVP_TIER_HOST, &hold));
+    OK(kvp_keeper_kept(hold, &kept));
+    CHECK(kept.wanted == PROMPT / TOKENS_PER_BLOCK);
+    OK(kvp_release_holds(pager, 0, &released));
+    CHECK(released == 1);
+    OK(kvp_keeper_free(hold));
+    OK(kvp_keeper_free(NULL));
+    serve_letter(pager, 1, 0);
+    OK(kvp_epoch(pager, &epoch));
+    OK(kvp_advance_epoch(pager, &next));
+    CHECK(next == epoch + 1);
+    CHECK(serve_letter(pager, 1, 0).computed_tokens == PROMPT);
+    kvp_prompt_free(prompt);
+}
+
 static void managed(const char *directory, KvpDeviceLayout layout) {
     KvpPager *pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout);
     refuses_what_is_wrong(pager);
@@ -366,6 +398,7 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     OK(kvp_invalidate(pager, 0, &erased));
     CHECK(erased > 0);
     CHECK(serve_letter(pager, 1, 0).computed_tokens == PROMPT);
+    keeps(pager);
     /* A sequence keeps what it needs when the pager goes first. */
     again = open_sequence(pager, tokens, PROMPT, 0);
     OK(kvp_pager_close(pager));
