@@ -1,7 +1,9 @@
 //! Block events: what a router needs to follow which blocks are where.
 //! Layer 0. Uses `ids`. Known by: `pager`.
 //!
-//! - **V1** events are numbered without gaps; a reader that sees a gap has lost what is between (I8: the stream is bounded).
+//! - **V1** events are numbered without gaps; a reader that sees a gap has lost what is between (I8: the stream is bounded);
+//! - **V2** what is told of a block and a tier alternates: stored there, then removed or moved on from there, unless all is
+//!   cleared; and whoever knows of all events since the start, or since a clearing, knows which blocks are where.
 
 use crate::ids::{PrefixHash, TierId};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,15 @@ pub enum BlockEvent {
         /// Where.
         tier: TierId,
     },
+    /// The copy in a tier made room; one farther away stays, of which was told when it was stored.
+    Moved {
+        /// The block.
+        hash: PrefixHash,
+        /// Where it was.
+        source: TierId,
+        /// Where its nearest copy is now.
+        target: TierId,
+    },
     /// The copy in the tier is gone.
     Removed {
         /// The block.
@@ -27,7 +38,7 @@ pub enum BlockEvent {
         /// Where it was.
         tier: TierId,
     },
-    /// Everything is gone.
+    /// Everything is gone. What was told before does not count any more.
     Cleared,
 }
 

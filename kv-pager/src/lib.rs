@@ -17,6 +17,7 @@
 //! | [`transfer`] | queues, batches, tickets and deadlines of moves |
 //! | [`policy`] | what to bring, keep, demote and drop |
 //! | [`pager`] | all of it behind one lock |
+//! | [`telemetry`] | what the pager did, as metrics |
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod pool;
 pub mod prefix;
 pub mod sequence;
 pub mod sync;
+pub mod telemetry;
 pub mod tier;
 pub mod transfer;
 pub mod units;

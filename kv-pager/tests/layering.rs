@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first; modules in one row may use each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["ids", "units", "error", "event", "clock", "config", "sync"],
     &["layout"],
     &["pool"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 10] = [
     &["transfer"],
     &["policy"],
     &["pager"],
+    &["telemetry"],
 ];
 
 fn layer(module: &str) -> Option<usize> {

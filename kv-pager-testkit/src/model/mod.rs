@@ -372,6 +372,14 @@ impl Rig {
                         "{hash:x?} left {tier}, where it was not"
                     );
                 }
+                BlockEvent::Moved { hash, source, target } => {
+                    let tiers = self.copies.get_mut(&hash).expect("V2: what moves on was stored");
+                    assert!(tiers.remove(&source), "V2: {hash:x?} moved on from {source}, where it was not");
+                    assert!(
+                        tiers.contains(&target),
+                        "V2: {hash:x?} is not in {target}, where it should be left"
+                    );
+                }
                 other => panic!("unexpected {other:?}"),
             }
         }

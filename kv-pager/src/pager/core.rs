@@ -8,6 +8,7 @@ use super::course::Course;
 use super::external::Register;
 use super::keepers::Keepers;
 use super::loads::PendingLoad;
+use super::spans::Spans;
 use super::standing::Expiries;
 use super::stats::Counters;
 use crate::clock::Time;
@@ -69,7 +70,7 @@ pub(super) struct Core {
     /// Closed: their memory is used again.
     #[expect(clippy::vec_box, reason = "handles own their boxes: none is moved out and in")]
     spare: Vec<Box<SequenceState>>,
-    open_sequences: u32,
+    pub(super) open_sequences: u32,
     /// How many states were ever made: their places.
     places: u32,
     /// Own slots of sequences whose copy failed, until they have seen it.
@@ -109,6 +110,7 @@ pub(super) struct Core {
     /// What engines have named, where the device slots are theirs.
     pub(super) register: Register,
     pub(super) counters: Counters,
+    pub(super) spans: Spans,
     pub(super) events: EventStream,
     /// Buffers that are kept.
     pub(super) ended: Vec<Ended>,
@@ -153,6 +155,7 @@ impl Core {
         let move_bytes = build::move_bytes(&model);
         let persistent = TierId::ALL
             .map(|tier| tiers[tier.index()].as_ref().is_some_and(|tier| tier.persistence().is_some()));
+        let spans = Spans::new(backend.lanes.iter().map(|lane| lane.ends()));
         let mut core = Self {
             index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
             pools: TierPools::new(capacities),
@@ -191,6 +194,7 @@ impl Core {
             epoch: config.epoch,
             stale_from: None,
             now,
+            spans,
             counters: Counters::default(),
             events: EventStream::new(config.limits.events as usize),
             ended: Vec::new(),
@@ -305,7 +309,13 @@ impl Core {
 
     /// Whether `block` has a whole part in a tier farther than `tier`.
     pub(super) fn has_farther(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
-        TierId::ALL[tier.index() + 1..].iter().any(|below| self.whole(block, group, *below).is_some())
+        self.nearest_farther(block, group, tier).is_some()
+    }
+
+    /// The nearest tier farther than `tier` in which the part is whole.
+    pub(super) fn nearest_farther(&self, block: BlockId, group: GroupId, tier: TierId) -> Option<TierId> {
+        let mut farther = TierId::ALL[tier.index() + 1..].iter().copied();
+        farther.find(|below| self.whole(block, group, *below).is_some())
     }
 
     /// Whether nobody uses `slot`: no sequence, no move.
@@ -391,6 +401,14 @@ impl Core {
         if group == self.told_group() {
             let hash = self.index.hash(block);
             self.events.push(BlockEvent::Removed { hash, tier });
+        }
+    }
+
+    /// Tells that a block made room in `source`, and is still in `target`.
+    pub(super) fn announce_moved(&mut self, block: BlockId, group: GroupId, source: TierId, target: TierId) {
+        if group == self.told_group() {
+            let hash = self.index.view(block).hash;
+            self.events.push(BlockEvent::Moved { hash, source, target });
         }
     }
 

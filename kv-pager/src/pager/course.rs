@@ -35,6 +35,10 @@ pub(super) struct Course {
     work: Nanos,
     outcome: Outcome,
     is_finished: bool,
+    /// Whether a request opened it, not a fork.
+    pub(super) is_request: bool,
+    /// Whether the time to its first token has been recorded; once, also where it is opened again.
+    is_told: bool,
 }
 
 /// How late the loads of a sequence are.
@@ -67,6 +71,8 @@ impl Course {
         work: Nanos::ZERO,
         outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
         is_finished: false,
+        is_request: false,
+        is_told: false,
     };
 }
 
@@ -86,6 +92,9 @@ impl Core {
         if let Some(plan) = &plan.plan {
             self.counters.plans.count(plan.reasons.choice);
         }
+        if !self.course(state).is_request {
+            self.count_opened(state.tokens.len());
+        }
         let course = self.course(state);
         *course = Course {
             urgency: course.urgency,
@@ -93,6 +102,8 @@ impl Core {
             opened: now,
             cut_at: plan.plan.and_then(|plan| plan.cut_after).map_or(Time::NEVER, |after| now.after(after)),
             work: planned,
+            is_request: true,
+            is_told: course.is_told,
             ..Course::NONE
         };
     }
@@ -136,6 +147,9 @@ impl Core {
         }
         course.outcome.finish = now.since(course.opened);
         let (plan, outcome) = (course.plan, course.outcome);
+        if course.is_request && !std::mem::replace(&mut course.is_told, true) {
+            self.spans.record_first_token(outcome.finish);
+        }
         let has_computing = outcome.front > Nanos::ZERO || outcome.rest > Nanos::ZERO;
         if let Some(plan) = plan.filter(|_| has_computing) {
             self.counters.plans.regret =

@@ -130,6 +130,7 @@ impl Register {
 impl Pager {
     /// How far a prompt is cached below the device: for each of its leading blocks, the nearest tier. At most
     /// ⌊(n−1)/tokens per block⌋ blocks of n tokens.
+    #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn lookup(&self, prompt: &Prompt) -> Vec<TierId> {
         let now = self.shared.clock.now();
         let mut core = self.shared.core.lock();
@@ -145,6 +146,7 @@ impl Pager {
     /// # Errors
     /// [`Error::Configuration`] if the device slots are the pager's. [`Error::SlotInUse`] if a slot is named twice, or in a call
     /// that has not ended; then nothing was started.
+    #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn onboard(&self, prompt: &Prompt, wanted: &[BlockAt]) -> Result<Deliveries, Error> {
         let seen = self.progress();
         let now = self.shared.clock.now();
@@ -172,6 +174,7 @@ impl Pager {
     ///
     /// # Errors
     /// Those of [`Pager::onboard`].
+    #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn offload(&self, prompt: &Prompt, given: &[BlockAt], fence: Fence) -> Result<Deliveries, Error> {
         let seen = self.progress();
         let now = self.shared.clock.now();

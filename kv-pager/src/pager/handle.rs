@@ -38,6 +38,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Its tokens.
+    pub fn tokens(&self) -> &'a [TokenId] {
+        self.tokens
+    }
+
     /// In the cache of `salt`: it shares blocks only with requests of the same.
     #[must_use]
     pub fn with_salt(self, salt: Salt) -> Self {
@@ -232,6 +237,7 @@ impl Sequence {
     ///
     /// # Errors
     /// [`Error::TierBusy`] or [`Error::TierFull`] if a shared block must be copied first and there is no slot for the copy.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id()))]
     pub fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error> {
         self.seen = self.pager.progress();
         let shared = &self.pager.shared;
@@ -248,6 +254,7 @@ impl Sequence {
     ///
     /// # Errors
     /// [`Error::Misuse`] if it is another range.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id(), ?computed))]
     pub fn commit(&mut self, computed: Range<usize>, fence: Fence) -> Result<(), Error> {
         let shared = &self.pager.shared;
         let state = opened(&mut self.state);
@@ -274,6 +281,7 @@ impl Sequence {
     /// # Errors
     /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few slots, [`Error::SequenceTooLong`] at the limit. Then no
     /// token was added.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id(), tokens = tokens.len()))]
     pub fn append(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
         let shared = &self.pager.shared;
         let state = opened(&mut self.state);
@@ -290,6 +298,7 @@ impl Sequence {
 
     /// Gives up all tokens from `tokens` on, as after rejected speculation; their slots may be reused once `fence`, the last
     /// compute that uses them, is over. Does nothing if there are not so many.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id(), tokens))]
     pub fn truncate(&mut self, tokens: usize, fence: Fence) {
         if tokens < self.len() {
             let shared = &self.pager.shared;
@@ -304,6 +313,7 @@ impl Sequence {
     /// # Errors
     /// [`Error::Misuse`] between a step to compute and its commit; [`Error::TierBusy`] while a block is being copied;
     /// [`Error::TooManySequences`] at the limit.
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id()))]
     pub fn fork(&self) -> Result<Self, Error> {
         let child = slices::fork(&self.pager.shared, self.state_ref())?;
         Ok(Self { pager: self.pager.clone(), state: Some(child), seen: self.seen })
@@ -352,6 +362,7 @@ impl Sequence {
 impl Drop for Sequence {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
+            let _span = tracing::debug_span!("close", sequence = ?state.id).entered();
             slices::close(&self.pager.shared, state);
         }
     }

@@ -35,6 +35,7 @@ mod recover;
 mod settle;
 mod shutdown;
 mod slices;
+mod spans;
 mod standing;
 mod stats;
 mod step;
@@ -50,13 +51,14 @@ pub use hold::Hold;
 pub use keepers::{Kept, KeptSlots};
 pub use prefetch::Prefetch;
 pub use shutdown::WrittenOut;
-pub use stats::{LaneReport, PlanCounts, SequenceReport, Stats};
+pub use spans::Spans;
+pub use stats::{Evictions, LaneReport, PlanCounts, SequenceReport, Stats, TierReport};
 pub use step::Step;
 pub use tenants::TenantReport;
 
 use self::core::Core;
 use self::open::Opening;
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::BlockEvent;
@@ -152,6 +154,7 @@ impl Pager {
     /// # Errors
     /// [`Error::TierBusy`] and [`Error::TierFull`] if there are not enough free device slots: wait, then try again.
     /// [`Error::TooManySequences`] at the limit. [`Error::SequenceTooLong`] if it can never fit. Nothing has changed then.
+    #[tracing::instrument(level = "debug", skip_all, fields(tokens = request.tokens().len()))]
     pub fn open(&self, request: &Request<'_>) -> Result<Sequence, Error> {
         handle::open(self, request)
     }
@@ -166,6 +169,7 @@ impl Pager {
     ///
     /// # Errors
     /// Those of [`Pager::open`].
+    #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn open_prompt(&self, prompt: &Prompt) -> Result<Sequence, Error> {
         handle::open_prompt(self, prompt)
     }
@@ -214,6 +218,30 @@ impl Pager {
     /// What other policies, or other sizes of memory, would have hit, if the policy runs such shadows. Allocates.
     pub fn answers(&self) -> Vec<Answer> {
         self.shared.core.lock().policy.answers()
+    }
+
+    /// What the pager's clock says.
+    pub fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Empty histograms that fit this pager, for [`Pager::take_spans`]. Allocates.
+    pub fn empty_spans(&self) -> Spans {
+        let mut spans = self.shared.core.lock().spans.clone();
+        spans.clear();
+        spans
+    }
+
+    /// Exchanges the histograms of how long things took for `spans`, which are cleared first, so that each span is told once: one
+    /// reader takes them. `O(1)` under the lock.
+    ///
+    /// # Panics
+    /// If `spans` are those of a pager with other lanes.
+    pub fn take_spans(&self, spans: &mut Spans) {
+        spans.clear();
+        let mut core = self.shared.core.lock();
+        assert!(core.spans.has_lanes_of(spans), "the spans are those of a pager with other lanes");
+        std::mem::swap(&mut core.spans, spans);
     }
 
     /// How many slots of a class are in each state; `None` if there is no such tier.

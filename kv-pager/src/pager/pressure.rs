@@ -324,9 +324,18 @@ impl Core {
 
     /// Frees a copy by eviction, and forgets the block if it was the last.
     pub(super) fn free_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
-        self.counters.evictions[tier.index()] += 1;
+        let kept = self.nearest_farther(block, group, tier);
+        let was_leaving = self.pools.pool(tier, group).state(slot) == SlotState::Leaving;
+        self.counters.count_eviction(tier, kept.is_some(), was_leaving);
         self.changes += 1;
-        self.remove_copy(block, group, tier, slot);
+        self.void(group, tier, slot);
+        self.index.clear_location(block, group, tier);
+        match kept {
+            _ if self.index.is_detached(block) => {}
+            Some(target) => self.announce_moved(block, group, tier, target),
+            None => self.announce_removed(block, group, tier),
+        }
+        self.pools.pool_mut(tier, group).free(slot);
         self.prune(block);
     }
 

@@ -76,6 +76,7 @@ impl Core {
         pool.settle(found.slot, block, Fence::OVER);
         self.index.set_location(block, found.group, tier.id(), found.slot);
         self.index.restore_uses(block, found.uses);
+        self.announce_stored(block, found.group, tier.id());
         Some(block)
     }
 

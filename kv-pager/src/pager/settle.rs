@@ -11,7 +11,7 @@ use super::loads::Way;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
-use crate::tier::MoveFault;
+use crate::tier::{LaneEnds, MoveFault};
 use crate::transfer::{Ended, Flight, Outcome, Purpose};
 
 impl Core {
@@ -20,6 +20,11 @@ impl Core {
         self.engine.poll(now, &mut ended);
         self.costs.learn(&mut self.engine);
         self.moves_ended += ended.len() as u64;
+        let deadline_ns = self.config.limits.move_deadline.as_u64();
+        for end in ended.iter().filter(|end| end.outcome == Outcome::Done) {
+            let asked = Time::from_ns(end.flight.deadline.as_ns().saturating_sub(deadline_ns));
+            self.spans.record_move(LaneEnds { source: end.source, target: end.target }, now.since(asked));
+        }
         for end in &ended {
             self.settle(end);
         }

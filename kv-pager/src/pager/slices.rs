@@ -164,6 +164,7 @@ pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<Sequenc
 /// Gives back all that a sequence holds, once its fence is over.
 pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
     let now = shared.clock.now();
+    let hit_tokens = state.hit_tokens();
     let mut state = Some(state);
     let mut is_told = false;
     give_back(shared, |core| {
@@ -171,6 +172,7 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
         core.now = now;
         if !is_told {
             core.tell_request(open);
+            core.count_closed(open, hit_tokens);
             is_told = true;
         }
         if !core.let_go_slice(open, 0) {

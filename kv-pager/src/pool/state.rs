@@ -19,6 +19,12 @@ pub enum SlotState {
     Retired = 5,
 }
 
+impl SlotState {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Free, Self::Filling, Self::Resident, Self::Leaving, Self::Quarantined, Self::Retired];
+}
+
 /// How many slots are in each state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SlotCounts {

@@ -4,6 +4,7 @@
 use super::{Ended, Flight, Outcome};
 use crate::clock::Time;
 use crate::tier::{LaneEnds, MoveFault, Ticket};
+use tracing::Span;
 
 /// What has been told of a flight (E1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,13 +27,19 @@ pub(super) struct Batch {
     untold: usize,
     deadline: Time,
     is_overdue: bool,
+    /// From the submission to the last end, for whoever traces.
+    span: Span,
 }
 
 impl Batch {
-    pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time) -> Self {
+    pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time, span: Span) -> Self {
         let untold = flights.len();
         let told = vec![Told::Nothing; untold];
-        Self { ticket, flights, told, seen: 0, untold, deadline, is_overdue: false }
+        Self { ticket, flights, told, seen: 0, untold, deadline, is_overdue: false, span }
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Tells what has ended since the last look.

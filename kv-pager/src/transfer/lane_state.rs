@@ -94,6 +94,10 @@ impl LaneState {
         self.stats
     }
 
+    pub(super) fn bytes_in_flight(&self) -> Bytes {
+        self.bytes_in_flight
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
@@ -198,7 +202,14 @@ impl LaneState {
                     ticket.attach(signal);
                     self.batch_moves = (self.batch_moves * 2).min(limits.batch_moves as usize);
                     self.bytes_in_flight += bytes;
-                    self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline)));
+                    let span = tracing::debug_span!(
+                        "transfer",
+                        lane = %self.lane.ends(),
+                        moves = flights.len(),
+                        bytes = bytes.as_u64(),
+                        busy_ns = tracing::field::Empty,
+                    );
+                    self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline), span));
                 }
                 Err(error) if error.kind() == ErrorKind::Retry => {
                     let is_too_large = self.batches.is_empty() && flights.len() > 1;
@@ -280,6 +291,7 @@ impl LaneState {
         self.stats.batches += 1;
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
+        batch.span().record("busy_ns", busy.as_u64());
         self.given_up.extend(batch.open_flights());
         if let Some(done) = batch.done().filter(|_| self.worked.len() < WORKED_MAX) {
             let bytes = done.map(|flight| self.bytes_of(flight)).sum();

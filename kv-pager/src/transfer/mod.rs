@@ -67,6 +67,12 @@ impl TransferEngine {
         self.by_ends[source.index()][target.index()].map_or(0, |lane| self.lanes[lane].queued())
     }
 
+    /// Bytes that this lane was given and that have not ended. `O(1)`.
+    pub fn bytes_in_flight(&self, source: TierId, target: TierId) -> Bytes {
+        self.by_ends[source.index()][target.index()]
+            .map_or(Bytes::ZERO, |lane| self.lanes[lane].bytes_in_flight())
+    }
+
     /// Queues a flight; [`TransferEngine::pump`] starts it.
     ///
     /// # Panics
