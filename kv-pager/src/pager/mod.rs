@@ -31,6 +31,7 @@ mod open;
 mod planning;
 mod prefetch;
 mod pressure;
+mod progressed;
 mod recover;
 mod settle;
 mod shutdown;
@@ -50,6 +51,7 @@ pub use handle::{Prompt, Request, Sequence};
 pub use hold::Hold;
 pub use keepers::{Kept, KeptSlots};
 pub use prefetch::Prefetch;
+pub use progressed::Progressed;
 pub use shutdown::WrittenOut;
 pub use spans::Spans;
 pub use stats::{Evictions, LaneReport, PlanCounts, SequenceReport, Stats, TierReport};
@@ -184,12 +186,8 @@ impl Pager {
     pub fn wait(&self, seen: Progress, timeout: Nanos) -> bool {
         let mut left = timeout;
         loop {
-            let (deadline, waits_for_fence) = {
-                let core = self.shared.core.lock();
-                (core.next_deadline(), core.waits_for_fence())
-            };
-            let until_deadline = deadline.since(self.shared.clock.now());
-            let nap = left.min(until_deadline).min(if waits_for_fence { FENCE_POLL } else { Nanos::MAX });
+            let (next_look, waits_for_fence) = self.next_look();
+            let nap = left.min(next_look);
             let has_rung = self.shared.signal.wait_past(seen.0, nap);
             self.poll();
             left = Nanos::new(left.as_u64() - nap.as_u64());
@@ -197,6 +195,32 @@ impl Pager {
                 return has_rung || self.progress() != seen;
             }
         }
+    }
+
+    /// Waits as [`Pager::wait`] does, as a future and without an end.
+    pub fn progressed(&self, seen: Progress) -> Progressed<'_> {
+        Progressed::new(self, seen)
+    }
+
+    /// How long it may be left alone though nobody rings: until the next deadline of a move, or the next look at a fence.
+    pub fn nap(&self) -> Nanos {
+        self.next_look().0
+    }
+
+    /// How many tasks wait for it to get on.
+    pub fn waiting_tasks(&self) -> usize {
+        self.shared.signal.tasks()
+    }
+
+    /// When it must look by itself, and whether that is for a fence.
+    fn next_look(&self) -> (Nanos, bool) {
+        let (deadline, waits_for_fence) = {
+            let core = self.shared.core.lock();
+            (core.next_deadline(), core.waits_for_fence())
+        };
+        let until_deadline =
+            if deadline == Time::NEVER { Nanos::MAX } else { deadline.since(self.shared.clock.now()) };
+        (until_deadline.min(if waits_for_fence { FENCE_POLL } else { Nanos::MAX }), waits_for_fence)
     }
 
     /// Takes in what has ended and starts what waits. Every other call does it too.

@@ -12,7 +12,7 @@ mod ticket_pool;
 
 pub use lane::{Lane, LaneEnds, Move};
 pub use persistence::{BlockLabel, Persistence, RecoveredBlock};
-pub use signal::Signal;
+pub use signal::{Signal, WakerPlace};
 pub use ticket::{MoveFault, Ticket, TicketWriter};
 pub use ticket_pool::TicketPool;
 
