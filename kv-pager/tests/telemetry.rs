@@ -1,4 +1,5 @@
 //! What a pager tells of itself: metrics, events, spans.
+#![expect(clippy::float_cmp, reason = "counts are exact in a float")]
 
 use kv_pager::clock::{ManualClock, Time};
 use kv_pager::config::{Config, Limits};
