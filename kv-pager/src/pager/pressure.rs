@@ -313,7 +313,7 @@ impl Core {
         self.pools.pool_mut(tier, GroupId::FIRST).free(slot);
         self.room_made += 1;
         self.vain_moves[tier.index()][GroupId::FIRST.index()] = None;
-        self.counters.evictions[tier.index()] += 1;
+        self.counters.count_eviction(tier, false, false);
         self.counters.drops += 1;
         self.changes += 1;
         if parent.is_some() && !self.index.has_location(parent) {
@@ -335,13 +335,18 @@ impl Core {
             Some(target) => self.announce_moved(block, group, tier, target),
             None => self.announce_removed(block, group, tier),
         }
-        self.pools.pool_mut(tier, group).free(slot);
+        self.give_slot_back(group, tier, slot);
         self.prune(block);
     }
 
     /// Frees a copy, for whatever reason.
     pub(super) fn remove_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
         self.forget_copy(block, group, tier, slot);
+        self.give_slot_back(group, tier, slot);
+    }
+
+    /// The slot is free: there is more room than there was.
+    fn give_slot_back(&mut self, group: GroupId, tier: TierId, slot: SlotId) {
         self.pools.pool_mut(tier, group).free(slot);
         self.room_made += 1;
         self.vain_moves[tier.index()][group.index()] = None;
