@@ -1,13 +1,17 @@
 //! File lanes beside raw direct I/O: cold random batches of slots, on the drive of a directory.
 //!
-//! `cargo bench -p benches --bench file-lanes -- [DIRECTORY] [MiB of the file] [SHAPE]`. Prints MiB/s, medians of five. Raw is
+//! `cargo bench -p benches --bench file-lanes -- [DIRECTORY] [MiB of the file] [SHAPE]`. Prints MiB/s, medians of five rounds. Raw is
 //! the best over 1 to 32 requests at once, each of one slot, by `pread` and `pwrite` with `O_DIRECT` in as many threads, from
-//! and to the same host memory; `checked` is the same with a checksum over each slot. The lane moves a batch of as many
-//! slots, headers and checksums included; the percentage compares it with raw. `KV_PAGER_FILE_WORKERS` sets its threads.
+//! and to the same host memory and the same payload file; `checked` is the same with a checksum over each slot. The lane moves
+//! a batch of as many slots, headers and checksums included; the percentage compares it with raw. Every batch is of other
+//! slots, so that none finds its slots in a cache that the one before has warmed. `KV_PAGER_FILE_WORKERS` sets its threads.
+//!
+//! The last lines say how many bytes the system writes for each byte of payload, as it counts them for this process, when slots
+//! that were full are written in a random order, and every eight of them are flushed.
 
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::ids::{Fence, GroupId, MoveId, SlotId, TierId};
-use kv_pager::layout::shape;
+use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout, shape};
 use kv_pager::tier::{Lane, LaneEnds, Move, Persistence, Signal, Ticket};
 use kv_pager::units::Nanos;
 use kv_pager_cpu::file::Access;
@@ -38,6 +42,9 @@ fn main() {
         row(name, directory.path(), file_mib << 20);
     }
     stall(directory.path(), file_mib << 20);
+    for slot_kib in [8, 192, 512, 2048] {
+        amplification(directory.path(), slot_kib);
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
@@ -55,10 +62,18 @@ struct Bench {
 
 impl Bench {
     fn new(name: &str, directory: &Path, file_bytes: u64, access: Access) -> Self {
-        let model = shape(name).expect("known");
+        Self::of(
+            shape(name).expect("known"),
+            &directory.join(format!("{name}-{access:?}")),
+            file_bytes,
+            access,
+        )
+    }
+
+    fn of(model: ModelLayout, directory: &Path, file_bytes: u64, access: Access) -> Self {
         let slot_bytes = model.slot_bytes(GroupId::FIRST, kv_pager::layout::Format::Raw).as_u64();
         let slots = u32::try_from(file_bytes / slot_bytes).expect("small");
-        let mut file = FileSpec::new(directory.join(format!("{name}-{access:?}")), vec![slots]);
+        let mut file = FileSpec::new(directory, vec![slots]);
         file.access = access;
         let host = u32::try_from((256 << 20) / slot_bytes).expect("small").min(4096);
         let mut spec =
@@ -151,19 +166,21 @@ impl Bench {
         self.rate(pairs.len(), self.clock.now().since(start))
     }
 
-    /// Raw requests beside the lane, in turns on the same slots, so that what a drive does from one second to the next meets
-    /// both: the medians of the best depth and of the lane.
-    fn compare(&self, raw_file: &Path, count: usize, is_read: bool) -> Comparison {
+    /// Raw requests beside the lane, in turns, so that what a drive does from one second to the next meets both: the medians of
+    /// the best depth and of the lane. What raw writes destroy is not read again.
+    fn compare(&self, count: usize, is_read: bool) -> Comparison {
+        let payloads = self.payloads();
         let mut raw = vec![Vec::new(); DEPTHS.len()];
         let (mut checked, mut lane) = (raw.clone(), Vec::new());
-        for seed in 0..ROUNDS {
+        let mut seeds = u64::from(is_read) << 32..;
+        let mut pairs = || self.pairs(count, seeds.next().expect("2^64 of them"));
+        for _ in 0..ROUNDS {
             for (index, depth) in DEPTHS.into_iter().enumerate() {
                 for (is_checked, rates) in [(false, &mut raw), (true, &mut checked)] {
-                    let kind = Kind { is_read, is_checked };
-                    rates[index].push(self.raw(raw_file, &self.pairs(count, seed), depth, kind));
+                    rates[index].push(self.raw(&payloads, &pairs(), depth, Kind { is_read, is_checked }));
                 }
+                lane.push(self.carry(&pairs(), is_read));
             }
-            lane.push(self.carry(&self.pairs(count, seed + 100), is_read));
         }
         let best = |rates: Vec<Vec<f64>>| {
             let rates = rates.into_iter().map(median).zip(DEPTHS);
@@ -171,6 +188,16 @@ impl Bench {
         };
         let (raw, depth) = best(raw);
         Comparison { raw, depth, checked: best(checked).0, lane: median(lane) }
+    }
+
+    /// The file that the slots are in.
+    fn payloads(&self) -> PathBuf {
+        self.directory().join("kv-pager.0.payloads")
+    }
+
+    fn directory(&self) -> PathBuf {
+        let tier = self.backend.file().expect("there is one");
+        tier.directories().next().expect("there is one").to_owned()
     }
 }
 
@@ -228,39 +255,20 @@ fn fill(bench: &Bench) {
         .expect("a sound drive");
 }
 
-/// A file like the tier's payloads, written whole by direct requests.
-fn raw_file(directory: &Path, bench: &Bench) -> PathBuf {
-    let path = directory.join("raw");
-    File::create(&path).expect("a file").set_len(0).expect("ours");
-    let file = File::options().write(true).open(&path).expect("ours");
-    let bytes = bench.slot_bytes * bench.slots as u64;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).expect("room for it");
-    let host = bench.pairs(usize::MAX, 0).len();
-    for start in (0..bench.slots).step_by(host) {
-        let pairs: Vec<_> =
-            (start..bench.slots).take(host).enumerate().map(|(host, file)| (file, host)).collect();
-        bench.raw(&path, &pairs, 16, Kind { is_read: false, is_checked: false });
-    }
-    path
-}
-
 fn row(name: &str, directory: &Path, file_bytes: u64) {
     let bench = Bench::new(name, directory, file_bytes, Access::Auto);
     fill(&bench);
     let count = usize::try_from((192 << 20) / bench.slot_bytes).expect("small").min(4096);
-    let tier = bench.backend.file().expect("there is one").directories().next().expect("one").to_owned();
-    let read = bench.compare(&tier.join("kv-pager.0.payloads"), count, true);
-    let raw = raw_file(directory, &bench);
-    let write = bench.compare(&raw, count, false);
-    std::fs::remove_file(&raw).expect("it is ours");
-    let (kib, slots) = (bench.slot_bytes / 1024, bench.slots);
+    let read = bench.compare(count, true);
+    let write = bench.compare(count, false);
+    let (kib, slots, tier) = (bench.slot_bytes / 1024, bench.slots, bench.directory());
     drop(bench);
     std::fs::remove_dir_all(&tier).expect("it is ours");
     let bench = Bench::new(name, directory, file_bytes / 2, Access::Buffered);
     fill(&bench);
     let buffered = median((0..ROUNDS).map(|seed| bench.carry(&bench.pairs(count, seed), true)).collect());
     say(&format!("{name:14}{kib:5} {slots:6}  {read}  {write} {buffered:9.0}"));
-    let tier = bench.backend.file().expect("there is one").directories().next().expect("one").to_owned();
+    let tier = bench.directory();
     drop(bench);
     std::fs::remove_dir_all(&tier).expect("it is ours");
 }
@@ -284,4 +292,52 @@ fn stall(directory: &Path, file_bytes: u64) {
         "24 reads of 2 MiB: {alone:.0} MiB/s alone, {beside:.0} beside a burst of writes: {:.1} times as long",
         alone / beside
     ));
+}
+
+/// Slots written between two flushes.
+const FLUSHED_SLOTS: usize = 8;
+
+/// Bytes written for each byte of payload, of slots of `slot_kib`.
+fn amplification(directory: &Path, slot_kib: u32) {
+    let model = match slot_kib {
+        8 => shape("tiny").expect("known"),
+        _ => {
+            let entry = Entry::KeyValue { kv_heads: 8, head_dim: 64 };
+            let group =
+                KvGroup { attention: Attention::Full, layers: slot_kib / 32, entry, dtype: DType::BF16 };
+            ModelLayout::new(16, vec![group]).expect("valid")
+        }
+    };
+    let bench = Bench::of(
+        model,
+        &directory.join(format!("{slot_kib}-kib")),
+        512 * u64::from(slot_kib) << 10,
+        Access::Auto,
+    );
+    let persistence = kv_pager::tier::Tier::persistence(&**bench.backend.file().expect("there is one"));
+    let persistence = persistence.expect("it has");
+    fill(&bench);
+    let before = written_bytes();
+    let pairs = bench.pairs(usize::MAX, 1);
+    for pairs in pairs.chunks(FLUSHED_SLOTS) {
+        bench.carry(pairs, false);
+        persistence.flush().expect("a sound drive");
+    }
+    let payload_bytes = bench.slot_bytes * pairs.len() as u64;
+    let permille = (written_bytes() - before) * 1000 / payload_bytes;
+    say(&format!(
+        "slots of {slot_kib} KiB: {}.{:03} bytes written for each of payload",
+        permille / 1000,
+        permille % 1000
+    ));
+    let tier = bench.directory();
+    drop(bench);
+    std::fs::remove_dir_all(&tier).expect("it is ours");
+}
+
+/// What the system counts as written by this process: whole pages of what went through the cache.
+fn written_bytes() -> u64 {
+    let counters = std::fs::read_to_string("/proc/self/io").expect("Linux tells");
+    let line = counters.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("it is told");
+    line.parse().expect("a number")
 }

@@ -51,18 +51,26 @@ fn a_tier_is_counted_found_damaged_and_repaired() {
     assert_eq!(inspect(&tier, &[]).0, Some(0), "nobody looked");
     let (status, damaged) = inspect(&tier, &["--verify"]);
     assert_eq!((status, damaged["damaged_slots"].as_u64()), (Some(1), Some(used)));
+    let listed = String::from_utf8_lossy(&run(&["inspect", tier_text, "--verify"]).stdout).into_owned();
+    assert!(listed.contains("its payload is damaged"), "{listed}");
     assert_eq!(inspect(&tier, &["--repair"]).0, Some(0));
     let (status, repaired) = inspect(&tier, &["--verify"]);
     assert_eq!((status, repaired["retired_slots"].as_u64()), (Some(0), Some(used)));
 }
 
 #[test]
-fn an_empty_directory_is_no_failure_and_a_missing_one_is() {
+fn an_empty_and_a_half_created_tier_are_no_failure_and_a_missing_one_is() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = directory.path().to_str().expect("a plain name");
     let empty = run(&["inspect", text, "--verify"]);
     assert_eq!(empty.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&empty.stdout).contains("empty"));
+    std::fs::write(directory.path().join("kv-pager.0.payloads"), [1; 100]).expect("it can be written");
+    for depth in ["--verify", "--repair"] {
+        let half = run(&["inspect", text, depth]);
+        assert_eq!(half.status.code(), Some(0), "{depth}");
+        assert!(String::from_utf8_lossy(&half.stdout).contains("half"), "{half:?}");
+    }
     let missing = run(&["inspect", &format!("{text}/no/such/place")]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(!missing.stderr.is_empty());

@@ -206,6 +206,7 @@ impl CpuSpec {
             format: Format::Raw,
             fingerprint: self.fingerprint,
             hash_key: self.hash_key,
+            ranks: 1,
         }
     }
 }

@@ -36,14 +36,14 @@ impl CudaFileSpec {
         Self { file, fingerprint, hash_key, lanes: LaneSpec::file() }
     }
 
-    /// A file holds all ranks' slices one after the other, so another number of ranks makes another file.
+    /// A file holds all ranks' slices one after the other (K2), so it serves as many ranks as wrote it, and refuses others.
     fn identity(&self, host: &PinnedTier, ranks: usize) -> Identity {
-        let apart = if ranks == 1 { 0 } else { ranks as u128 };
         Identity {
             model: host.layout().clone(),
             format: Format::Raw,
-            fingerprint: ModelFingerprint(self.fingerprint.0 ^ (apart << 120)),
+            fingerprint: self.fingerprint,
             hash_key: self.hash_key,
+            ranks: u32::try_from(ranks).expect("at most 64"),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::volume::{fault, file};
 use crate::borrow::Borrows;
 use kv_pager::Error;
 use kv_pager::ids::GroupId;
-use kv_pager::sync::{Mutex, RwLock};
+use kv_pager::sync::{AtomicU32, Mutex};
 use std::path::Path;
 
 /// How files are opened.
@@ -105,6 +105,7 @@ fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>) -> Group {
         records: Mutex::new(vec![Record::BLANK; slots].into_boxed_slice()),
         labels: Mutex::new(Labels::new(slots, shape.bytes())),
         untold: Mutex::default(),
-        header_lock: RwLock::default(),
+        header_lock: Mutex::default(),
+        payload_writes: AtomicU32::new(0),
     }
 }

@@ -96,12 +96,15 @@ pub(crate) struct FileDrive {
 }
 
 impl FileDrive {
-    /// A file of headers: small, and kept in the page cache.
+    /// A file of headers: small, and kept in the page cache, by single pages: a write of a few bytes looks at every block of the
+    /// larger pieces that reading ahead would make of it.
     ///
     /// # Errors
     /// What the system says.
     pub(super) fn headers(path: &Path, is_writable: bool) -> io::Result<Self> {
-        Ok(Self::over(open(path, is_writable, OFlags::empty())?, false))
+        let drive = Self::over(open(path, is_writable, OFlags::empty())?, false);
+        drive.advise(0, 0, Advice::Random);
+        Ok(drive)
     }
 
     /// A file of payloads; the second value says how it is accessed.

@@ -16,7 +16,7 @@ use super::placement::Placement;
 use super::records::Record;
 use crate::borrow::Borrows;
 use kv_pager::ids::{GroupId, SlotId};
-use kv_pager::sync::{Mutex, RwLock};
+use kv_pager::sync::{AtomicU32, Mutex};
 use kv_pager::tier::{BlockLabel, MoveFault};
 use std::io::{self, IoSlice};
 
@@ -44,9 +44,11 @@ pub(super) struct Group {
     pub(super) labels: Mutex<Labels>,
     /// Slots of which the file must be told (O3), each once.
     pub(super) untold: Mutex<Vec<usize>>,
-    /// O4. Shared by writes of runs, which the borrows keep apart; housekeeping, which borrows nothing, has it alone. Taken
-    /// before `records`.
-    pub(super) header_lock: RwLock<()>,
+    /// O4. Taken for all headers of a batch at once: the system lets one write to a file through at a time as well, and whoever
+    /// waits for it there is woken for each header. Taken before `records`.
+    pub(super) header_lock: Mutex<()>,
+    /// Requests that write payload now.
+    pub(super) payload_writes: AtomicU32,
 }
 
 /// Why a run was not written or read.

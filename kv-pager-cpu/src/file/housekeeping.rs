@@ -21,7 +21,7 @@ impl Group {
         let mut told = 0;
         let mut header = vec![0; self.shape.bytes()];
         while let Some(slot) = self.pop_untold() {
-            let _turn = self.header_lock.write();
+            let _turn = self.header_lock.lock();
             let record = {
                 let mut records = self.records.lock();
                 records[slot].is_listed = false;
@@ -71,7 +71,7 @@ impl Group {
             if self.records.lock()[slot].uses.is_none() {
                 continue;
             }
-            let _turn = self.header_lock.write();
+            let _turn = self.header_lock.lock();
             let Some(uses) = self.records.lock()[slot].uses.take() else { continue };
             let place = self.placement.place(slot);
             let offset = place.local * header.len() as u64;

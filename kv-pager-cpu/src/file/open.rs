@@ -70,6 +70,9 @@ fn check(identity: &Identity, spec: &FileSpec) -> Result<(), Error> {
     if let Some(zero) = spec.slots.iter().position(|&slots| slots == 0 || slots == u32::MAX) {
         return wrong(format!("group {zero} gets {} slots; give it 1 or more", spec.slots[zero]));
     }
+    if identity.ranks == 0 {
+        return wrong("a part of 0 ranks; give it 1 or more".to_owned());
+    }
     if spec.extra_keys_max > 256 {
         return wrong(format!("{} extra keys a block; 256 are the most", spec.extra_keys_max));
     }
@@ -102,6 +105,7 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
         format: identity.format,
         fingerprint: identity.fingerprint,
         hash_key: identity.hash_key,
+        ranks: identity.ranks,
         access: spec.access,
         extra_keys_max: spec.extra_keys_max,
         slots: spec.slots.clone(),
@@ -180,6 +184,13 @@ fn differs(
     if found.stripe_count as usize != count || found.stripe_index as usize != index {
         return Some(format!("it is {} of a tier; give the same directories as before", place()));
     }
+    if found.fingerprint == identity.fingerprint && found.ranks != identity.ranks {
+        return Some(format!(
+            "its blocks are split over {} and the model runs on {}; run it on as many as before, or choose another directory",
+            ranks(found.ranks),
+            ranks(identity.ranks)
+        ));
+    }
     let what = if found.fingerprint != identity.fingerprint {
         "for another model (its fingerprint differs)"
     } else if found.model != identity.model {
@@ -192,6 +203,10 @@ fn differs(
         return None;
     };
     Some(format!("it was written {what}; it was left alone, choose another directory"))
+}
+
+fn ranks(count: u32) -> String {
+    format!("{count} rank{}", if count == 1 { "" } else { "s" })
 }
 
 /// Writes all superblocks, the first directory's first: what it says counts (OP2).

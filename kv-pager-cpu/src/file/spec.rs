@@ -23,6 +23,8 @@ pub struct Identity {
     pub fingerprint: ModelFingerprint,
     /// The key that block names are hashed with.
     pub hash_key: u128,
+    /// Of how many ranks' slices, one after the other, a part consists: 1 where no model is split.
+    pub ranks: u32,
 }
 
 /// Where a file tier lies, and how large it is.
@@ -92,7 +94,7 @@ mod tests {
             let spec = FileSpec::within(&directory, &model, Format::Raw, bytes);
             let block_bytes = model.block_bytes();
             let fingerprint = ModelFingerprint(0);
-            let identity = Identity { model, format: Format::Raw, fingerprint, hash_key: 0 };
+            let identity = Identity { model, format: Format::Raw, fingerprint, hash_key: 0, ranks: 1 };
             let tier = FileTier::open(&identity, &spec).expect("room for it");
             let files = std::fs::read_dir(&directory).expect("it was made").flatten();
             let taken: u64 = files.map(|file| file.metadata().map_or(0, |meta| meta.blocks() * 512)).sum();

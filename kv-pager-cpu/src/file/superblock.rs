@@ -2,7 +2,7 @@
 //! Uses `kv_pager::layout`. Known by: `file`.
 //!
 //! - **U1** a file's bytes are used only under a superblock whose checksum holds, and that says the same version, byte order,
-//!   model, hash key and format as the caller;
+//!   model, hash key, number of ranks and format as the caller;
 //! - **U2** it is kept twice, in two pages; a reader takes the first that is whole.
 //!
 //! Numbers are in the machine's own byte order, and the order is marked: a cache doesn't travel between machines.
@@ -44,6 +44,8 @@ pub(crate) struct Superblock {
     pub(crate) format: Format,
     pub(crate) fingerprint: ModelFingerprint,
     pub(crate) hash_key: u128,
+    /// Of how many ranks' slices a payload consists.
+    pub(crate) ranks: u32,
     /// How payloads are read and written; [`Access::Auto`] if that was never settled.
     pub(crate) access: Access,
     /// The most extra keys that a header has room for.
@@ -101,6 +103,9 @@ struct Record {
     extra_keys_max: u32,
     access: u32,
     classes: [ClassRecord; ModelLayout::GROUPS_MAX],
+    /// 0 is 1.
+    ranks: u32,
+    reserved: u32,
 }
 
 /// Where the checksum's own bytes end.
@@ -142,6 +147,8 @@ impl Superblock {
             extra_keys_max: self.extra_keys_max,
             access: codes::encode(&codes::ACCESSES, self.access),
             classes: Zeroable::zeroed(),
+            ranks: self.ranks,
+            reserved: 0,
         };
         for (index, group) in self.model.groups().iter().enumerate() {
             record.classes[index] = ClassRecord {
@@ -214,6 +221,7 @@ impl Record {
             format: codes::decode(&codes::FORMATS, self.format)?,
             fingerprint: ModelFingerprint(whole(self.fingerprint)),
             hash_key: whole(self.hash_key),
+            ranks: self.ranks.max(1),
             access: codes::decode(&codes::ACCESSES, self.access)?,
             extra_keys_max: self.extra_keys_max,
             slots: classes.iter().map(|class| class.slots).collect(),
@@ -258,6 +266,7 @@ mod tests {
             format: Format::Int8,
             fingerprint: ModelFingerprint(u128::MAX - 5),
             hash_key: 77,
+            ranks: 4,
             access: Access::Buffered,
             extra_keys_max: 8,
             slots: vec![100, 7, 1],

@@ -1,10 +1,12 @@
 //! The lane into a file tier: host slots are written straight to their payloads.
 //! Uses `file`, `memory`. Known by: `backend`.
 //!
-//! Adjacent slots of the file are one request, whichever host slots they come from.
+//! Adjacent slots of the file are one request, whichever host slots they come from. What a thread takes at once goes through
+//! the order of writes together (`file::writing`).
 
 use super::budget::Budget;
 use super::group::RunFault;
+use super::writing::Part;
 use super::{FileTier, now_s};
 use crate::lane::{CHUNK_MOVES_MAX, Copier};
 use crate::memory::HostTier;
@@ -40,25 +42,16 @@ impl FileWriter {
         Ok(Self { source: Arc::clone(source), target: Arc::clone(target), clock: Arc::clone(clock) })
     }
 
-    fn write(&self, run: &[Move], scratch: &mut Vec<u8>) -> Result<u32, RunFault> {
-        if *self.target.health.lock() != Health::Well || !self.target.is_own_process() {
-            return Err(RunFault::Unusable);
-        }
-        let mut sources = [const { None }; CHUNK_MOVES_MAX];
-        for (source, order) in sources.iter_mut().zip(run) {
-            let lent = self.source.read_run(order.group, order.source, 1);
-            *source = Some(lent.map_err(|_| RunFault::Busy)?);
-        }
-        let group = self.target.group(run[0].group);
-        let payload_bytes = (run.len() * group.slot_bytes) as u64;
-        let is_granted = |budget: &Budget| budget.take(Bytes::new(payload_bytes), self.clock.now());
+    /// Takes what `order` needs, if it may be written.
+    fn begin(&self, order: &Move) -> Result<Part<'_>, RunFault> {
+        let source = self.source.read_run(order.group, order.source, 1).map_err(|_| RunFault::Busy)?;
+        let group = self.target.group(order.group);
+        let payload_bytes = Bytes::new(group.slot_bytes as u64);
+        let is_granted = |budget: &Budget| budget.take(payload_bytes, self.clock.now());
         if !self.target.budget.as_ref().is_none_or(is_granted) {
             return Err(RunFault::Spent);
         }
-        let written = group.write(run[0].target.index(), &sources[..run.len()], scratch, now_s())?;
-        self.target.payload_bytes_written.fetch_add(payload_bytes, Ordering::Relaxed);
-        self.target.header_bytes_written.fetch_add(written.header_bytes, Ordering::Relaxed);
-        Ok(written.calls)
+        group.begin(order.target.index(), source)
     }
 }
 
@@ -89,30 +82,30 @@ impl Copier for FileWriter {
     }
 
     fn copy(&self, moves: &[Move], scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32 {
-        let mut copies = 0;
-        let mut start = 0;
-        for run in moves.chunk_by(|last, next| self.joins(last, next)) {
-            let told = &mut outcomes[start..start + run.len()];
-            start += run.len();
-            if let Ok(calls) = self.write(run, scratch) {
-                copies += calls;
-                told.fill(Ok(()));
-                continue;
-            }
-            // One slot must not fail the others (L2): each on its own decides.
-            for (order, outcome) in run.iter().zip(told) {
-                *outcome = match self.write(std::slice::from_ref(order), scratch) {
-                    Ok(calls) => {
-                        copies += calls;
-                        Ok(())
-                    }
-                    Err(fault) => {
-                        self.target.note_fault(&fault);
-                        Err(MoveFault::from(&fault))
-                    }
-                };
+        let is_usable = *self.target.health.lock() == Health::Well && self.target.is_own_process();
+        if !is_usable {
+            outcomes.fill(Err(MoveFault::from(&RunFault::Unusable)));
+            return 0;
+        }
+        let mut parts = [const { None }; CHUNK_MOVES_MAX];
+        let parts = &mut parts[..moves.len()];
+        for ((order, part), outcome) in moves.iter().zip(&mut *parts).zip(&mut *outcomes) {
+            match self.begin(order) {
+                Ok(begun) => *part = Some(begun),
+                Err(fault) => *outcome = Err(MoveFault::from(&fault)),
             }
         }
-        copies
+        let written = self.target.group(moves[0].group).write(parts, scratch, now_s());
+        self.target.payload_bytes_written.fetch_add(written.payload_bytes, Ordering::Relaxed);
+        self.target.header_bytes_written.fetch_add(written.header_bytes, Ordering::Relaxed);
+        for (part, outcome) in parts.iter_mut().zip(outcomes) {
+            if let Some(part) = part.take() {
+                *outcome = part.into_result().map_err(|fault| {
+                    self.target.note_fault(&fault);
+                    MoveFault::from(&fault)
+                });
+            }
+        }
+        written.calls
     }
 }

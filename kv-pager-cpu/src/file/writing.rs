@@ -1,134 +1,248 @@
-//! Writing a run of slots, so that no crash leaves half of it to be found (O1).
+//! Writing a batch of slots, so that no crash leaves half of one to be found (O1).
 //! Uses `file::group`, `memory`. Known by: `file::write`.
+//!
+//! - **WR1** each slot of a batch goes through O1: its header says that it is full only after its payload was written, and its
+//!   payload is written only after its header was void;
+//! - **WR2** a slot that fails leaves its neighbours as they are: a request over several slots that fails is made again for
+//!   each of them (L2).
+//!
+//! All slots of a batch take each of O1's steps together: what is adjacent is one request, headers as well as payloads, and
+//! locks are taken once a step.
 
 use super::drive;
 use super::group::{Group, RunFault};
 use super::header::SlotState;
 use super::records::Record;
+use crate::borrow::WriteBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunRead;
-use std::io::IoSlice;
+use kv_pager::ids::SlotId;
+use kv_pager::sync::Ordering;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What a write did.
+/// With fewer payloads under way the drive is idle: it is given the next one at once, and the checksum is computed meanwhile or
+/// afterwards. With as many, the checksum comes first, so that nothing is left to do when the last write ends.
+const BUSY_WRITES: u32 = 8;
+
+/// One slot on its way through O1.
 #[derive(Debug)]
+pub(super) struct Part<'a> {
+    slot: usize,
+    source: RunRead<'a>,
+    /// Meanwhile nobody else writes the slot or its header, and nobody reads it.
+    _borrow: WriteBorrow<'a>,
+    /// As it was when the write began, with the checksum of the new payload.
+    record: Record,
+    /// Whether the header on the file is surely void (Z2).
+    is_void: bool,
+    fault: Option<RunFault>,
+}
+
+impl Part<'_> {
+    /// What became of it.
+    pub(super) fn into_result(self) -> Result<(), RunFault> {
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
-    checksums: [u64; CHUNK_MOVES_MAX],
+    /// Payload that was written, padding included.
+    pub(super) payload_bytes: u64,
+    /// Headers that were written.
+    pub(super) header_bytes: u64,
     /// Calls that wrote payload.
     pub(super) calls: u32,
-    /// Bytes of headers that were written.
-    pub(super) header_bytes: u64,
 }
 
 impl Group {
-    /// Writes adjacent slots from `first`, one for each of `sources`, whole or not at all (O1). Blocks on I/O.
+    /// Begins to write `source` into `slot`; what was begun is given to [`Group::write`]. `O(1)`.
     ///
     /// # Errors
-    /// [`RunFault::Busy`] if one is in use, [`RunFault::Unusable`] if one is spoiled or retired: nothing was written then.
-    pub(super) fn write(
-        &self,
-        first: usize,
-        sources: &[Option<RunRead<'_>>],
-        scratch: &mut Vec<u8>,
-        now_s: u64,
-    ) -> Result<Written, RunFault> {
-        let slots = first..first + sources.len();
-        let _borrow = self.borrows.try_write(slots.clone()).ok_or(RunFault::Busy)?;
-        let is_void = {
-            let mut records = self.records.lock();
-            let records = &mut records[slots.clone()];
-            if !records.iter().all(Record::is_writable) {
-                return Err(RunFault::Unusable);
-            }
-            records.iter_mut().for_each(Record::begin);
-            !records.iter().any(|record| record.is_on_file)
-        };
-        let mut run = Run { group: self, slots, now_s, is_void };
-        let result = run.write(sources, scratch);
+    /// [`RunFault::Busy`] if the slot is in use, [`RunFault::Unusable`] if it is spoiled or retired.
+    pub(super) fn begin<'a>(&'a self, slot: usize, source: RunRead<'a>) -> Result<Part<'a>, RunFault> {
+        let borrow = self.borrows.try_write(slot..slot + 1).ok_or(RunFault::Busy)?;
         let mut records = self.records.lock();
-        for (index, record) in run.slots.clone().zip(&mut records[run.slots.clone()]) {
-            let must_tell = match &result {
-                Ok(written) => record.fill(written.checksums[index - first]),
-                Err(_) => record.fail(run.is_void),
+        let record = &mut records[slot];
+        if !record.is_writable() {
+            return Err(RunFault::Unusable);
+        }
+        record.begin();
+        let (record, is_void) = (*record, !record.is_on_file);
+        Ok(Part { slot, source, _borrow: borrow, record, is_void, fault: None })
+    }
+
+    /// Writes what was begun, each slot whole or not at all (O1), and tells each part what became of it. Blocks on I/O.
+    pub(super) fn write(&self, parts: &mut [Option<Part<'_>>], headers: &mut Vec<u8>, now_s: u64) -> Written {
+        headers.clear();
+        headers.resize(self.shape.bytes() * parts.len(), 0);
+        let mut written = Written::default();
+        self.clear(parts, headers, now_s, &mut written);
+        self.write_payloads(parts, &mut written);
+        self.publish(parts, headers, now_s, &mut written);
+        let mut records = self.records.lock();
+        for part in parts.iter().flatten() {
+            let record = &mut records[part.slot];
+            let must_tell = match part.fault {
+                None => record.fill(part.record.checksum),
+                Some(_) => record.fail(part.is_void),
             };
             if must_tell {
-                self.list(index, record);
+                self.list(part.slot, record);
             }
         }
-        result
+        written
     }
-}
 
-/// A run on its way through O1.
-struct Run<'a> {
-    group: &'a Group,
-    slots: Range<usize>,
-    now_s: u64,
-    /// Whether the headers on the file are surely void.
-    is_void: bool,
-}
+    /// Makes void the headers that are not.
+    fn clear(&self, parts: &mut [Option<Part<'_>>], headers: &mut [u8], now_s: u64, written: &mut Written) {
+        let bytes = self.shape.bytes();
+        let is_wanted = |part: &Part<'_>| !part.is_void;
+        for (part, header) in parts.iter().zip(headers.chunks_exact_mut(bytes)) {
+            if let Some(part) = part.as_ref().filter(|part| is_wanted(part)) {
+                self.shape.stamp(&self.stamp(part.slot, SlotState::Writing, &part.record, now_s), header);
+            }
+        }
+        let _turn = self.header_lock.lock();
+        self.for_each_run(parts, is_wanted, |run, place| {
+            let headers = &headers[place.start * bytes..place.end * bytes];
+            self.write_headers(slot_of(run), headers)?;
+            written.header_bytes += headers.len() as u64;
+            run.iter_mut().flatten().for_each(|part| part.is_void = true);
+            Ok(())
+        });
+    }
 
-impl Run<'_> {
-    fn write(&mut self, sources: &[Option<RunRead<'_>>], headers: &mut Vec<u8>) -> Result<Written, RunFault> {
-        let group = self.group;
-        let mut written = Written { checksums: [0; CHUNK_MOVES_MAX], calls: 0, header_bytes: 0 };
-        if !self.is_void {
-            self.clear(headers);
-            self.write_headers(headers, &mut written, |_| SlotState::Writing)?;
-            self.is_void = true;
+    /// Writes the payloads of all that is void.
+    fn write_payloads(&self, parts: &mut [Option<Part<'_>>], written: &mut Written) {
+        self.for_each_run(
+            parts,
+            |_| true,
+            |run, _| {
+                let is_idle = self.payload_writes.fetch_add(1, Ordering::Relaxed) < BUSY_WRITES;
+                let calls = self.write_payload_run(run, is_idle);
+                self.payload_writes.fetch_sub(1, Ordering::Relaxed);
+                let (calls, slots) = (calls?, run.len());
+                written.calls += calls;
+                written.payload_bytes += (slots * self.slot_bytes) as u64;
+                Ok(())
+            },
+        );
+    }
+
+    /// Writes a run's payloads in one request, and computes their checksums: before, or, if the drive is idle, after it. Returns
+    /// the number of calls.
+    fn write_payload_run(&self, run: &mut [Option<Part<'_>>], is_idle: bool) -> io::Result<u32> {
+        let (files, offset) = self.payload_offset(slot_of(run));
+        if !is_idle {
+            self.checksum(run);
         }
         let mut slices = [IoSlice::new(&[]); CHUNK_MOVES_MAX];
-        for (index, source) in sources.iter().flatten().enumerate() {
-            let bytes = source.region(0);
-            written.checksums[index] = xxh3_64(&bytes[..group.kept_bytes]);
-            slices[index] = IoSlice::new(bytes);
+        for (part, slice) in run.iter().flatten().zip(&mut slices) {
+            *slice = IoSlice::new(part.source.region(0));
         }
-        let (files, offset) = group.payload_offset(self.slots.start);
-        written.calls = drive::write_all(&*files.payloads, &mut slices[..sources.len()], offset)?;
-        self.clear(headers);
-        let has_name = self.take_labels(headers);
-        // From here on the file may say that the slots are full, whether this call says so or not.
-        self.is_void = false;
-        let state = |index: usize| if has_name[index] { SlotState::Full } else { SlotState::Nameless };
-        self.write_headers(headers, &mut written, state)?;
-        Ok(written)
-    }
-
-    fn clear(&self, headers: &mut Vec<u8>) {
-        headers.clear();
-        headers.resize(self.group.shape.bytes() * self.slots.len(), 0);
-    }
-
-    /// Moves the labels of the run into its headers; tells which slots have one.
-    fn take_labels(&self, headers: &mut [u8]) -> [bool; CHUNK_MOVES_MAX] {
-        let mut has_name = [false; CHUNK_MOVES_MAX];
-        let mut labels = self.group.labels.lock();
-        for (index, header) in headers.chunks_exact_mut(self.group.shape.bytes()).enumerate() {
-            has_name[index] = labels.take(self.slots.start + index, header);
+        let calls = drive::write_all(&*files.payloads, &mut slices[..run.len()], offset)?;
+        if is_idle {
+            self.checksum(run);
         }
-        has_name
+        Ok(calls)
     }
 
-    fn write_headers(
-        &self,
-        headers: &mut [u8],
-        written: &mut Written,
-        state: impl Fn(usize) -> SlotState,
-    ) -> Result<(), RunFault> {
-        let group = self.group;
+    fn checksum(&self, run: &mut [Option<Part<'_>>]) {
+        for part in run.iter_mut().flatten() {
+            part.record.checksum = xxh3_64(&part.source.region(0)[..self.kept_bytes]);
+        }
+    }
+
+    /// Says of all whose payload was written that they are full, with the labels that wait for them.
+    fn publish(&self, parts: &mut [Option<Part<'_>>], headers: &mut [u8], now_s: u64, written: &mut Written) {
+        let bytes = self.shape.bytes();
+        let mut has_label = [false; CHUNK_MOVES_MAX];
         {
-            let records = group.records.lock();
-            for (index, header) in headers.chunks_exact_mut(group.shape.bytes()).enumerate() {
-                let record =
-                    Record { checksum: written.checksums[index], ..records[self.slots.start + index] };
-                let stamp = group.stamp(self.slots.start + index, state(index), &record, self.now_s);
-                group.shape.stamp(&stamp, header);
+            let mut labels = self.labels.lock();
+            let places = headers.chunks_exact_mut(bytes).zip(&mut has_label);
+            for (part, (header, has_label)) in parts.iter().zip(places) {
+                if let Some(part) = part.as_ref().filter(|part| part.fault.is_none()) {
+                    *has_label = labels.take(part.slot, header);
+                }
             }
         }
-        let _turn = group.header_lock.read();
-        group.write_headers(self.slots.start, headers)?;
-        written.header_bytes += headers.len() as u64;
-        Ok(())
+        let places = headers.chunks_exact_mut(bytes).zip(has_label);
+        for (part, (header, has_label)) in parts.iter_mut().zip(places) {
+            if let Some(part) = part.as_mut().filter(|part| part.fault.is_none()) {
+                let state = if has_label { SlotState::Full } else { SlotState::Nameless };
+                self.shape.stamp(&self.stamp(part.slot, state, &part.record, now_s), header);
+                // From here on the file may say that it is full, whether the call says so or not.
+                part.is_void = false;
+            }
+        }
+        let _turn = self.header_lock.lock();
+        self.for_each_run(
+            parts,
+            |_| true,
+            |run, place| {
+                let headers = &headers[place.start * bytes..place.end * bytes];
+                self.write_headers(slot_of(run), headers)?;
+                written.header_bytes += headers.len() as u64;
+                Ok(())
+            },
+        );
+    }
+
+    /// Calls `write` for each run of adjacent slots that are wanted and have not failed, with their places among `parts`; for
+    /// each slot alone where it fails for several (WR2).
+    fn for_each_run<'a>(
+        &self,
+        parts: &mut [Option<Part<'a>>],
+        is_wanted: impl Fn(&Part<'a>) -> bool,
+        mut write: impl FnMut(&mut [Option<Part<'a>>], Range<usize>) -> io::Result<()>,
+    ) {
+        let mut start = 0;
+        while let Some(run) = self.next_run(&parts[start..], &is_wanted) {
+            let run = start + run.start..start + run.end;
+            start = run.end;
+            let Err(error) = write(&mut parts[run.clone()], run.clone()) else { continue };
+            if run.len() == 1 {
+                fail(&mut parts[run.start], error);
+                continue;
+            }
+            for index in run {
+                if let Err(error) = write(&mut parts[index..=index], index..index + 1) {
+                    fail(&mut parts[index], error);
+                }
+            }
+        }
+    }
+
+    /// The first run of adjacent slots that are wanted and have not failed.
+    fn next_run<'a>(
+        &self,
+        parts: &[Option<Part<'a>>],
+        is_wanted: impl Fn(&Part<'a>) -> bool,
+    ) -> Option<Range<usize>> {
+        let wanted = |part: &Option<Part<'a>>| {
+            part.as_ref().filter(|part| part.fault.is_none() && is_wanted(part)).map(|part| part.slot)
+        };
+        let start = parts.iter().position(|part| wanted(part).is_some())?;
+        let joins = |pair: &&[Option<Part<'a>>]| match (wanted(&pair[0]), wanted(&pair[1])) {
+            (Some(last), Some(next)) => self.is_adjacent(SlotId::from_index(last), SlotId::from_index(next)),
+            _ => false,
+        };
+        let joined = parts[start..].windows(2).take_while(joins).count();
+        Some(start..start + 1 + joined)
+    }
+}
+
+/// The first slot of a run.
+fn slot_of(run: &[Option<Part<'_>>]) -> usize {
+    run[0].as_ref().expect("a run has a part at each place").slot
+}
+
+fn fail(part: &mut Option<Part<'_>>, error: io::Error) {
+    if let Some(part) = part {
+        part.fault = Some(RunFault::Drive(error));
     }
 }

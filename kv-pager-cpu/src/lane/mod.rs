@@ -52,7 +52,7 @@ impl LaneSpec {
     /// For files: a thread for each of the requests that a drive likes to have at once.
     pub fn file() -> Self {
         Self {
-            workers: 16,
+            workers: 32,
             chunk_bytes: Bytes::mib(4),
             chunk_timeout: Nanos::from_millis(10_000),
             ..Self::memory()

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// So many bytes are soon moved, and a thread takes more at once, to come to the queue less often.
-const SMALL_BYTES: Bytes = Bytes::new(128 << 10);
+const SMALL_BYTES: Bytes = Bytes::mib(1);
 
 /// A move that waits.
 #[derive(Debug)]

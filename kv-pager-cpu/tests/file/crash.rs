@@ -87,6 +87,21 @@ fn note(said: &mut HashMap<usize, Option<PrefixHash>>, line: &str) {
 }
 
 #[test]
+fn a_second_process_is_refused_and_disturbs_nothing() {
+    let rig = Rig::new();
+    let session = rig.open();
+    let block = &Labelled::chain(1)[0];
+    session.write(block, 0);
+    let second = child(&rig, 1).wait_with_output().expect("it was started");
+    assert!(!second.status.success(), "it opened a tier that was in use");
+    assert!(!String::from_utf8_lossy(&second.stdout).contains("> "), "it wrote");
+    assert_eq!(session.read(slot(0)), Ok(block.bytes()));
+    drop(session);
+    let found = inspect(&rig.spec().directories, Depth::Verify).expect("it can be read");
+    assert_eq!((found.used_slots, found.damages), (1, vec![]));
+}
+
+#[test]
 fn killed_under_load_it_has_what_was_whole_and_nothing_damaged() {
     let rig = Rig::new();
     let mut compared = 0;

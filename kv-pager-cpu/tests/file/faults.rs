@@ -10,6 +10,7 @@ use kv_pager_cpu::FileTier;
 use kv_pager_cpu::file::Access;
 use rustix::io::Errno;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -172,6 +173,45 @@ fn truncated_or_zeroed_headers_lose_their_slots_and_nothing_else() {
         assert_eq!(recovered(&session), 2);
         assert_eq!(session.read(slot(1)), Ok(chain[1].bytes()));
     }
+}
+
+#[test]
+fn zeroed_pages_of_payloads_are_misses_and_nothing_else() {
+    let rig = Rig::new();
+    let chain = Labelled::chain(4);
+    let session = rig.open();
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    drop(session);
+    let payloads = File::options().write(true).open(rig.path("kv-pager.0.payloads")).expect("it is there");
+    // The second page of slot 1, and all of slot 2.
+    payloads.write_all_at(&[0; 4096], 8192 + 4096).expect("it can be written");
+    payloads.write_all_at(&[0; 8192], 2 * 8192).expect("it can be written");
+    let session = rig.open();
+    let outcomes: Vec<_> = (0..4).map(|index| session.read(slot(index))).collect();
+    let damaged = Err(MoveFault::Damaged);
+    assert_eq!(outcomes, [Ok(chain[0].bytes()), damaged.clone(), damaged, Ok(chain[3].bytes())]);
+}
+
+#[test]
+fn a_write_of_several_slots_that_fails_leaves_the_sound_ones_written() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(3);
+    Device::fail(&device.payload_writes, Errno::IO);
+    // The request for all three begins at the first slot, as does the one for the first alone: no other slot fails.
+    device.fails_up_to.store(0, Ordering::Relaxed);
+    let outcomes = session.write_together(&chain);
+    assert_eq!(outcomes, [Err(MoveFault::Io), Ok(()), Ok(())]);
+    device.mend();
+    for (index, block) in chain.iter().enumerate().skip(1) {
+        assert_eq!(session.read(slot(index)), Ok(block.bytes()), "slot {index}");
+    }
+    assert_eq!(session.read(slot(0)), Err(MoveFault::Io), "there is nothing in it");
+    session.write(&chain[0], 0);
+    drop(session);
+    assert_eq!(recovered(&rig.open()), 3, "with their labels");
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn a_sound_tier_is_counted() {
     assert_eq!((found.payload_bytes, found.verified_bytes), (5 * 8192, 5 * 8192));
     assert_eq!((found.damaged_slots, found.interrupted_slots, found.orphaned_blocks), (0, 0, 0));
     assert_eq!(found.formats, ["raw"]);
+    let (oldest, newest) = found.written_s.expect("something was written");
+    assert!(1_600_000_000 < oldest && oldest <= newest, "from {oldest} to {newest}");
     assert_eq!((found.hottest[0].uses, found.hottest[0].depth), (9, 2));
     assert!(!found.is_damaged());
 }

@@ -7,6 +7,7 @@ use kv_pager::layout::shape;
 use kv_pager::tier::{Health, MoveFault, Tier};
 use kv_pager::units::Bytes;
 use kv_pager_cpu::FileTier;
+use kv_pager_cpu::file::Identity;
 
 #[test]
 fn what_was_written_is_found_again_with_its_label_parents_first() {
@@ -109,15 +110,36 @@ fn another_identity_is_refused_and_the_files_are_left_alone() {
     let own = rig.identity();
     let model = shape("smollm2-135m").expect("known");
     for other in [
-        kv_pager_cpu::file::Identity { fingerprint: ModelFingerprint(1), ..own.clone() },
-        kv_pager_cpu::file::Identity { hash_key: 1, ..own.clone() },
-        kv_pager_cpu::file::Identity { model, ..own.clone() },
+        Identity { fingerprint: ModelFingerprint(1), ..own.clone() },
+        Identity { hash_key: 1, ..own.clone() },
+        Identity { model, ..own.clone() },
     ] {
         let refusal = FileTier::open(&other, &rig.spec()).expect_err("it is another's").to_string();
         assert!(refusal.contains("left alone"), "{refusal}");
     }
     let session = rig.open();
     assert_eq!(session.tier().persistence().expect("it has").recover().len(), 1);
+}
+
+#[test]
+fn another_number_of_ranks_is_refused_with_both_numbers() {
+    let rig = Rig::new();
+    let split = |ranks| Identity { ranks, ..rig.identity() };
+    drop(FileTier::open(&split(4), &rig.spec()).expect("it is made"));
+    for (ranks, told) in [(1, "1 rank;"), (2, "2 ranks;"), (8, "8 ranks;")] {
+        let refusal = FileTier::open(&split(ranks), &rig.spec()).expect_err("its slices are not those");
+        assert!(matches!(refusal, Error::Configuration { .. }));
+        let refusal = refusal.to_string();
+        assert!(refusal.contains("split over 4 ranks") && refusal.contains(told), "{refusal}");
+    }
+    // With another number of ranks heads may be replicated, so that the layout differs as well: ranks are what is told.
+    let model = shape("smollm2-135m").expect("known");
+    let other = Identity { model, ..split(2) };
+    let refusal = FileTier::open(&other, &rig.spec()).expect_err("another layout").to_string();
+    assert!(refusal.contains("split over 4 ranks"), "{refusal}");
+    drop(FileTier::open(&split(4), &rig.spec()).expect("as it was"));
+    let none = FileTier::open(&split(0), &rig.spec()).expect_err("nobody would have anything");
+    assert!(none.to_string().contains("0 ranks"), "{none}");
 }
 
 #[test]

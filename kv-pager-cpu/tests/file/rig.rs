@@ -117,6 +117,21 @@ impl Session {
         carry(&*self.writer, slot(0), slot(at))
     }
 
+    /// Writes blocks to slots from 0 in one batch.
+    pub(crate) fn write_together(&self, blocks: &[Labelled]) -> Vec<Result<(), MoveFault>> {
+        let host = self.backend.host().expect("there is one");
+        let place = |(index, block): (usize, &Labelled)| {
+            let mut lent = host.write(GroupId::FIRST, slot(index)).expect("free");
+            lent.fragment_mut(0).copy_from_slice(&block.bytes());
+            self.tier().persistence().expect("it has").label(GroupId::FIRST, slot(index), &block.label());
+            order(slot(index), slot(index))
+        };
+        let batch: Vec<Move> = blocks.iter().enumerate().map(place).collect();
+        let ticket = self.writer.submit(&batch).expect("room");
+        wait(&ticket);
+        (0..batch.len()).map(|index| ticket.outcome(index).expect("it is over")).collect()
+    }
+
     pub(crate) fn read(&self, from: SlotId) -> Result<Vec<u8>, MoveFault> {
         self.read_into(from, slot(1))
     }
