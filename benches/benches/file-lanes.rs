@@ -299,21 +299,15 @@ const FLUSHED_SLOTS: usize = 8;
 
 /// Bytes written for each byte of payload, of slots of `slot_kib`.
 fn amplification(directory: &Path, slot_kib: u32) {
-    let model = match slot_kib {
-        8 => shape("tiny").expect("known"),
-        _ => {
-            let entry = Entry::KeyValue { kv_heads: 8, head_dim: 64 };
-            let group =
-                KvGroup { attention: Attention::Full, layers: slot_kib / 32, entry, dtype: DType::BF16 };
-            ModelLayout::new(16, vec![group]).expect("valid")
-        }
+    let model = if slot_kib == 8 {
+        shape("tiny").expect("known")
+    } else {
+        let entry = Entry::KeyValue { kv_heads: 8, head_dim: 64 };
+        let group = KvGroup { attention: Attention::Full, layers: slot_kib / 32, entry, dtype: DType::BF16 };
+        ModelLayout::new(16, vec![group]).expect("valid")
     };
-    let bench = Bench::of(
-        model,
-        &directory.join(format!("{slot_kib}-kib")),
-        512 * u64::from(slot_kib) << 10,
-        Access::Auto,
-    );
+    let file_bytes = 512 * 1024 * u64::from(slot_kib);
+    let bench = Bench::of(model, &directory.join(format!("{slot_kib}-kib")), file_bytes, Access::Auto);
     let persistence = kv_pager::tier::Tier::persistence(&**bench.backend.file().expect("there is one"));
     let persistence = persistence.expect("it has");
     fill(&bench);
