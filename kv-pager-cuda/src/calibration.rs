@@ -64,16 +64,12 @@ impl Calibration {
             for (class, parts) in SizeClass::PARTS.into_iter().enumerate() {
                 let parts = parts.min(capacity);
                 for (lane, hopeless) in [offload, onboard].into_iter().zip(&mut hopeless) {
-                    let plain = if lane.has_kernels() { Path::Gather } else { Path::Batch };
+                    let abilities = lane.abilities();
+                    let plain = if abilities.kernels { Path::Gather } else { Path::Batch };
                     run(offload, &batch(group, parts, Direction::Offload), plain, clock)?;
                     let mut times = [u64::MAX; Path::ALL.len()];
                     for (index, path) in Path::ALL.into_iter().enumerate() {
-                        let is_served = match path {
-                            Path::Runs => true,
-                            Path::Batch => lane.has_batch(),
-                            Path::Gather | Path::ZeroCopy => lane.has_kernels(),
-                        };
-                        if is_served && !hopeless[index] {
+                        if abilities.serve(path) && !hopeless[index] {
                             let moves = batch(group, parts, lane.direction());
                             for _ in 0..REPEATS {
                                 times[index] = times[index].min(run(lane, &moves, path, clock)?);

@@ -27,7 +27,7 @@ mod worker;
 
 pub use options::LaneOptions;
 pub use path::Path;
-pub(crate) use path::{Choice, SizeClass};
+pub(crate) use path::{Abilities, Choice, SizeClass};
 
 use crate::device::DeviceTier;
 use crate::pinned::PinnedTier;
@@ -98,20 +98,24 @@ impl CudaLane {
         let ranks = ranks
             .map_err(|error| error.tell(TierId::Device, "making a lane's streams and staging memory"))?;
         let has_kernels = device.ranks().iter().all(|rank| rank.kernels.is_some());
-        let has_batch = ranks.iter().all(RankLane::has_batch);
-        if !has_batch {
-            tracing::warn!(
+        let batch_copies = ranks.iter().all(RankLane::has_batch);
+        match (batch_copies, options.batch_copies) {
+            (true, _) => {}
+            (false, true) => tracing::warn!(
                 "the driver has no cuMemcpyBatchAsync (CUDA 12.8 has): pieces are copied one by one"
-            );
+            ),
+            (false, false) => {
+                tracing::warn!("batch copies are turned off: pieces are copied one by one");
+            }
         }
+        let abilities = Abilities { kernels: has_kernels, batch_copies };
         let is_served = |path: Path| !path.needs_kernels() || has_kernels;
         if let Some(path) = options.path.filter(|path| !is_served(*path)) {
             let why = format!("the path {path} was asked for, and there are no kernels");
             return Err(Error::Configuration { setting: "lane", why });
         }
         let plans = &device.ranks()[0].plans;
-        let choices =
-            plans.iter().map(|plan| Choice::uncalibrated(has_kernels, has_batch, plan.fragments())).collect();
+        let choices = plans.iter().map(|plan| Choice::uncalibrated(abilities, plan.fragments())).collect();
         let books = Books::new(options.moves_max, options.batches_max, EVENTS);
         let state = State {
             books,
@@ -194,12 +198,14 @@ impl CudaLane {
         self.shared.state.lock().issuer.choices[group].0[class] = path;
     }
 
-    pub(crate) fn has_kernels(&self) -> bool {
+    fn has_kernels(&self) -> bool {
         self.shared.device.ranks().iter().all(|rank| rank.kernels.is_some())
     }
 
-    pub(crate) fn has_batch(&self) -> bool {
-        self.shared.state.lock().issuer.ranks.iter().all(RankLane::has_batch)
+    /// What it chooses among.
+    pub(crate) fn abilities(&self) -> Abilities {
+        let batch_copies = self.shared.state.lock().issuer.ranks.iter().all(RankLane::has_batch);
+        Abilities { kernels: self.has_kernels(), batch_copies }
     }
 
     /// For tests alone: leaves out the waits for fences, so that a test of them can show that it would notice.

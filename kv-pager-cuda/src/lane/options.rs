@@ -26,6 +26,9 @@ pub struct LaneOptions {
     pub kernel_blocks: Option<u32>,
     /// Bytes of a part that a layer-wise onboarding brings in one piece, after two of half that.
     pub layer_piece_bytes: Bytes,
+    /// Whether copies go in batches, by `cuMemcpyBatchAsync`, where the driver has it (CUDA 12.8 and later). Without, pieces are
+    /// copied one by one, as on an older driver.
+    pub batch_copies: bool,
     /// The path for every batch; `None` lets the calibration choose.
     pub path: Option<Path>,
 }
@@ -42,6 +45,7 @@ impl Default for LaneOptions {
             stall: Nanos::from_millis(5_000),
             kernel_blocks: None,
             layer_piece_bytes: Bytes::new(128 << 10),
+            batch_copies: true,
             path: None,
         }
     }

@@ -27,6 +27,26 @@ impl Path {
     }
 }
 
+/// What the cards and their driver can do: it decides which paths there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Abilities {
+    /// Kernels were compiled for every rank.
+    pub(crate) kernels: bool,
+    /// Many copies go in one call.
+    pub(crate) batch_copies: bool,
+}
+
+impl Abilities {
+    /// Whether `path` is worth choosing: a batch that is copied piece by piece is [`Path::Runs`].
+    pub(crate) fn serve(self, path: Path) -> bool {
+        match path {
+            Path::Runs => true,
+            Path::Batch => self.batch_copies,
+            Path::Gather | Path::ZeroCopy => self.kernels,
+        }
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
@@ -65,14 +85,11 @@ pub(crate) struct Choice(pub(crate) [Path; SizeClass::COUNT]);
 
 impl Choice {
     /// What serves before anything was measured.
-    pub(crate) fn uncalibrated(has_kernels: bool, has_batch: bool, fragments: u32) -> Self {
-        Self(
-            [match (has_kernels, has_batch, fragments) {
-                (true, ..) if fragments > 1 => Path::Gather,
-                (_, true, _) => Path::Batch,
-                _ => Path::Runs,
-            }; SizeClass::COUNT],
-        )
+    pub(crate) fn uncalibrated(abilities: Abilities, fragments: u32) -> Self {
+        // One piece a part needs no kernel.
+        let preferred = if fragments > 1 { [Path::Gather, Path::Batch] } else { [Path::Batch, Path::Runs] };
+        let path = preferred.into_iter().find(|path| abilities.serve(*path));
+        Self([path.unwrap_or(Path::Runs); SizeClass::COUNT])
     }
 
     /// The path of a batch of `parts`.
@@ -83,7 +100,7 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, Path, SizeClass};
+    use super::{Abilities, Choice, Path, SizeClass};
 
     #[test]
     fn each_class_has_the_batch_that_stands_for_it() {
@@ -92,15 +109,35 @@ mod tests {
         }
     }
 
+    fn abilities(kernels: bool, batch_copies: bool) -> Abilities {
+        Abilities { kernels, batch_copies }
+    }
+
+    #[test]
+    fn what_is_chosen_unmeasured_is_always_served() {
+        for (kernels, batch_copies) in [(false, false), (false, true), (true, false), (true, true)] {
+            let abilities = abilities(kernels, batch_copies);
+            assert!(abilities.serve(Path::Runs), "every driver copies");
+            for fragments in [1, 2, 64] {
+                let path = Choice::uncalibrated(abilities, fragments).path(64);
+                assert!(abilities.serve(path), "{abilities:?}, {fragments} fragments: {path}");
+            }
+        }
+    }
+
     #[test]
     fn without_kernels_copies_serve() {
-        assert_eq!(Choice::uncalibrated(false, true, 64).path(64), Path::Batch);
-        assert_eq!(Choice::uncalibrated(false, false, 64).path(64), Path::Runs);
-        assert_eq!(Choice::uncalibrated(true, true, 64).path(1), Path::Gather);
-        assert_eq!(
-            Choice::uncalibrated(true, true, 1).path(64),
-            Path::Batch,
-            "one piece a part needs no kernel"
-        );
+        assert_eq!(Choice::uncalibrated(abilities(false, true), 64).path(64), Path::Batch);
+        assert_eq!(Choice::uncalibrated(abilities(true, true), 64).path(1), Path::Gather);
+        let one_piece = Choice::uncalibrated(abilities(true, true), 1);
+        assert_eq!(one_piece.path(64), Path::Batch, "one piece a part needs no kernel");
+    }
+
+    #[test]
+    fn a_driver_without_batch_copies_copies_runs_or_gathers() {
+        assert_eq!(Choice::uncalibrated(abilities(false, false), 64).path(64), Path::Runs);
+        assert_eq!(Choice::uncalibrated(abilities(true, false), 64).path(64), Path::Gather);
+        assert_eq!(Choice::uncalibrated(abilities(true, false), 1).path(64), Path::Runs);
+        assert!(!abilities(true, false).serve(Path::Batch));
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct RankLane {
     /// By chunk number: all its work is done.
     pub(super) done: Box<[Event]>,
     pub(super) blocks: u32,
+    /// `None` where pieces are copied one by one.
     pub(super) batch: Option<BatchCopy>,
     /// For tests: leaves fences out, so that a test of a wait can show that it would notice.
     pub(super) ignores_fences: bool,
@@ -60,7 +61,7 @@ impl RankLane {
             handed: events()?,
             done: events()?,
             blocks: options.kernel_blocks.unwrap_or(device.multiprocessors()).max(1),
-            batch: BatchCopy::find(),
+            batch: if options.batch_copies { BatchCopy::find() } else { None },
             device,
             ignores_fences: false,
         })

@@ -7,34 +7,59 @@ use crate::rig::{
     write_host,
 };
 use kv_pager::ids::Fence;
-use kv_pager::layout::DeviceLayout;
+use kv_pager::layout::{DeviceLayout, ModelLayout};
 use kv_pager::tier::{Lane, Move, Tier};
-use kv_pager_cuda::{CudaBackend, Device, DeviceMemory, Inner, Path};
+use kv_pager::units::Bytes;
+use kv_pager_cuda::{
+    CudaBackend, CudaBackendBuilder, Device, DeviceMemory, DeviceOptions, DeviceTier, GroupTensors, Inner,
+    LaneOptions, Path,
+};
 use std::sync::Arc;
 
 const OLD: u8 = 0x11;
 const NEW: u8 = 0x77;
 
-/// A block-major backend, in which a part is one piece whose address can be told from another tier's layout: slot 0 of an
-/// engine's own tensor.
+/// Slots of the group that tests move.
+const SLOTS: u32 = 96;
+/// Its layers, and the bytes of one slot's keys, or values, in one of them.
+const LAYERS: usize = 6;
+const FRAGMENT_BYTES: usize = 4096;
+
+/// A backend over an engine's own tensors, whose addresses are therefore known.
 struct Fixture {
     backend: CudaBackend,
     engine: Engine,
     scratch: DeviceMemory,
+    /// Where slot 0 begins: with the keys of its first layer.
     slot: u64,
+    /// Of a part.
     bytes: usize,
     _memory: DeviceMemory,
 }
 
 impl Fixture {
-    #[expect(unsafe_code, reason = "an engine's tensors are named by address")]
+    /// Block-major: a part is one piece.
     fn new(device: &Arc<Device>) -> Self {
+        Self::over(device, |model, base| GroupTensors::block_major((model, GROUP), SLOTS, base, Inner::Nhd))
+    }
+
+    /// A tensor for each layer's keys, and one for its values.
+    fn layer_major(device: &Arc<Device>) -> Self {
+        Self::over(device, |model, base| {
+            let tensors = |side: usize| -> Vec<u64> {
+                (0..LAYERS).map(|layer| base + tensor_offset(2 * layer + side)).collect()
+            };
+            GroupTensors::separate((model, GROUP), SLOTS, (&tensors(0), &tensors(1)), Inner::Nhd)
+        })
+    }
+
+    #[expect(unsafe_code, reason = "an engine's tensors are named by address")]
+    fn over(device: &Arc<Device>, tensors: impl Fn(&ModelLayout, u64) -> GroupTensors) -> Self {
         use crate::rig::{clock, model};
-        use kv_pager_cuda::{CudaBackendBuilder, DeviceOptions, DeviceTier, GroupTensors};
         let model = model();
         let memory = DeviceMemory::allocate(device, 32 << 20).expect("memory");
         let groups = vec![
-            GroupTensors::block_major((&model, GROUP), 96, memory.address(), Inner::Nhd),
+            tensors(&model, memory.address()),
             GroupTensors::block_major(
                 (&model, kv_pager::ids::GroupId::from_index(1)),
                 40,
@@ -46,8 +71,9 @@ impl Fixture {
         let tier = unsafe {
             DeviceTier::with_tensors(&model, &[Arc::clone(device)], &[groups], &DeviceOptions::default())
         };
-        let builder =
-            CudaBackendBuilder::new(model, vec![0], vec![128, 48]).with_lane_options(lane_options());
+        // One layer a piece.
+        let lanes = LaneOptions { layer_piece_bytes: Bytes::new(8 << 10), ..lane_options() };
+        let builder = CudaBackendBuilder::new(model, vec![0], vec![128, 48]).with_lane_options(lanes);
         let tier = tier.expect("valid tensors");
         let backend = builder.without_calibration().build_over(tier, &clock()).expect("a small backend");
         let bytes = part_bytes(&backend, GROUP);
@@ -65,6 +91,23 @@ impl Fixture {
         self.scratch.read(0, &mut bytes).expect("a device that works");
         bytes
     }
+
+    /// Of a layer-major one: where the keys of `layer` of slot 0 are.
+    fn keys(&self, layer: usize) -> u64 {
+        self.slot + tensor_offset(2 * layer)
+    }
+
+    /// The first fragment of the scratch memory.
+    fn scratch_fragment(&self) -> Vec<u8> {
+        let mut bytes = self.scratch();
+        bytes.truncate(FRAGMENT_BYTES);
+        bytes
+    }
+}
+
+/// Where tensor `index` of a layer-major fixture begins.
+fn tensor_offset(index: usize) -> u64 {
+    (index * SLOTS as usize * FRAGMENT_BYTES) as u64
 }
 
 /// The first byte that an offload brings while the engine still writes the source.
@@ -148,10 +191,74 @@ fn the_engines_stream_waits_for_a_ticket() {
     assert!(read_after_onboard(&fixture, false) != vec![NEW; fixture.bytes], "the wait was taken out");
 }
 
+/// What the engine reads of the keys of `layer` after a layer-wise onboard was submitted, with or without its stream waiting for
+/// that layer.
+fn read_layer_after_onboard(fixture: &Fixture, layer: usize, waits: bool) -> Vec<u8> {
+    write_device(&fixture.backend, GROUP, 0, &vec![OLD; fixture.bytes]);
+    write_host(&fixture.backend, GROUP, 5, &vec![NEW; fixture.bytes]);
+    let mut moves: Vec<_> = (1..60).map(|slot| part(GROUP, slot, slot)).collect();
+    moves.push(part(GROUP, 5, 0));
+    // The lane waits for a slow engine before it writes the first layer.
+    let slow = Engine::new(fixture.engine.stream.device());
+    slow.be_slow();
+    let held = fixture.backend.device.fence(&[slow.raw()]).expect("a fence");
+    moves[0].target_fence = held;
+    let ticket = fixture.backend.onboard.submit_by_layer(&moves).expect("room");
+    let fence = ticket.layer_fence(u32::try_from(layer).expect("few")).expect("all of it is queued");
+    assert!(!fixture.backend.device.is_fence_over(held), "the engine is not slow enough for this test");
+    if waits {
+        fixture.backend.device.wait_for_fence(0, fixture.engine.raw(), fence).expect("it was recorded");
+    }
+    fixture.engine.copy(fixture.scratch.address(), fixture.keys(layer), FRAGMENT_BYTES);
+    let read = fixture.scratch_fragment();
+    assert_well(&ticket);
+    assert!(fixture.backend.device.is_fence_over(fence));
+    read
+}
+
+#[test]
+fn the_engines_stream_waits_for_a_layer() {
+    let Some(device) = card("the_engines_stream_waits_for_a_layer") else { return };
+    let fixture = Fixture::layer_major(&device);
+    for layer in 0..LAYERS {
+        let read = read_layer_after_onboard(&fixture, layer, true);
+        assert!(read == vec![NEW; FRAGMENT_BYTES], "layer {layer}");
+    }
+    for layer in [0, LAYERS - 1] {
+        let read = read_layer_after_onboard(&fixture, layer, false);
+        assert!(read != vec![NEW; FRAGMENT_BYTES], "layer {layer}: the wait was taken out");
+    }
+}
+
+/// What compute reads of the first layer of a slot into which a layer-wise onboard was submitted meanwhile.
+fn onboard_layers_while_read(fixture: &Fixture) -> Vec<u8> {
+    write_device(&fixture.backend, GROUP, 0, &vec![OLD; fixture.bytes]);
+    write_host(&fixture.backend, GROUP, 5, &vec![NEW; fixture.bytes]);
+    fixture.engine.be_slow();
+    fixture.engine.copy(fixture.scratch.address(), fixture.keys(0), FRAGMENT_BYTES);
+    let moves = [Move { target_fence: fixture.fence(), ..part(GROUP, 5, 0) }];
+    let ticket = fixture.backend.onboard.submit_by_layer(&moves).expect("room");
+    assert_ne!(ticket.layer_fence(0), ticket.fence(), "it was not cut into layers");
+    assert_well(&ticket);
+    assert!(read_device(&fixture.backend, GROUP, 0) == vec![NEW; fixture.bytes]);
+    fixture.scratch_fragment()
+}
+
+#[test]
+fn a_layer_wise_onboard_waits_for_the_compute_that_reads_its_target() {
+    let Some(device) = card("a_layer_wise_onboard_waits_for_the_compute_that_reads_its_target") else {
+        return;
+    };
+    let fixture = Fixture::layer_major(&device);
+    assert!(onboard_layers_while_read(&fixture) == vec![OLD; FRAGMENT_BYTES]);
+    fixture.backend.onboard.ignore_fences_for_test();
+    assert!(onboard_layers_while_read(&fixture) != vec![OLD; FRAGMENT_BYTES], "the wait was taken out");
+}
+
 #[test]
 fn fences_are_reused_only_when_they_are_over() {
     let Some(device) = card("fences_are_reused_only_when_they_are_over") else { return };
-    let options = kv_pager_cuda::DeviceOptions { fences: 4, ..kv_pager_cuda::DeviceOptions::default() };
+    let options = DeviceOptions { fences: 4, ..DeviceOptions::default() };
     let layout = (DeviceLayout::BlockMajor, Inner::Nhd);
     let backend = crate::rig::backend_with(&device, 1, layout, lane_options(), &options);
     let engine = Engine::new(&device);

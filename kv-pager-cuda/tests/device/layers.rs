@@ -17,8 +17,9 @@ const LAYERS: usize = 6;
 #[test]
 fn each_layer_is_there_when_its_fence_is_over() {
     let Some(device) = card("each_layer_is_there_when_its_fence_is_over") else { return };
-    for inner in [Inner::Nhd, Inner::Hnd] {
-        let options = LaneOptions { layer_piece_bytes: Bytes::new(8 << 10), ..lane_options() };
+    // Without batch copies each run of host slots is a copy of its own.
+    for (inner, batch_copies) in [(Inner::Nhd, true), (Inner::Hnd, true), (Inner::Nhd, false)] {
+        let options = LaneOptions { layer_piece_bytes: Bytes::new(8 << 10), batch_copies, ..lane_options() };
         let backend = backend(&device, 1, (DeviceLayout::LayerMajor, inner), options);
         let bytes = part_bytes(&backend, GROUP);
         for slot in 0..PARTS {

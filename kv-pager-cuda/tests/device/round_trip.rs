@@ -8,7 +8,7 @@ use crate::rig::{
 use kv_pager::ids::GroupId;
 use kv_pager::layout::DeviceLayout;
 use kv_pager::tier::Lane;
-use kv_pager_cuda::{CudaBackend, CudaLane, DeviceOptions, Inner, Path};
+use kv_pager_cuda::{CudaBackend, CudaLane, DeviceOptions, Inner, LaneOptions, Path};
 
 const LAYOUTS: [(DeviceLayout, Inner); 4] = [
     (DeviceLayout::LayerMajor, Inner::Nhd),
@@ -82,6 +82,50 @@ fn without_kernels_copies_serve() {
     write_device(&backend, GroupId::FIRST, device_slot, &bytes);
     run(backend.offload.as_ref(), &[part(GroupId::FIRST, device_slot, host_slot)]);
     assert!(read_host(&backend, GroupId::FIRST, host_slot) == bytes);
+}
+
+#[test]
+fn without_batch_copies_every_path_keeps_the_bytes() {
+    let Some(device) = card("without_batch_copies_every_path_keeps_the_bytes") else { return };
+    let options = || LaneOptions { batch_copies: false, ..lane_options() };
+    for layout in LAYOUTS {
+        let backend = backend(&device, 1, layout, options());
+        assert_no_batches(&backend);
+        for path in Path::ALL {
+            there_and_back(&backend, path, &[1, 7, 40]);
+        }
+    }
+    // Nor are there kernels: what a machine with an old driver and no NVRTC has.
+    let without = DeviceOptions { kernels: false, ..DeviceOptions::default() };
+    let backend = backend_with(&device, 1, LAYOUTS[0], options(), &without);
+    assert_no_batches(&backend);
+    there_and_back(&backend, Path::Runs, &[7]);
+    let bytes = pattern(3, part_bytes(&backend, GroupId::FIRST));
+    write_device(&backend, GroupId::FIRST, 5, &bytes);
+    run(backend.offload.as_ref(), &[part(GroupId::FIRST, 5, 9)]);
+    assert!(read_host(&backend, GroupId::FIRST, 9) == bytes);
+}
+
+#[test]
+fn without_batch_copies_calibration_chooses_among_the_rest() {
+    let Some(device) = card("without_batch_copies_calibration_chooses_among_the_rest") else { return };
+    let backend = backend(&device, 1, LAYOUTS[0], LaneOptions { batch_copies: false, ..lane_options() });
+    let (tiers, lanes) =
+        ((backend.device.as_ref(), backend.host.as_ref()), (&*backend.onboard, &*backend.offload));
+    let calibration = kv_pager_cuda::Calibration::run(tiers, lanes, crate::rig::clock().as_ref());
+    let measured = calibration.expect("a device that works").measured;
+    assert!(measured.iter().any(|measured| measured.path == Path::Runs));
+    assert!(measured.iter().all(|measured| measured.path != Path::Batch));
+    assert_no_batches(&backend);
+}
+
+/// No lane would send a batch of copies.
+fn assert_no_batches(backend: &CudaBackend) {
+    for lane in [&backend.onboard, &backend.offload] {
+        for (parts, path) in lane.paths().into_iter().flatten() {
+            assert_ne!(path, Path::Batch, "{parts} parts, {:?}", lane.direction());
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,9 @@ struct Arguments {
     /// Blocks of the copy kernels; one a multiprocessor by default.
     #[arg(long)]
     blocks: Option<u32>,
+    /// Copy pieces one by one, as on a driver that has no batch copies.
+    #[arg(long)]
+    no_batch_copies: bool,
     /// GiB of pinned memory that the start is measured with.
     #[arg(long, default_value_t = 16)]
     pinned_gib: u64,
@@ -70,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<Report, Error> {
         chunk_bytes: mib(1),
         first_chunk_bytes: mib(2),
         kernel_blocks: arguments.blocks,
+        batch_copies: !arguments.no_batch_copies,
         ..LaneOptions::default()
     };
     let card = format!("{}, driver of CUDA {}.{}", device.name(), machine.driver.0, machine.driver.1);
