@@ -1,4 +1,4 @@
-//! What a pager tells of itself: metrics, events, spans.
+//! What a pager tells of itself: metrics and events.
 #![expect(clippy::float_cmp, reason = "counts are exact in a float")]
 
 use kv_pager::clock::{ManualClock, Time};
@@ -13,7 +13,7 @@ use kv_pager::units::Nanos;
 use kv_pager_testkit::tagged::{Machine, MachineSpec};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const DOCUMENT: &str = include_str!("../../docs/telemetry.md");
 
@@ -263,40 +263,4 @@ fn a_router_that_reads_too_late_sees_that_it_has_lost_something() {
     assert!(!router.follow(&rig.pager), "8 events, and room for 8");
     rig.serve(1000, 12);
     assert!(router.follow(&rig.pager));
-}
-
-/// Notes the names of all spans.
-#[derive(Clone, Default)]
-struct Names(Arc<Mutex<Vec<&'static str>>>);
-
-impl tracing::Subscriber for Names {
-    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        let mut names = self.0.lock().expect("nobody panicked");
-        names.push(span.metadata().name());
-        tracing::span::Id::from_u64(names.len() as u64)
-    }
-
-    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
-    fn event(&self, _event: &tracing::Event<'_>) {}
-    fn enter(&self, _span: &tracing::span::Id) {}
-    fn exit(&self, _span: &tracing::span::Id) {}
-}
-
-#[test]
-fn calls_and_transfers_are_spans() {
-    let names = Names::default();
-    tracing::subscriber::with_default(names.clone(), || {
-        let rig = Rig::new(64);
-        rig.serve(0, 8);
-        rig.serve(1000, 12);
-    });
-    let names = names.0.lock().expect("nobody panicked");
-    for name in ["open", "next_step", "commit", "close", "transfer"] {
-        assert!(names.contains(&name), "{name} is missing in {names:?}");
-    }
 }
