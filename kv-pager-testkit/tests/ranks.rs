@@ -4,10 +4,10 @@ use kv_pager::clock::{Clock, ManualClock};
 use kv_pager::ids::{Fence, GroupId, MoveId, SlotId, TierId};
 use kv_pager::layout::{ModelLayout, shape};
 use kv_pager::pager::Backend;
-use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Signal, Ticket, Tier};
+use kv_pager::tier::{Lane, LaneEnds, Move, MoveFault, Ticket, Tier};
 use kv_pager::units::Nanos;
 use kv_pager_cpu::{CpuBackend, CpuSpec, HostTier};
-use kv_pager_testkit::conformance::{End, LaneHarness, check_lane, check_tier, pattern, wait};
+use kv_pager_testkit::conformance::{End, LaneHarness, check_lane, check_tier, wait};
 use kv_pager_testkit::engine::{KvMemory, PlanesRead, PlanesWrite};
 use kv_pager_testkit::faulty::{FaultScript, Faulty};
 use kv_pager_testkit::model::{MACHINES, Operation, POLICIES, Rig, operation};
@@ -292,79 +292,66 @@ fn what_fails_on_one_rank_is_a_miss_on_all() {
 
 // A rank that is slow.
 
-/// Naps of a millisecond until something is stuck; a bound for faults, not a measure.
-const NAPS_MAX: usize = 20_000;
 const BATCHES: usize = 3;
 const BATCH: usize = 4;
 
 #[test]
 fn a_slow_rank_holds_up_its_moves_and_no_other_rank() {
-    let model = shape("tiny").expect("known");
-    let slots = u32::try_from(BATCHES * BATCH).expect("few");
-    let ranks: Vec<_> = (0..RANKS).map(|_| cpu_rank(&model, slots, slots)).collect();
+    let (machines, place) = machines();
     let clock = Arc::new(ManualClock::new());
-    let part_bytes = model.part_bytes(GroupId::FIRST);
     // A part a millisecond, and one in ten.
-    let rate = |rank| Rate {
+    let rate = |rank: usize| Rate {
         latency: Nanos::ZERO,
-        bytes_per_s: part_bytes.as_u64() * if rank == 1 { 100 } else { 1000 },
+        bytes_per_s: machines[rank].device().classes()[0].slot_bytes.as_u64()
+            * if rank == 1 { 100 } else { 1000 },
     };
     let throttled: Vec<_> = (0..RANKS)
         .map(|rank| {
             let clock = Arc::<ManualClock>::clone(&clock) as Arc<dyn Clock>;
-            let inner = lane(&ranks[rank], OFFLOAD);
-            Arc::new(Throttled::stepped(inner, rate(rank), &**ranks[rank].device(), clock))
+            let inner = Arc::clone(&machines[rank].lanes()[place]) as Arc<dyn Lane>;
+            Arc::new(Throttled::stepped(inner, rate(rank), &**machines[rank].device(), clock))
         })
         .collect();
     let lanes = throttled.iter().map(|lane| Arc::clone(lane) as Arc<dyn Lane>).collect();
     let ranked = RankedLane::stepped(lanes, WINDOW, QUEUE);
-    for (number, rank) in ranks.iter().enumerate() {
-        for slot in 0..slots as usize {
-            let bytes = pattern((number * 100 + slot) as u64, part_bytes.as_usize());
-            fill(rank.device(), GroupId::FIRST, SlotId::from_index(slot), &bytes);
-        }
-    }
     let tickets: Vec<Ticket> = (0..BATCHES)
         .map(|batch| ranked.submit(&orders(batch * BATCH..(batch + 1) * BATCH)).expect("room"))
         .collect();
-    let has = |rank: usize, slot: usize| {
-        let Ok(found) = memory(&ranks[rank], TierId::Host).read(GroupId::FIRST, SlotId::from_index(slot))
-        else {
-            return false;
-        };
-        found.fragment(0) == pattern((rank * 100 + slot) as u64, part_bytes.as_usize())
-    };
-    let mut were_others_done_first = false;
-    for _ in 0..NAPS_MAX {
+    let has = |rank: usize| (0..SLOTS as usize).filter(|slot| has(&machines[rank], rank, *slot)).count();
+    // When the others had everything, and when the last move ended.
+    let (mut others_done_ms, mut over_ms) = (None, None);
+    for now_ms in 1..1000 {
         clock.advance(Nanos::from_millis(1));
-        for lane in &throttled {
+        for (machine, lane) in machines.iter().zip(&throttled) {
+            machine.advance_all();
             lane.pump();
         }
         ranked.pump();
         let ended: usize = tickets.iter().map(Ticket::ended).sum();
-        let on_slowest = (0..slots as usize).filter(|slot| has(1, *slot)).count();
-        assert!(ended <= on_slowest, "{ended} moves have ended, {on_slowest} on the slowest rank");
-        let are_others_done = (0..slots as usize).all(|slot| has(0, slot) && has(2, slot));
-        were_others_done_first |= are_others_done && on_slowest < slots as usize;
+        assert!(ended <= has(1), "{ended} moves have ended, {} on the slowest rank", has(1));
+        if others_done_ms.is_none() && has(0) == SLOTS as usize && has(2) == SLOTS as usize {
+            others_done_ms = Some(now_ms);
+        }
         if tickets.iter().all(Ticket::is_over) {
+            over_ms = Some(now_ms);
             break;
         }
-        // The lanes below copy on threads of their own.
-        Signal::new().wait_past(0, Nanos::from_millis(1));
     }
-    assert!(were_others_done_first, "the slow rank holds up the others");
+    let (others_done_ms, over_ms) = (others_done_ms.expect("they end"), over_ms.expect("it ends"));
+    assert!(over_ms >= 10 * SLOTS as usize, "{over_ms} ms for {SLOTS} parts of ten");
+    assert!(others_done_ms * 4 < over_ms, "the others had all after {others_done_ms} of {over_ms} ms");
     for ticket in &tickets {
         assert!((0..BATCH).all(|index| ticket.outcome(index) == Some(Ok(()))));
     }
-    assert!((0..RANKS).all(|rank| (0..slots as usize).all(|slot| has(rank, slot))));
+    assert!((0..RANKS).all(|rank| has(rank) == SLOTS as usize));
 }
 
 // A rank that never answers.
 
 const SLOTS: u32 = 12;
 
-/// Machines of tags, with a lane over their offload lanes.
-fn machines() -> (Vec<Machine>, RankedLane, usize) {
+/// Machines of tags that differ, and which of their lanes is the offload lane.
+fn machines() -> (Vec<Machine>, usize) {
     let model = shape("tiny").expect("known");
     let spec = MachineSpec { device: SLOTS, host: SLOTS, file: 0, lane_limit: QUEUE };
     let machines: Vec<_> = (0..RANKS).map(|_| Machine::new(&model, spec)).collect();
@@ -374,6 +361,12 @@ fn machines() -> (Vec<Machine>, RankedLane, usize) {
             machine.device().write(GroupId::FIRST, SlotId::from_index(slot), 0, &[tag(rank, slot)]);
         }
     }
+    (machines, place)
+}
+
+/// The same, with a lane over their offload lanes.
+fn ranked_machines() -> (Vec<Machine>, RankedLane, usize) {
+    let (machines, place) = machines();
     let lanes = machines.iter().map(|machine| Arc::clone(&machine.lanes()[place]) as Arc<dyn Lane>);
     let ranked = RankedLane::stepped(lanes.collect(), WINDOW, QUEUE);
     (machines, ranked, place)
@@ -389,7 +382,7 @@ fn has(machine: &Machine, rank: usize, slot: usize) -> bool {
 
 #[test]
 fn a_move_that_never_ends_on_one_rank_holds_up_nothing_else() {
-    let (machines, ranked, place) = machines();
+    let (machines, ranked, place) = ranked_machines();
     let first = ranked.submit(&orders(0..4)).expect("room");
     let second = ranked.submit(&orders(4..8)).expect("room");
     machines[1].lanes()[place].advance(1, |_| Fate::Stalled);
@@ -409,7 +402,7 @@ fn a_move_that_never_ends_on_one_rank_holds_up_nothing_else() {
 
 #[test]
 fn a_silent_rank_holds_up_no_other() {
-    let (machines, ranked, _) = machines();
+    let (machines, ranked, _) = ranked_machines();
     let tickets: Vec<_> =
         [0..4, 4..8, 8..12].map(|slots| ranked.submit(&orders(slots)).expect("room")).into();
     for _ in 0..4 {
@@ -437,7 +430,7 @@ fn a_silent_rank_holds_up_no_other() {
 
 #[test]
 fn the_worst_fault_is_told_and_only_when_all_ranks_have_ended() {
-    let (machines, ranked, place) = machines();
+    let (machines, ranked, place) = ranked_machines();
     let ticket = ranked.submit(&orders(0..2)).expect("room");
     machines[0].lanes()[place].advance(2, |_| Fate::Failed(MoveFault::TimedOut));
     machines[1].lanes()[place].advance(1, |_| Fate::Failed(MoveFault::Io));
@@ -453,7 +446,7 @@ fn the_worst_fault_is_told_and_only_when_all_ranks_have_ended() {
 
 #[test]
 fn what_no_rank_has_begun_can_be_called_off() {
-    let (machines, ranked, _) = machines();
+    let (machines, ranked, _) = ranked_machines();
     let ticket = ranked.submit(&orders(0..6)).expect("room");
     assert!(!ticket.cancel_move(3), "within the window it has begun");
     assert!(ticket.cancel_move(4));
