@@ -147,7 +147,7 @@ impl Shared {
         if !chunk.upcoming.is_empty() {
             self.copier.announce(&chunk.upcoming);
         }
-        chunk.moves.retain(|(index, _)| job.begin(*index));
+        job.begin(&mut chunk.moves);
         bench.moves.clear();
         bench.moves.extend(chunk.moves.iter().map(|(_, order)| *order));
         bench.outcomes.clear();

@@ -4,7 +4,7 @@
 //! - **J1** after `give_up` nothing of the batch begins or ends any more: a thread that comes back late is not heard.
 
 use kv_pager::sync::{AtomicBool, Mutex, Ordering};
-use kv_pager::tier::{MoveFault, Ticket, TicketWriter};
+use kv_pager::tier::{Move, MoveFault, Ticket, TicketWriter};
 use kv_pager::units::Nanos;
 
 /// A batch under way.
@@ -27,9 +27,10 @@ impl Job {
         !self.is_announced.swap(true, Ordering::Relaxed)
     }
 
-    /// Begins move `index`; false if it was called off, or the lane has given up.
-    pub(super) fn begin(&self, index: u32) -> bool {
-        self.writer.lock().as_ref().is_some_and(|writer| writer.begin(index as usize))
+    /// Begins `moves`, each with its place in the batch, and keeps those that were not called off; none if the lane has given up.
+    pub(super) fn begin(&self, moves: &mut Vec<(u32, Move)>) {
+        let writer = self.writer.lock();
+        moves.retain(|(index, _)| writer.as_ref().is_some_and(|writer| writer.begin(*index as usize)));
     }
 
     /// Ends moves that were begun, and rings.
