@@ -30,6 +30,7 @@ impl Borrows {
     ///
     /// # Panics
     /// If there are no such slots.
+    #[inline]
     pub(crate) fn try_read(&self, slots: Range<usize>) -> Option<ReadBorrow<'_>> {
         let counts = &self.counts[slots.clone()];
         let taken = counts.iter().take_while(|count| {
@@ -46,6 +47,7 @@ impl Borrows {
     ///
     /// # Panics
     /// If there are no such slots.
+    #[inline]
     pub(crate) fn try_write(&self, slots: Range<usize>) -> Option<WriteBorrow<'_>> {
         let counts = &self.counts[slots.clone()];
         let taken = counts.iter().take_while(|count| {
@@ -71,6 +73,7 @@ impl ReadBorrow<'_> {
 }
 
 impl Drop for ReadBorrow<'_> {
+    #[inline]
     fn drop(&mut self) {
         for count in self.counts {
             count.fetch_sub(1, Ordering::Release);
@@ -92,6 +95,7 @@ impl WriteBorrow<'_> {
 }
 
 impl Drop for WriteBorrow<'_> {
+    #[inline]
     fn drop(&mut self) {
         for count in self.counts {
             count.store(0, Ordering::Release);

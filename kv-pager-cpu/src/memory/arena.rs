@@ -1,5 +1,5 @@
 //! The arena: the bytes of a memory tier, lent by slot to readers or to one writer.
-//! Uses `borrow`, `memory::geometry`. Known by: `memory`. The crate's unsafe code is here.
+//! Uses `borrow`, `memory::geometry`. Known by: `memory`.
 //!
 //! The guards are the only way to the bytes, and the borrow counts decide who gets one. A guard costs one atomic
 //! addition and one subtraction a slot.
@@ -47,18 +47,21 @@ impl Arena {
     }
 
     /// Lends adjacent `slots` of the class for reading, unless one has a writer.
+    #[inline]
     pub(super) fn try_read(&self, class: usize, slots: Range<usize>) -> Option<RunRead<'_>> {
         let borrow = self.borrows[class].try_read(slots)?;
         Some(RunRead { arena: self, class, borrow })
     }
 
     /// Lends adjacent `slots` of the class for writing, unless one is in use.
+    #[inline]
     pub(super) fn try_write(&self, class: usize, slots: Range<usize>) -> Option<RunWrite<'_>> {
         let borrow = self.borrows[class].try_write(slots)?;
         Some(RunWrite { arena: self, class, borrow })
     }
 
     /// Where `range` starts in memory.
+    #[inline]
     fn start(&self, range: &Range<usize>) -> *mut u8 {
         assert!(range.end <= self.map.len(), "{range:?} leaves the mapping");
         self.map.as_mut_ptr().wrapping_add(range.start)
@@ -92,10 +95,12 @@ impl RunRead<'_> {
     }
 
     /// Plane `index` of the part in the first slot.
+    #[inline]
     pub(crate) fn plane(&self, index: usize) -> &[u8] {
         self.bytes(self.class().plane(self.borrow.slots().start, index))
     }
 
+    #[inline]
     fn bytes(&self, range: Range<usize>) -> &[u8] {
         let start = self.arena.start(&range);
         // SAFETY: M1: `range` is within the mapping (asserted in `start`), which the arena keeps; M2: all callers take it
@@ -132,10 +137,12 @@ impl RunWrite<'_> {
     }
 
     /// As [`RunRead::plane`], to be written.
+    #[inline]
     pub(crate) fn plane_mut(&mut self, index: usize) -> &mut [u8] {
         self.bytes_mut(self.class().plane(self.borrow.slots().start, index))
     }
 
+    #[inline]
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         let start = self.arena.start(&range);
         // SAFETY: M1 as in `RunRead::bytes`; M2: all callers take `range` from the class for slots that `borrow` alone

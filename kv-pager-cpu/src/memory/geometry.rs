@@ -58,6 +58,7 @@ impl Class {
     ///
     /// # Panics
     /// If there are no such slots, or no such region.
+    #[inline]
     pub(crate) fn run(&self, region: usize, slots: &Range<usize>) -> Range<usize> {
         assert!(slots.end <= self.slots, "slots {slots:?} of {}", self.slots);
         let start = self.regions[region];
@@ -78,11 +79,13 @@ impl Class {
     ///
     /// # Panics
     /// If there is no such slot or plane.
+    #[inline]
     pub(crate) fn plane(&self, slot: usize, index: usize) -> Range<usize> {
         let (region, nth) = if self.regions.len() == 1 { (0, index) } else { (index, 0) };
         self.piece_of_region(slot, region, nth * self.plane_bytes, self.plane_bytes)
     }
 
+    #[inline]
     fn piece_of_region(&self, slot: usize, region: usize, offset: usize, bytes: usize) -> Range<usize> {
         assert!(offset + bytes <= self.fragment_bytes, "{bytes} bytes from {offset} leave their fragment");
         let start = self.run(region, &(slot..slot + 1)).start + offset;

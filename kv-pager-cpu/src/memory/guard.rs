@@ -32,6 +32,7 @@ impl SlotRead<'_> {
     ///
     /// # Panics
     /// If the part has no such plane.
+    #[inline]
     pub fn plane(&self, index: usize) -> &[u8] {
         self.run.plane(index)
     }
@@ -62,6 +63,7 @@ impl SlotWrite<'_> {
     ///
     /// # Panics
     /// If the part has no such plane.
+    #[inline]
     pub fn plane_mut(&mut self, index: usize) -> &mut [u8] {
         self.run.plane_mut(index)
     }

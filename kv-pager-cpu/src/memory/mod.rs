@@ -97,6 +97,7 @@ impl HostTier {
     ///
     /// # Panics
     /// If the tier has no such slot.
+    #[inline]
     pub fn read(&self, group: GroupId, slot: SlotId) -> Result<SlotRead<'_>, SlotBusy> {
         self.read_run(group, slot, 1).map(|run| SlotRead { run })
     }
@@ -108,10 +109,12 @@ impl HostTier {
     ///
     /// # Panics
     /// If the tier has no such slot.
+    #[inline]
     pub fn write(&self, group: GroupId, slot: SlotId) -> Result<SlotWrite<'_>, SlotBusy> {
         self.write_run(group, slot, 1).map(|run| SlotWrite { run })
     }
 
+    #[inline]
     pub(crate) fn read_run(
         &self,
         group: GroupId,
@@ -122,6 +125,7 @@ impl HostTier {
         self.arena.try_read(group.index(), range(first, slots)).ok_or(busy)
     }
 
+    #[inline]
     pub(crate) fn write_run(
         &self,
         group: GroupId,
