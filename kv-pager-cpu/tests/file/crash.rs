@@ -6,7 +6,7 @@
 use crate::rig::{Labelled, Rig, SLOTS, bytes_of, slot};
 use kv_pager::ids::PrefixHash;
 use kv_pager::tier::Tier;
-use kv_pager_cpu::file::Depth;
+use kv_pager_cpu::file::{Depth, Making};
 use kv_pager_cpu::inspect;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 const DIRECTORY: &str = "KV_PAGER_CRASH_DIRECTORY";
 const SEED: &str = "KV_PAGER_CRASH_SEED";
+const SLOTS_MADE: &str = "KV_PAGER_CRASH_SLOTS";
 
 /// A number for each step of a seed.
 fn random(seed: u64, step: u64) -> u64 {
@@ -26,6 +27,7 @@ fn child(rig: &Rig, seed: u64) -> Child {
         .args(["--exact", "crash::the_child_that_is_killed", "--ignored", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, rig.root())
         .env(SEED, seed.to_string())
+        .env(SLOTS_MADE, rig.slots.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -37,7 +39,8 @@ fn child(rig: &Rig, seed: u64) -> Child {
 fn the_child_that_is_killed() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let seed: u64 = std::env::var(SEED).expect("given with it").parse().expect("a number");
-    let rig = Rig::at(directory.into());
+    let mut rig = Rig::at(directory.into());
+    rig.slots = std::env::var(SLOTS_MADE).expect("given with it").parse().expect("a number");
     let session = rig.open();
     let mut out = std::io::stdout();
     let mut tell = |line: String| {
@@ -128,20 +131,36 @@ fn killed_under_load_it_has_what_was_whole_and_nothing_damaged() {
     assert!(compared > 50, "{compared} blocks were compared");
 }
 
+/// What is there after each step of making a tier, in order.
+const STEPS: [&str; 4] =
+    ["kv-pager.lock", "kv-pager.superblock", "kv-pager.0.headers", "kv-pager.0.payloads"];
+
 #[test]
 fn killed_while_it_is_made_the_tier_is_made_again() {
-    for round in 0..10 {
-        let rig = Rig::new();
+    let mut half_made = 0;
+    for round in 0..24 {
+        let mut rig = Rig::new();
+        // Large enough to be a while in the making.
+        rig.slots = 1 << 14;
         let mut child = child(&rig, round);
-        // No line to wait for: a moment that is over sooner or later than the first file is made.
-        for _ in 0..random(7, round) % 4_000 {
+        let step = rig.path(STEPS[usize::try_from(round).expect("small") % STEPS.len()]);
+        while !step.exists() {
+            assert!(child.try_wait().expect("it is ours").is_none(), "it ended by itself");
+            std::hint::spin_loop();
+        }
+        // And a while after that.
+        for _ in 0..random(7, round) % 400 {
             std::thread::yield_now();
         }
         child.kill().expect("it runs");
         child.wait().expect("it was ours");
+        let found = inspect(&rig.spec().directories, Depth::Verify).expect("it can be looked at");
+        assert_eq!(found.damages, [], "round {round}: {:?}", found.making);
+        half_made += u32::from(found.making != Making::Complete);
         let session = rig.open();
         let block = &Labelled::chain(1)[0];
         session.write(block, 0);
         assert_eq!(session.read(slot(0)), Ok(block.bytes()));
     }
+    assert!(half_made > 0, "all of them were made whole before they were killed");
 }

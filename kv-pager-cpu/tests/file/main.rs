@@ -9,4 +9,5 @@ mod resize;
 mod restart;
 mod rig;
 mod shim;
+mod shutdown;
 mod space;

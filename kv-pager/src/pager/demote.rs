@@ -137,8 +137,6 @@ impl Core {
         reach
     }
 
-    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there. False
-    /// if none can be copied now.
     /// Whether all ancestors of `block` are in the file or on their way there; sends those that can go.
     pub(super) fn has_sent_ancestors(
         &mut self,
@@ -149,6 +147,8 @@ impl Core {
         self.send_ancestors(group, block, slots) == Reach::Whole
     }
 
+    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there. False
+    /// if none can be copied now.
     fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> bool {
         // Room is short, or nothing would be demoted: take a part of it.
         let free = self.free_for_copies(TierId::Host, group) as usize;

@@ -1,7 +1,8 @@
 //! Shutting down: what host memory holds and the file has not is written out, and the file is told what was asked for how often.
 //! Layer 9. Known by: `pager`.
 //!
-//! Blocks go most recently used first, each after its ancestors, in slices: the lock is never held for more than one of them.
+//! Blocks go most recently used first, each after its ancestors, in slices: the lock is never held for more than one of them. What
+//! is colder than all that the file has room for stays behind: it would push out what was written just before.
 
 use super::Pager;
 use super::core::Core;
@@ -12,6 +13,8 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::transfer::Purpose;
 use crate::units::Nanos;
+use std::cmp::Reverse;
+use std::collections::HashSet;
 
 /// How many blocks one slice looks at.
 const BLOCKS_A_SLICE: u32 = 256;
@@ -36,12 +39,13 @@ impl Pager {
     /// [`Error::Io`] if the drive refuses to make it durable.
     pub fn write_out(&self, timeout: Nanos) -> Result<WrittenOut, Error> {
         let start = self.shared.clock.now();
-        let mut wanted = {
+        let (all, mut wanted) = {
             let mut core = self.shared.core.lock();
             core.housekeep(start);
-            core.not_in_file()
+            let all = core.not_in_file();
+            let wanted = core.with_room(&all);
+            (all, wanted)
         };
-        let all = wanted.len() as u64;
         let has_time = || self.shared.clock.now().since(start) < timeout;
         // Ancestors that only the device has come down to the host first, and go on in the next round.
         while !wanted.is_empty() && has_time() {
@@ -55,14 +59,15 @@ impl Pager {
         }
         let mut core = self.shared.core.lock();
         core.housekeep(self.shared.clock.now());
-        wanted.retain(|(block, group)| core.whole(*block, *group, TierId::File).is_none());
+        let is_in_file = |part: &&(BlockId, GroupId)| core.whole(part.0, part.1, TierId::File).is_some();
+        let blocks = all.iter().filter(is_in_file).count() as u64;
         core.tell_uses();
         let file = core.tiers[TierId::File.index()].clone();
         drop(core);
         if let Some(persistence) = file.as_ref().and_then(|tier| tier.persistence()) {
             persistence.flush()?;
         }
-        Ok(WrittenOut { blocks: all - wanted.len() as u64, left: wanted.len() as u64 })
+        Ok(WrittenOut { blocks, left: all.len() as u64 - blocks })
     }
 
     /// Starts writing all of `wanted` that can go, and waits for what is under way.
@@ -102,11 +107,47 @@ impl Core {
                 blocks.filter(|(block, _)| !self.index.location(*block, group, TierId::File).is_some()),
             );
         }
-        parts.sort_by_key(|(block, _)| {
-            let view = self.index.view(*block);
-            (std::cmp::Reverse(view.last_use), view.depth)
-        });
+        parts.sort_by_key(|(block, _)| self.coldness(*block));
         parts
+    }
+
+    /// The least for what was used last, and for a parent before its children.
+    fn coldness(&self, block: BlockId) -> (Reverse<Time>, u32) {
+        let view = self.index.view(block);
+        (Reverse(view.last_use), view.depth)
+    }
+
+    /// Those of `parts`, warmest first, that the file has room for beside what it has and is warmer, with their ancestors.
+    fn with_room(&self, parts: &[(BlockId, GroupId)]) -> Vec<(BlockId, GroupId)> {
+        let mut wanted = Vec::with_capacity(parts.len());
+        for group in self.groups().filter(|_| !parts.is_empty()) {
+            let pool = self.pools.pool(TierId::File, group);
+            let slots = pool.capacity().saturating_sub(pool.counts().of(SlotState::Retired)) as usize;
+            let blocks = pool.slots().map(|slot| pool.block(slot)).filter(|block| block.is_some());
+            let blocks = blocks.filter(|block| self.whole(*block, group, TierId::File).is_some());
+            let mut kept: Vec<_> = blocks.map(|block| self.coldness(block)).collect();
+            kept.sort_unstable();
+            let mut taken = HashSet::new();
+            for part in parts.iter().filter(|(_, own)| *own == group) {
+                let coldness = self.coldness(part.0);
+                let warmer = kept.partition_point(|kept| *kept <= coldness);
+                let mut comes: Vec<BlockId> = Vec::new();
+                let mut next = part.0;
+                while next.is_some()
+                    && !taken.contains(&next)
+                    && !self.index.location(next, group, TierId::File).is_some()
+                {
+                    comes.push(next);
+                    next = if self.model.is_full(group) { self.index.parent(next) } else { BlockId::NONE };
+                }
+                if warmer + taken.len() + comes.len() <= slots {
+                    taken.extend(comes);
+                    wanted.push(*part);
+                }
+            }
+        }
+        wanted.sort_by_key(|(block, _)| self.coldness(*block));
+        wanted
     }
 
     /// Starts writing the first of `wanted`. Returns how many it is done with, and whether the next one has to wait.
@@ -135,6 +176,9 @@ impl Core {
             slots.reverse();
             let is_ready = !self.model.is_full(*group) || self.has_sent_ancestors(*group, *block, &mut slots);
             let target = if is_ready { slots.pop() } else { None };
+            if !is_ready {
+                self.clear_host(*group, self.index.view(*block).depth);
+            }
             if let Some(target) = target {
                 let way = Way { block: *block, group: *group, from: TierId::Host, to: TierId::File, target };
                 self.start_copy(way, Purpose::Replicate);
@@ -144,6 +188,24 @@ impl Core {
         }
         self.engine.pump(now);
         (wanted.len().min(BLOCKS_A_SLICE as usize), false)
+    }
+
+    /// Gives up copies in the host that the file has too, the coldest first, until `slots` are free: what a part stands on, and only
+    /// the device has, comes to the file by the host.
+    fn clear_host(&mut self, group: GroupId, slots: u32) {
+        let wanted = slots.saturating_sub(self.free_slots(TierId::Host, group)) as usize;
+        let pool = self.pools.pool(TierId::Host, group);
+        let blocks = pool.coldest().map(|slot| pool.block(slot));
+        let is_spare = |block: &BlockId| {
+            self.whole(*block, group, TierId::File).is_some()
+                && self.index.may_evict(*block, group, TierId::Host)
+        };
+        let spare: Vec<BlockId> = blocks.filter(is_spare).take(wanted).collect();
+        for block in spare {
+            if let Some(slot) = self.idle_slot(block, group, TierId::Host) {
+                self.free_copy(block, group, TierId::Host, slot);
+            }
+        }
     }
 
     fn free_all(&mut self, group: GroupId, slots: &mut Vec<SlotId>) {
