@@ -108,6 +108,27 @@ fn a_truncated_sequence_names_its_new_block() {
 }
 
 #[test]
+fn a_sequence_that_is_matched_late_has_used_what_it_found() {
+    use Operation::{Append, Close, Open, OpenFor, Stall, Step, Truncate};
+    run(
+        1,
+        &[
+            Open { letters: vec![], tail: 0, salt: 0 },
+            Open { letters: vec![], tail: 1, salt: 0 },
+            Step { sequence: 1, tokens_max: 1, part: 1 },
+            Close { sequence: 2 },
+            Truncate { sequence: 0, tokens: 0 },
+            Append { sequence: 0, letter: 0, count: 4 },
+            OpenFor { letters: vec![0], salt: 0, is_high: false, time_to_live: Some(0) },
+            Append { sequence: 0, letter: 0, count: 1 },
+            Stall { lane: 0 },
+            Stall { lane: 0 },
+            Step { sequence: 1, tokens_max: 4, part: 4 },
+        ],
+    );
+}
+
+#[test]
 fn a_load_that_fails_takes_along_what_was_named_under_it() {
     use Operation::{Append, Close, Compute, Deadline, Fork, Lane, Open, Step};
     run(

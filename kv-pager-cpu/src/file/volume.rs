@@ -5,8 +5,9 @@
 //! - **V2** what was made in a directory that never got its superblock is removed when making it fails;
 //! - **V3** a superblock is replaced whole, by renaming a durable copy over it.
 //!
-//! Only files named `kv-pager.*` are ever touched. The lock goes with the process that took it, and is never given back by
-//! name: a forked child that ends must not free its parent's.
+//! Only files named `kv-pager.*` are ever touched. The lock is given back by the process that took it alone, and by name: a
+//! child between its fork and its exec still has the file, and would keep the lock; a forked child that ends must not free
+//! its parent's.
 
 use super::drive::{self, FileKind};
 use super::superblock::{COPY_BYTES, Superblock, SuperblockFault};
@@ -29,11 +30,30 @@ const SUPERBLOCK_NEW: &str = "kv-pager.superblock.new";
 pub(super) struct Volume {
     path: PathBuf,
     /// V1.
-    _lock: File,
+    _lock: Lock,
     superblock: Option<Superblock>,
     is_superblock_worn: bool,
     /// Directories that were made for it, innermost first.
     made: Vec<PathBuf>,
+}
+
+/// The lock on a directory, until it is dropped.
+#[derive(Debug)]
+struct Lock {
+    file: File,
+    /// The process that took it.
+    owner: u32,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            return;
+        }
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "a directory's lock goes with the process");
+        }
+    }
 }
 
 impl Volume {
@@ -178,7 +198,7 @@ fn in_use(path: &Path) -> Error {
 }
 
 /// Takes the lock, if nobody has it.
-fn lock(directory: &Path) -> io::Result<Option<File>> {
+fn lock(directory: &Path) -> io::Result<Option<Lock>> {
     let path = directory.join(LOCK);
     loop {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
@@ -192,8 +212,9 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
         let named = rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::empty());
         if named.is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.st_ino)) {
             file.set_len(0)?;
-            file.write_all(format!("process {}\n", std::process::id()).as_bytes())?;
-            return Ok(Some(file));
+            let owner = std::process::id();
+            file.write_all(format!("process {owner}\n").as_bytes())?;
+            return Ok(Some(Lock { file, owner }));
         }
     }
 }

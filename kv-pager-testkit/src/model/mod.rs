@@ -202,6 +202,8 @@ impl Rig {
                     assert!(matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration), "{error}");
                     assert_eq!(self.sequences[at].0.len(), before, "a failed append adds nothing");
                 }
+                // One that had no tokens is matched now.
+                self.note_matched(at);
             }
             Operation::Fork { sequence } if !self.sequences.is_empty() => {
                 let (parent, cache) = &self.sequences[place(*sequence)];
@@ -331,7 +333,12 @@ impl Rig {
             let now = kept.on_device + kept.in_host;
             assert!(now + kept.moving <= kept.wanted, "{kept:?}");
             if !may_lose && gave_way == held.gave_way && !self.has_faults {
-                assert!(now >= before, "a hold kept {:?}, and keeps {kept:?} after {operation:?}", held.kept);
+                // What is being brought nearer is held on its way.
+                assert!(
+                    now + kept.moving >= before,
+                    "a hold kept {:?}, and keeps {kept:?} after {operation:?}",
+                    held.kept
+                );
             }
             if kept.moving == 0 && self.model.anchor().is_some() {
                 let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, &held.tokens);
@@ -432,7 +439,9 @@ impl Rig {
     fn step(&mut self, at: usize, tokens_max: usize, part: usize) {
         let (sequence, cache) = &mut self.sequences[at];
         let cache = *cache;
-        let step = match sequence.next_step(tokens_max) {
+        let step = sequence.next_step(tokens_max);
+        self.note_matched(at);
+        let step = match step {
             Ok(step) => step,
             Err(error) => return assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
         };
@@ -484,9 +493,20 @@ impl Rig {
         }
     }
 
+    /// What a sequence has matched, when it was opened or, since a load failed, opened again, it has used.
+    fn note_matched(&mut self, at: usize) {
+        let (sequence, cache) = &self.sequences[at];
+        if !cache.is_mortal {
+            let names = self.names(*cache, sequence.tokens());
+            self.immortal.extend(names.into_iter().take(sequence.matched_tokens() / TOKENS_PER_BLOCK));
+        }
+    }
+
     /// If all tokens are there, compute reads them once more.
     fn read_back(&mut self, at: usize) {
-        if let Ok(Step::Ready) = self.sequences[at].0.next_step(1) {
+        let step = self.sequences[at].0.next_step(1);
+        self.note_matched(at);
+        if let Ok(Step::Ready) = step {
             self.machine.fence();
             self.read_front(at, self.sequences[at].0.len());
         }

@@ -106,7 +106,7 @@ impl Core {
         let mut list = std::mem::take(&mut self.keepers.list);
         let mut given = 0;
         for keeper in list.iter_mut().rev().filter(|keeper| keeper.kind.index() == kind.index()) {
-            let before = given;
+            let mut is_cut = false;
             while given < slots {
                 let Some(leaf) =
                     (0..keeper.blocks.len()).rev().find(|at| keeper.slot(*at, group, tier).is_some())
@@ -115,10 +115,11 @@ impl Core {
                 };
                 let slot = keeper.slot(leaf, group, tier);
                 self.cut_keeper(keeper, leaf);
+                is_cut = true;
                 let pool = self.pools.pool(tier, group);
                 given += u32::from(pool.holds(slot) == 0 && !pool.is_moving(slot));
             }
-            if given > before {
+            if is_cut {
                 keeper.is_waiting = true;
                 self.keepers.gave_way += u64::from(kind != KeeperKind::Prefetch);
             }
