@@ -5,7 +5,8 @@
 //!   for when they are free, which queue behind it;
 //! - **H2** one that has to wait for device slots keeps those behind it from being opened, so that none is passed for ever;
 //! - **H3** all else that can be done at a moment is done before time goes on; whoever could not be opened is tried again when a
-//!   request has left, when the slots that were leaving have left, and every [`PATIENCE`], as by an engine between its steps.
+//!   request has left, when the slots that were leaving have left, and, as by an engine, between two steps: every [`PATIENCE`]
+//!   while nothing is computed.
 
 use super::computed::ComputedBlocks;
 use super::job::{Job, Next};
@@ -29,7 +30,7 @@ use std::sync::Arc;
 /// The request at the head and four behind it.
 const HEADS: usize = 5;
 
-/// How long a request that could not be opened waits before it is tried again: less than most of an engine's steps.
+/// How long a request that could not be opened waits before it is tried again, if no step is being computed.
 const PATIENCE: Nanos = Nanos::from_millis(10);
 
 /// A virtual replay under way.
@@ -161,7 +162,7 @@ impl<'a> Course<'a> {
         while place < self.jobs.len().min(HEADS) {
             if may_open && !self.jobs[place].is_open() {
                 may_open = self.open(place)?;
-                self.open_again = if may_open { now } else { now.after(PATIENCE) };
+                self.open_again = if may_open { now } else { self.next_try() };
                 self.was_leaving = !may_open && self.is_leaving();
             }
             let job = &mut self.jobs[place];
@@ -179,6 +180,14 @@ impl<'a> Course<'a> {
             place += 1;
         }
         Ok(left)
+    }
+
+    /// When an engine would try again to open a request that it could not open now.
+    fn next_try(&self) -> Time {
+        match self.server.next_event() {
+            Time::NEVER => self.machine.now().after(PATIENCE),
+            end_of_step => end_of_step,
+        }
     }
 
     /// Tries to open the job at `place`.
