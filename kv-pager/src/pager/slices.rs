@@ -23,7 +23,7 @@ fn in_slices(shared: &Shared, mut slice: impl FnMut(&mut Core) -> Result<bool, E
         if slice(&mut core)? {
             return Ok(());
         }
-        core.unlock_fair();
+        core.pass();
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn next_step(
         }
         match core.step_slice(state, tokens_max, now)? {
             Slice::Step(step) => return Ok(step),
-            Slice::More => core.unlock_fair(),
+            Slice::More => core.pass(),
             Slice::Reopen => {
                 drop(core);
                 reopen(shared, state)?;

@@ -2,6 +2,7 @@
 //! Layer 0. Uses nothing. Known by: `tier`, `pager`.
 
 mod timed;
+mod turns;
 
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};

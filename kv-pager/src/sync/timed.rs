@@ -1,9 +1,10 @@
 //! A lock that tells how long it was held, where the feature `hold-times` asks for it; a plain one otherwise.
-//! Layer 0. Uses `sync`. Known by: `pager`.
+//! Layer 0. Uses `sync::turns`. Known by: `pager`.
 
+use super::MutexGuard;
+use super::turns::Turns;
 #[cfg(feature = "hold-times")]
 use super::{AtomicU64, Ordering};
-use super::{Mutex, MutexGuard};
 
 /// Width of a bucket, and how many there are; the last counts all that took longer.
 #[cfg(feature = "hold-times")]
@@ -14,7 +15,7 @@ const BUCKETS: usize = 10_000;
 /// The lock.
 #[derive(Debug)]
 pub(crate) struct Timed<T> {
-    inner: Mutex<T>,
+    inner: Turns<T>,
     #[cfg(feature = "hold-times")]
     buckets: Box<[AtomicU64]>,
 }
@@ -23,6 +24,7 @@ pub(crate) struct Timed<T> {
 #[derive(Debug)]
 pub(crate) struct TimedGuard<'a, T> {
     guard: MutexGuard<'a, T>,
+    turns: &'a Turns<T>,
     #[cfg(feature = "hold-times")]
     _count: Count<'a>,
 }
@@ -38,7 +40,7 @@ struct Count<'a> {
 impl<T> Timed<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
-            inner: Mutex::new(value),
+            inner: Turns::new(value),
             #[cfg(feature = "hold-times")]
             buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -47,6 +49,7 @@ impl<T> Timed<T> {
     pub(crate) fn lock(&self) -> TimedGuard<'_, T> {
         TimedGuard {
             guard: self.inner.lock(),
+            turns: &self.inner,
             #[cfg(feature = "hold-times")]
             _count: Count::begin(&self.buckets),
         }
@@ -61,8 +64,8 @@ impl<T> Timed<T> {
 
 impl<T> TimedGuard<'_, T> {
     /// Gives the lock to who waits for it, if anybody does.
-    pub(crate) fn unlock_fair(self) {
-        MutexGuard::unlock_fair(self.guard);
+    pub(crate) fn pass(self) {
+        self.turns.pass(self.guard);
     }
 }
 
