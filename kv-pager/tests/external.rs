@@ -1,8 +1,8 @@
 //! Device slots that are the engine's: what it offloads comes back as it was, and it is told when it names a slot too early.
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{DeviceOwner, Limits, Watermarks};
-use kv_pager::ids::{Fence, GroupId, SlotId, TierId, TokenId};
+use kv_pager::config::{Allowance, DeviceOwner, Limits, Watermarks};
+use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
 use kv_pager::policy::Steward;
@@ -100,6 +100,26 @@ fn a_slot_named_too_early_is_refused() {
     }
     settle(&machine, &mut out);
     pager.onboard(&prompt, &[at(0, 4)]).expect("its move has ended");
+}
+
+#[test]
+fn what_a_held_salt_has_stays_in_the_host() {
+    let (machine, _clock, pager) = build();
+    let hold = pager.hold_salt(Salt(0), TierId::Host, Allowance::Slots(2)).expect("the host is there");
+    let device = pager.hold_salt(Salt(0), TierId::Device, Allowance::Slots(2));
+    assert!(matches!(device, Err(Error::Configuration { .. })), "{device:?}");
+    let front = prompt(&pager, &[1, 2, 3]);
+    for letter in 0..20 {
+        let others = prompt(&pager, &[10 + letter, 10 + letter, 10 + letter]);
+        for prompt in [&front, &others] {
+            let given = [at(0, 4), at(1, 5), at(2, 6)];
+            let mut out = pager.offload(prompt, &given, Fence::OVER).expect("slots are free");
+            settle(&machine, &mut out);
+            pager.check();
+        }
+        assert_eq!(hold.kept().in_host, 2, "the front of what came first");
+        assert_eq!(pager.lookup(&front)[..2], [TierId::Host; 2]);
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! What is brought nearer ahead of need, and what is held: by whom it is used, what it survives, and to whom it gives way.
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{Limits, Reserves, Watermarks};
+use kv_pager::config::{Allowance, Limits, Quota, Reserves, Watermarks};
 use kv_pager::ids::{Fence, Salt, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Kept, KeptSlots, LaneReport, Prompt, Request, Sequence, Step};
 use kv_pager::policy::Lru;
 use kv_pager::tier::MoveFault;
-use kv_pager::units::Nanos;
+use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Error, Pager};
 use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
 use std::sync::Arc;
@@ -228,4 +228,136 @@ fn a_hold_whose_moves_fail_holds_what_is_there_and_nobody_waits_for_it() {
     settle(&machine, &pager);
     assert_eq!(hold.kept().in_host, 5, "it tries again when a sequence of its salt has closed");
     assert!(!pager.wait(pager.progress(), Nanos::ZERO));
+}
+
+/// As [`prompt`], in the cache of a salt of its own.
+fn salted(pager: &Pager, salt: u64, letter: u32, blocks: u32) -> Prompt {
+    pager.prepare(&Request::new(&tokens(letter, blocks)).with_salt(Salt(salt)))
+}
+
+#[test]
+fn a_held_salt_keeps_the_front_of_its_first_request_up_to_a_bound() {
+    for tier in [TierId::Device, TierId::Host] {
+        let (machine, pager) = build(24, 24, 0);
+        let hold = pager.hold_salt(Salt(7), tier, Allowance::Slots(4)).expect("room");
+        assert_eq!(hold.kept(), Kept { wanted: 4, ..Kept::default() }, "nothing is computed yet");
+        serve(&machine, &pager, &salted(&pager, 7, 1, 9));
+        settle(&machine, &pager);
+        let kept = hold.kept();
+        assert_eq!((kept.on_device, kept.in_host), if tier == TierId::Device { (4, 0) } else { (0, 4) });
+        flood(&machine, &pager, 100);
+        serve(&machine, &pager, &salted(&pager, 7, 2, 9));
+        settle(&machine, &pager);
+        flood(&machine, &pager, 200);
+        assert_eq!(hold.kept(), kept, "the bound is reached: what comes after is not held");
+        assert_eq!(pager.lookup(&salted(&pager, 7, 1, 9)), [tier; 4]);
+        assert_eq!(pager.lookup(&salted(&pager, 7, 2, 9)), []);
+        assert_eq!(pager.release_holds(Salt(7)), 1);
+        flood(&machine, &pager, 300);
+        assert_eq!(pager.lookup(&salted(&pager, 7, 1, 9)), [], "released, it is evicted like anything else");
+    }
+}
+
+#[test]
+fn a_held_salt_finds_what_was_cached_before_and_brings_it_back_from_the_file() {
+    let (machine, pager) = build(24, 24, 400);
+    serve(&machine, &pager, &salted(&pager, 7, 1, 4));
+    serve(&machine, &pager, &salted(&pager, 7, 2, 3));
+    serve(&machine, &pager, &salted(&pager, 8, 3, 4));
+    flood(&machine, &pager, 100);
+    assert_eq!(pager.lookup(&salted(&pager, 7, 1, 5)), [TierId::File; 4]);
+    let bytes = shape("tiny").expect("known").block_bytes().as_u64() * 6 + 1;
+    let hold = pager.hold_salt(Salt(7), TierId::Host, Allowance::Bytes(Bytes::new(bytes))).expect("room");
+    settle(&machine, &pager);
+    assert_eq!(
+        hold.kept(),
+        Kept { wanted: 6, on_device: 0, in_host: 6, moving: 0 },
+        "as many as fit, from the root"
+    );
+    flood(&machine, &pager, 200);
+    let in_host = |prompt: &Prompt| pager.lookup(prompt).iter().filter(|tier| **tier == TierId::Host).count();
+    let both = [in_host(&salted(&pager, 7, 1, 5)), in_host(&salted(&pager, 7, 2, 4))];
+    assert_eq!(both.iter().sum::<usize>(), 6, "{both:?}");
+    assert_eq!(in_host(&salted(&pager, 8, 3, 5)), 0, "nobody else's");
+}
+
+#[test]
+fn a_held_salt_takes_in_branches_after_the_trunk_that_they_share() {
+    let (machine, pager) = build(40, 40, 0);
+    let branch = |letter: u32| {
+        let mut both = tokens(1, 2);
+        both.extend(tokens(letter, 1));
+        pager.prepare(&Request::new(&both).with_salt(Salt(7)))
+    };
+    let hold = pager.hold_salt(Salt(7), TierId::Host, Allowance::Unlimited).expect("room");
+    for letter in 2..5 {
+        serve(&machine, &pager, &branch(letter));
+        settle(&machine, &pager);
+        assert_eq!(hold.kept().in_host, letter as usize + 1, "two in common, and one of each");
+    }
+    flood(&machine, &pager, 100);
+    assert_eq!(hold.kept().in_host, 5);
+    pager.check();
+}
+
+#[test]
+fn a_held_salt_gives_way_is_erased_and_begins_anew() {
+    let (machine, pager) = build(16, 0, 0);
+    let hold = pager.hold_salt(Salt(7), TierId::Device, Allowance::Unlimited).expect("room");
+    let system = salted(&pager, 7, 1, 5);
+    serve(&machine, &pager, &system);
+    assert_eq!(hold.kept().on_device, 4, "a quarter of the device");
+    let sequence = open(&machine, &pager, &prompt(&pager, 2, 14));
+    assert_eq!(hold.kept().on_device, 2, "leaf first, and no more than was needed");
+    drop(sequence);
+    serve(&machine, &pager, &system);
+    assert_eq!(hold.kept().on_device, 4);
+    for is_epoch in [true, false] {
+        if is_epoch {
+            pager.advance_epoch();
+        } else {
+            pager.invalidate(Salt(7)).expect("nothing outlives this machine");
+        }
+        pager.poll();
+        pager.check();
+        assert_eq!(hold.kept().on_device, 0);
+        assert_eq!(pager.stats().kept, [KeptSlots::default(); TierId::COUNT]);
+        serve(&machine, &pager, &salted(&pager, 7, 1, 5));
+        assert_eq!(hold.kept().on_device, 4, "what is computed after is held");
+    }
+    drop(hold);
+    assert_eq!(pager.stats().kept, [KeptSlots::default(); TierId::COUNT]);
+}
+
+#[test]
+fn a_hold_keeps_no_more_than_the_quota_of_its_salt() {
+    let (machine, pager) = build(40, 0, 0);
+    let slots = |slots| Quota { device: Allowance::Slots(slots), ..Quota::default() };
+    pager.set_quota(Salt(7), slots(5)).expect("a place");
+    let by_salt = pager.hold_salt(Salt(7), TierId::Device, Allowance::Unlimited).expect("room");
+    serve(&machine, &pager, &salted(&pager, 7, 1, 8));
+    assert_eq!(by_salt.kept().on_device, 5);
+    pager.set_quota(Salt(7), slots(3)).expect("a place");
+    pager.poll();
+    pager.check();
+    assert_eq!(by_salt.kept().on_device, 3);
+    drop(by_salt);
+    let by_prompt = pager.hold(&salted(&pager, 7, 1, 8), TierId::Device).expect("room");
+    assert_eq!(by_prompt.kept().on_device, 3);
+    pager.clear_quota(Salt(7));
+    pager.poll();
+    assert_eq!(by_prompt.kept().on_device, 8);
+}
+
+#[test]
+fn a_tenant_at_its_quota_makes_no_other_tenants_hold_give_way() {
+    let (machine, pager) = build(16, 0, 0);
+    let hold = pager.hold(&salted(&pager, 1, 1, 4), TierId::Device).expect("room");
+    serve(&machine, &pager, &salted(&pager, 1, 1, 4));
+    assert_eq!(hold.kept().on_device, 4);
+    pager.set_quota(Salt(2), Quota { device: Allowance::Slots(4), ..Quota::default() }).expect("a place");
+    let refused = pager.open_prompt(&salted(&pager, 2, 2, 14));
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(hold.kept().on_device, 4);
+    assert_eq!(pager.stats().holds_gave_way, 0);
 }

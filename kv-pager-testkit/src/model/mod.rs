@@ -51,7 +51,8 @@ pub(crate) struct Cache {
 struct Held {
     hold: Hold,
     salt: Salt,
-    tokens: Vec<TokenId>,
+    /// `None` for all that the salt has.
+    tokens: Option<Vec<TokenId>>,
     kept: Kept,
     gave_way: u64,
 }
@@ -67,8 +68,8 @@ pub struct Rig {
     sequences: Vec<(Sequence, Cache)>,
     prefetches: Vec<Prefetch>,
     holds: Vec<Held>,
-    /// The model's set: names of blocks that some sequence has committed, and in which epoch.
-    committed: HashMap<PrefixHash, ModelEpoch>,
+    /// The model's set: names of blocks that some sequence has committed, and in which epoch and salt.
+    committed: HashMap<PrefixHash, (ModelEpoch, Salt)>,
     /// Those that a sequence without a time to live has used.
     immortal: HashSet<PrefixHash>,
     /// The model's list: where the event stream says that each block is.
@@ -103,6 +104,10 @@ fn model(kind: usize) -> ModelLayout {
 /// Blocks all of whose tokens are the letter.
 fn prompt(letters: &[u32]) -> Vec<TokenId> {
     letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]).collect()
+}
+
+fn assert_kind(error: &Error, kinds: &[ErrorKind]) {
+    assert!(kinds.contains(&error.kind()), "{error}");
 }
 
 /// What stands for K and V of token `at`: it depends on all tokens up to it.
@@ -298,15 +303,16 @@ impl Rig {
                 let prompt = self.pager.prepare(&Request::new(&tokens).with_salt(salt));
                 let tier = if *is_device { TierId::Device } else { TierId::Host };
                 match self.pager.hold(&prompt, tier) {
-                    Ok(hold) => {
-                        self.holds.push(Held { hold, salt, tokens, kept: Kept::default(), gave_way: 0 });
-                    }
-                    Err(error) => {
-                        assert!(
-                            matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration),
-                            "{error}"
-                        );
-                    }
+                    Ok(hold) => self.keep(hold, salt, Some(tokens)),
+                    Err(error) => assert_kind(&error, &[ErrorKind::Retry, ErrorKind::Configuration]),
+                }
+            }
+            Operation::HoldSalt { salt, blocks, is_device } => {
+                let tier = if *is_device { TierId::Device } else { TierId::Host };
+                let most = blocks.map_or(Allowance::Unlimited, Allowance::Slots);
+                match self.pager.hold_salt(Salt(*salt), tier, most) {
+                    Ok(hold) => self.keep(hold, Salt(*salt), None),
+                    Err(error) => assert_kind(&error, &[ErrorKind::Retry, ErrorKind::Configuration]),
                 }
             }
             Operation::ReleaseHold { hold } if !self.holds.is_empty() => {
@@ -317,12 +323,20 @@ impl Rig {
         }
     }
 
+    fn keep(&mut self, hold: Hold, salt: Salt, tokens: Option<Vec<TokenId>>) {
+        self.holds.push(Held { hold, salt, tokens, kept: Kept::default(), gave_way: 0 });
+    }
+
     /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
-    /// erased.
+    /// erased, or is more than a new quota.
     fn look_at_holds(&mut self, operation: &Operation) {
         let may_lose = matches!(
             operation,
-            Operation::Fault { .. } | Operation::Deadline | Operation::Invalidate { .. } | Operation::Epoch
+            Operation::Fault { .. }
+                | Operation::Deadline
+                | Operation::Invalidate { .. }
+                | Operation::Epoch
+                | Operation::Quota { .. }
         );
         let gave_way = self.pager.stats().holds_gave_way;
         let epoch = self.pager.epoch();
@@ -341,10 +355,16 @@ impl Rig {
                 );
             }
             if kept.moving == 0 && self.model.anchor().is_some() {
-                let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, &held.tokens);
                 let is_there =
                     |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
-                assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
+                if let Some(tokens) = &held.tokens {
+                    let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, tokens);
+                    assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
+                } else {
+                    let of_salt = |name: &&PrefixHash| self.committed[*name] == (epoch, held.salt);
+                    let stored = self.committed.keys().filter(of_salt).filter(|name| is_there(name)).count();
+                    assert!(now <= stored, "{kept:?} of a salt that has {stored} blocks stored");
+                }
             }
             self.holds[at].kept = kept;
             self.holds[at].gave_way = gave_way;
@@ -466,7 +486,7 @@ impl Rig {
         if !cache.is_mortal {
             self.immortal.extend(&committed);
         }
-        self.committed.extend(committed.into_iter().map(|name| (name, cache.epoch)));
+        self.committed.extend(committed.into_iter().map(|name| (name, (cache.epoch, cache.salt))));
         self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
         self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
     }
@@ -564,7 +584,7 @@ impl Rig {
         let is_told = stored == resident as usize || self.has_lost_slots;
         assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
         self.check_mortality();
-        let is_stale = |name: &PrefixHash| self.committed[name] != self.pager.epoch();
+        let is_stale = |name: &PrefixHash| self.committed[name].0 != self.pager.epoch();
         let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
         assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
         self.check_liveness();

@@ -43,6 +43,8 @@ pub enum Operation {
     CallOff { prefetch: usize },
     /// A prompt is to stay on the device, or in the host.
     Hold { letters: Vec<u32>, salt: u64, is_device: bool },
+    /// What a salt has is to stay on the device, or in the host, so many blocks of it, or all.
+    HoldSalt { salt: u64, blocks: Option<u32>, is_device: bool },
     /// A hold is released.
     ReleaseHold { hold: usize },
     /// The weights change.
@@ -90,6 +92,8 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..4_usize).prop_map(|prefetch| Operation::CallOff { prefetch }),
         1 => (prop::collection::vec(0..2_u32, 1..8), 0..2_u64, any::<bool>())
             .prop_map(|(letters, salt, is_device)| Operation::Hold { letters, salt, is_device }),
+        1 => (0..2_u64, prop::option::of(0..6_u32), any::<bool>())
+            .prop_map(|(salt, blocks, is_device)| Operation::HoldSalt { salt, blocks, is_device }),
         1 => (0..4_usize).prop_map(|hold| Operation::ReleaseHold { hold }),
     ]
 }
@@ -138,6 +142,11 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         22 if number()? % 16 == 1 => Operation::Epoch,
         22 if number()? % 8 == 0 => Operation::Invalidate { salt: (number()? % 2) as u64 },
         22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
+        23 if number()? % 2 == 0 => {
+            let (rest, blocks) = (number()?, u32::try_from(number()? % 7).expect("small"));
+            let blocks = (blocks < 6).then_some(blocks);
+            Operation::HoldSalt { salt: (rest % 2) as u64, blocks, is_device: rest & 2 == 2 }
+        }
         24 => Operation::Prefetch { letters: letters_of(number()?), salt: (number()? % 2) as u64 },
         25 => Operation::CallOff { prefetch: number()? },
         26 => {

@@ -2,6 +2,7 @@
 //! Layer 9. Known by: `pager`.
 
 use super::core::Core;
+use super::keepers::Leaf;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::sequence::{EntryKind, SequenceState};
@@ -126,10 +127,10 @@ impl Core {
         })
     }
 
-    /// Ends what is closed: nothing of it is held any more.
-    pub(super) fn end_close(&mut self, state: Box<SequenceState>) {
+    /// Ends what is closed: nothing of it is held any more. `last` is its last block, if a hold wants to know.
+    pub(super) fn end_close(&mut self, state: Box<SequenceState>, last: Option<Leaf>) {
         self.balance_again = [0; TierId::COUNT];
-        self.keepers.wake(state.salt);
+        self.keepers.wake(state.salt, last);
         self.return_state(state);
         self.signal.ring();
     }

@@ -182,6 +182,7 @@ impl Pager {
         core.check_external(given)?;
         core.housekeep(now);
         let tickets = given.iter().map(|at| core.start_offload(prompt, *at, fence, now)).collect();
+        core.keepers.wake_all(prompt.salt());
         core.engine.pump(now);
         drop(core);
         Ok(self.deliveries(seen, given, tickets))

@@ -1,16 +1,17 @@
-//! Holds: prompts whose blocks stay, in a tier or nearer, until they are released: "keep this system prompt".
+//! Holds: prompts, or salts, whose blocks stay, in a tier or nearer, until they are released: "keep this system prompt".
 //! Layer 9. Known by: engines.
 
 use super::Pager;
 use super::core::Core;
 use super::handle::Prompt;
 use super::keepers::{KeeperId, KeeperKind, Kept};
+use crate::config::Allowance;
 use crate::error::Error;
 use crate::ids::{Salt, TierId};
 use crate::sequence::SequenceState;
 use crate::sync::TimedGuard;
 
-/// A prompt that is held. Dropping it releases it: its blocks stay cached, and can be evicted like any others.
+/// A prompt, or a salt, that is held. Dropping it releases it: its blocks stay cached, and can be evicted like any others.
 #[derive(Debug)]
 pub struct Hold {
     pager: Pager,
@@ -23,7 +24,8 @@ impl Pager {
     /// a sequence of the salt that has computed them closes. Held blocks are never evicted or dropped to make room, but
     /// for one case: when a request finds no room, nothing is under way and nothing else is left to drop, holds give back
     /// what it needs, the newest first and leaf first; they take it up again when a sequence of their salt closes. All holds
-    /// together keep at most [`Reserves::held_share`](crate::config::Reserves) of a class; a prompt beyond it is held as far as it goes.
+    /// together keep at most [`Reserves::held_share`](crate::config::Reserves) of a class, and each at most the quota of its salt; a
+    /// prompt beyond it is held as far as it goes.
     /// Erasing the salt, or a new epoch, leaves the hold with nothing, until its blocks are computed anew.
     ///
     /// Never blocks. Costs 256 blocks a call until it is complete, and `O(prompt)` memory.
@@ -42,7 +44,34 @@ impl Pager {
         Ok(Hold { pager: self.clone(), id })
     }
 
-    /// Releases all holds of `salt`, whoever has their handles. Returns how many it was.
+    /// Keeps what `salt` has cached, and what it comes to have, in `tier` or nearer until the hold is dropped: for an engine that does
+    /// not know how far the prompt reaches that its requests share. It is as [`Pager::hold`] but for what is held: at most `most`
+    /// ([`Allowance::Slots`]: blocks; [`Allowance::Bytes`]: as many blocks as have so many bytes on the device, rounded down), each
+    /// after its parent, first come, first held. So the fronts of the first requests are held before anything else: choose a bound
+    /// near the length of the prompt that is to stay. Windows are held where they are cached.
+    ///
+    /// Never blocks. What is cached already is found by the calls that follow, 512 records each; what a sequence of the salt has
+    /// committed is taken in when it closes, 256 blocks a call. Once `most` is held, it costs nothing.
+    ///
+    /// # Errors
+    /// Those of [`Pager::hold`].
+    pub fn hold_salt(&self, salt: Salt, tier: TierId, most: Allowance) -> Result<Hold, Error> {
+        let now = self.shared.clock.now();
+        let mut core = self.shared.core.lock();
+        core.check_hold(tier)?;
+        let most = match most {
+            Allowance::Unlimited => u64::MAX,
+            Allowance::Slots(blocks) => u64::from(blocks),
+            Allowance::Bytes(bytes) => bytes.as_u64() / core.model.block_bytes().as_u64(),
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let id = core.add_keeper_of_salt(KeeperKind::Hold(tier), salt, most);
+        core.housekeep(now);
+        drop(core);
+        Ok(Hold { pager: self.clone(), id })
+    }
+
+    /// Releases all holds of `salt` and of prompts in its cache, whoever has their handles. Returns how many it was.
     pub fn release_holds(&self, salt: Salt) -> usize {
         let mut core = self.shared.core.lock();
         let meant: Vec<KeeperId> = core.keepers.holds_of(salt).collect();

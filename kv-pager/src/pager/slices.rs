@@ -167,10 +167,12 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
     let hit_tokens = state.hit_tokens();
     let mut state = Some(state);
     let mut is_told = false;
+    let mut last = None;
     give_back(shared, |core| {
         let Some(open) = state.as_deref_mut() else { return true };
         core.now = now;
         if !is_told {
+            last = core.last_block(open);
             core.tell_request(open);
             core.count_closed(open, hit_tokens);
             is_told = true;
@@ -179,7 +181,7 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
             return false;
         }
         if let Some(closed) = state.take() {
-            core.end_close(closed);
+            core.end_close(closed, last);
         }
         core.housekeep(now);
         true

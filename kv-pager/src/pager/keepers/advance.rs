@@ -1,12 +1,13 @@
 //! How keepers go on: blocks are taken in from the root, and brought nearer as far as room and shares allow.
 //! Layer 9. Known by: `pager`.
 
-use super::{KEPT_IN, Keeper, KeeperKind};
+use super::search::LOOKS_A_CALL;
+use super::{KEPT_IN, Keeper, KeeperKind, Subject};
 use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pager::core::Core;
 use crate::pager::loads::Way;
-use crate::prefix::BlockKeys;
+use crate::prefix::{BlockKeys, UNLIMITED};
 use crate::sequence::SequenceState;
 use crate::transfer::{Priority, Purpose};
 
@@ -29,6 +30,7 @@ impl Core {
             }
         }
         self.keepers.has_asked = [false; KEPT_IN.len()];
+        self.keepers.looks_left = LOOKS_A_CALL;
         let mut left = BLOCKS_A_CALL;
         let count = list.len();
         let first = self.keepers.turn % count;
@@ -40,11 +42,15 @@ impl Core {
     }
 
     fn advance_keeper(&mut self, keeper: &mut Keeper, left: &mut usize, now: Time) {
+        self.keep_to_quota(keeper);
         if keeper.is_waiting || keeper.is_done() {
             return;
         }
-        self.serve(keeper.prompt.salt);
+        self.serve(keeper.salt);
         while *left > 0 && keeper.far < keeper.wanted && self.take_in_block(keeper, now) {
+            if let Subject::Salt(search) = &mut keeper.subject {
+                search.go_down();
+            }
             keeper.far += 1;
             *left -= 1;
         }
@@ -61,18 +67,28 @@ impl Core {
         let at = keeper.far;
         let is_new = keeper.blocks.len() == at;
         if is_new {
-            let Some(block) = self.find_wanted(keeper, at) else { return false };
+            let Some(block) = self.find_wanted(keeper) else { return false };
             self.index.add_reference(block);
             keeper.blocks.push(block);
+            if let Subject::Salt(search) = &mut keeper.subject {
+                search.note_taken(block);
+            }
             let places = (at + 1) * self.groups().len() * KEPT_IN.len();
             keeper.slots.resize(places, SlotId::NONE);
         }
         let block = keeper.blocks[at];
-        let position = keeper.wanted * keeper.prompt.tokens_per_block();
         for group in self.groups() {
             let is_taken = KEPT_IN.iter().any(|tier| keeper.slot(at, group, *tier).is_some());
             let is_full = self.model.is_full(group);
-            if is_taken || !is_full && !self.model.reach(group, position).contains(at) {
+            let is_wanted = match &keeper.subject {
+                Subject::Prompt(prompt) => {
+                    let position = keeper.wanted * prompt.tokens_per_block();
+                    is_full || self.model.reach(group, position).contains(at)
+                }
+                // Windows are cached where requests have ended, and others will go on there.
+                Subject::Salt(_) => true,
+            };
+            if is_taken || !is_wanted {
                 continue;
             }
             if !self.is_cached(block, group) {
@@ -91,20 +107,21 @@ impl Core {
     }
 
     /// The next block that a keeper wants, if it is cached in every group that needs all.
-    fn find_wanted(&self, keeper: &Keeper, at: usize) -> Option<BlockId> {
-        let parent = at.checked_sub(1).map_or(BlockId::NONE, |before| keeper.blocks[before]);
-        let extra_keys: Vec<u64> = keeper.prompt.keys_of_block(at).collect();
-        let keys = BlockKeys {
-            parent,
-            salt: keeper.prompt.salt,
-            tokens: keeper.prompt.block_tokens(at),
-            extra_keys: &extra_keys,
+    fn find_wanted(&mut self, keeper: &mut Keeper) -> Option<BlockId> {
+        let prompt = match &mut keeper.subject {
+            Subject::Salt(search) => return self.find_of_salt(keeper.salt, search),
+            Subject::Prompt(prompt) => prompt,
         };
-        let block = self.index.find(keeper.prompt.hashes[at], &keys)?;
+        let at = keeper.far;
+        let parent = at.checked_sub(1).map_or(BlockId::NONE, |before| keeper.blocks[before]);
+        let extra_keys: Vec<u64> = prompt.keys_of_block(at).collect();
+        let keys =
+            BlockKeys { parent, salt: prompt.salt, tokens: prompt.block_tokens(at), extra_keys: &extra_keys };
+        let block = self.index.find(prompt.hashes[at], &keys)?;
         self.full_groups().all(|group| self.is_cached(block, group)).then_some(block)
     }
 
-    fn is_cached(&self, block: BlockId, group: GroupId) -> bool {
+    pub(super) fn is_cached(&self, block: BlockId, group: GroupId) -> bool {
         KEPT_IN.iter().any(|tier| self.coming(block, group, *tier).is_some())
             || self.whole(block, group, TierId::File).is_some()
     }
@@ -169,7 +186,7 @@ impl Core {
         let has_room = self.pools.has(to)
             && !self.lost[to.index()]
             && !self.index.location(block, group, to).is_some()
-            && self.has_share(keeper.kind, to, group)
+            && self.has_share(keeper, to, group)
             && self.engine.room(from, to) > 0
             && self.has_spare(to, group, now);
         if !has_room {
@@ -192,15 +209,16 @@ impl Core {
         true
     }
 
-    /// Whether keepers of a kind may hold one more slot of a class (K2).
-    fn has_share(&self, kind: KeeperKind, tier: TierId, group: GroupId) -> bool {
+    /// Whether a keeper may hold one more slot of a class (K2).
+    fn has_share(&self, keeper: &Keeper, tier: TierId, group: GroupId) -> bool {
         let reserves = &self.config.reserves;
-        let share = match kind {
-            KeeperKind::Prefetch => reserves.prefetched_share,
-            KeeperKind::Hold(_) => reserves.held_share,
+        let (share, quota) = match keeper.kind {
+            KeeperKind::Prefetch => (reserves.prefetched_share, UNLIMITED),
+            KeeperKind::Hold(_) => (reserves.held_share, self.quota_of(keeper.salt, tier, group)),
         };
         let most = reserves.slots(share, self.pools.pool(tier, group).capacity());
-        self.keepers.held[kind.index()][tier.index()][group.index()] < most
+        let held = self.keepers.held[keeper.kind.index()][tier.index()][group.index()];
+        held < most && keeper.held[tier.index()][group.index()] < quota
     }
 
     /// Whether a class has a free slot beyond those that the low watermark sets aside. Asks the policy for some, once a call.
@@ -223,9 +241,10 @@ impl Core {
         tier: TierId,
         slot: SlotId,
     ) -> bool {
-        if !self.has_share(keeper.kind, tier, group) {
+        if !self.has_share(keeper, tier, group) {
             return false;
         }
+        keeper.held[tier.index()][group.index()] += 1;
         self.keepers.held[keeper.kind.index()][tier.index()][group.index()] += 1;
         self.pools.pool_mut(tier, group).hold(slot);
         let place = keeper.place(at, group, tier);

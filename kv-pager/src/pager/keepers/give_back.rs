@@ -1,9 +1,10 @@
 //! How keepers give back: when they end, when a move failed or a block was erased, and when a request needs the room.
 //! Layer 9. Known by: `pager`.
 
-use super::{KEPT_IN, Keeper, KeeperKind};
+use super::{KEPT_IN, Keeper, KeeperKind, Subject};
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pager::core::Core;
+use crate::policy::Need;
 use crate::prefix::PrefixHasher;
 
 impl Core {
@@ -12,6 +13,7 @@ impl Core {
         let place = keeper.place(at, group, tier);
         let slot = std::mem::replace(&mut keeper.slots[place], SlotId::NONE);
         if slot.is_some() {
+            keeper.held[tier.index()][group.index()] -= 1;
             self.keepers.held[keeper.kind.index()][tier.index()][group.index()] -= 1;
             let block = self.pools.pool(tier, group).block(slot);
             self.pools.pool_mut(tier, group).release(slot);
@@ -40,6 +42,9 @@ impl Core {
             let places = keeper.place(at, GroupId::FIRST, TierId::Device);
             keeper.slots.truncate(places);
             let block = keeper.blocks.pop().expect("longer than `first`");
+            if let Subject::Salt(search) = &mut keeper.subject {
+                search.note_given_back(block);
+            }
             self.unrefer(block);
         }
         keeper.far = keeper.far.min(first);
@@ -60,7 +65,24 @@ impl Core {
         };
         if let Some(first) = (0..keeper.blocks.len()).find(|at| is_broken(*at)) {
             self.cut_keeper(keeper, first);
-            keeper.is_waiting = true;
+            keeper.put_off();
+        }
+    }
+
+    /// Gives back what a hold has beyond the quota of its salt, which may be less than it was (K2).
+    pub(super) fn keep_to_quota(&mut self, keeper: &mut Keeper) {
+        if !keeper.is_hold() || !self.index.tenants().has_quotas() {
+            return;
+        }
+        for tier in KEPT_IN {
+            for group in self.groups() {
+                let quota = self.quota_of(keeper.salt, tier, group);
+                while keeper.held[tier.index()][group.index()] > quota {
+                    let leaf = keeper.last_in(tier, group).expect("some are held");
+                    self.cut_keeper(keeper, leaf);
+                    keeper.search_again();
+                }
+            }
         }
     }
 
@@ -70,7 +92,7 @@ impl Core {
         for keeper in &mut list {
             if let Some(first) = keeper.blocks.iter().position(|kept| *kept == block) {
                 self.cut_keeper(keeper, first);
-                keeper.is_waiting = true;
+                keeper.put_off();
             }
         }
         self.keepers.list = list;
@@ -81,8 +103,10 @@ impl Core {
         let mut list = std::mem::take(&mut self.keepers.list);
         for keeper in &mut list {
             self.cut_keeper(keeper, 0);
-            keeper.prompt.rename(self.epoch, hasher);
-            keeper.is_waiting = true;
+            if let Subject::Prompt(prompt) = &mut keeper.subject {
+                prompt.rename(self.epoch, hasher);
+            }
+            keeper.put_off();
         }
         self.keepers.list = list;
     }
@@ -108,11 +132,11 @@ impl Core {
         for keeper in list.iter_mut().rev().filter(|keeper| keeper.kind.index() == kind.index()) {
             let mut is_cut = false;
             while given < slots {
-                let Some(leaf) =
-                    (0..keeper.blocks.len()).rev().find(|at| keeper.slot(*at, group, tier).is_some())
-                else {
+                let Some(leaf) = keeper.last_in(tier, group) else { break };
+                // The room would not be for whom it is made (W1).
+                if !self.may_drop_for(Need { tier, group, slots, demotions: 0 }, keeper.blocks[leaf]) {
                     break;
-                };
+                }
                 let slot = keeper.slot(leaf, group, tier);
                 self.cut_keeper(keeper, leaf);
                 is_cut = true;
@@ -120,8 +144,8 @@ impl Core {
                 given += u32::from(pool.holds(slot) == 0 && !pool.is_moving(slot));
             }
             if is_cut {
-                keeper.is_waiting = true;
-                self.keepers.gave_way += u64::from(kind != KeeperKind::Prefetch);
+                keeper.put_off();
+                self.keepers.gave_way += u64::from(keeper.is_hold());
             }
         }
         self.keepers.list = list;

@@ -1,25 +1,31 @@
-//! Keepers: what is brought nearer ahead of need and kept there, for queued requests and for prompts that are to stay.
+//! Keepers: what is brought nearer ahead of need and kept there, for queued requests and for prompts and salts that are to stay.
 //! Layer 9. Known by: `pager`.
 //!
 //! - **K1** a keeper holds slots and refers to records as a sequence does (I2, I6): root first, and gives them back leaf first;
-//! - **K2** of each class, the keepers of one kind hold at most their share, and what they start leaves free what the low
-//!   watermark sets aside;
+//! - **K2** of each class, the keepers of one kind hold at most their share, a hold at most the quota of its salt, and what they
+//!   start leaves free what the low watermark sets aside;
 //! - **K3** no request fails for what is kept: a prefetch gives way as soon as a request finds no other room, a hold when
 //!   nothing is under way and nothing else is left;
 //! - **K4** what a keeper starts is queued behind all that requests wait for, until a request asks for it too.
 //!
 //! A keeper takes blocks in from the root: it holds the part that is near enough, or starts a move and holds its target, so
 //! that an `open` finds the part on its way and shares the move. One that can't go on is looked at again when something has ended.
+//! A keeper of a salt has no prompt, and takes in what its [search](search::Search) finds.
 
 mod advance;
 mod give_back;
+mod search;
 
 use super::core::Core;
 use crate::ids::{BlockId, GroupId, Salt, SlotId, TierId};
 use crate::layout::ModelLayout;
 use crate::pool::SlotState;
+use crate::prefix::{PrefixIndex, UNLIMITED};
 use crate::sequence::SequenceState;
 use crate::transfer::Priority;
+use search::Search;
+
+pub(in crate::pager) use search::Leaf;
 
 /// The tiers in which something is kept.
 const KEPT_IN: [TierId; 2] = [TierId::Device, TierId::Host];
@@ -43,10 +49,10 @@ impl KeeperKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::pager) struct KeeperId(u64);
 
-/// Where the blocks of a prompt that is kept are now.
+/// Where the blocks of a prompt, or of a salt, that is kept are now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Kept {
-    /// Blocks that are to be kept: for a prefetch, those that were cached when it began.
+    /// Blocks that are to be kept: for a prefetch, those that were cached when it began; for a hold by salt, as many as it may keep.
     pub wanted: usize,
     /// Blocks that are kept on the device.
     pub on_device: usize,
@@ -65,18 +71,28 @@ pub struct KeptSlots {
     pub held: u64,
 }
 
-/// One prompt that is kept.
+/// What is kept.
+#[derive(Debug)]
+enum Subject {
+    /// The leading blocks of a prompt, with its names.
+    Prompt(Box<SequenceState>),
+    /// Whatever the salt has, or comes to have.
+    Salt(Search),
+}
+
+/// One prompt, or one salt, that is kept.
 #[derive(Debug)]
 struct Keeper {
     id: KeeperId,
     kind: KeeperKind,
-    /// The prompt, with its names.
-    prompt: SequenceState,
+    /// Whose cache it is in.
+    salt: Salt,
+    subject: Subject,
     /// How many groups the model has.
     groups: usize,
-    /// How many of its leading blocks are to be kept.
+    /// How many blocks are to be kept: the leading ones of a prompt.
     wanted: usize,
-    /// Those taken in, each referred to once.
+    /// Those taken in, each referred to once; parents before their children.
     blocks: Vec<BlockId>,
     /// The slots held: a block's, by group, on the device and in the host.
     slots: Vec<SlotId>,
@@ -84,11 +100,30 @@ struct Keeper {
     far: usize,
     /// How many of those are on the device, or on their way there.
     near: usize,
+    /// How many slots it holds, by tier and group.
+    held: [[u32; ModelLayout::GROUPS_MAX]; KEPT_IN.len()],
     /// Whether it has given way or failed, and starts nothing until a sequence of its salt closes.
     is_waiting: bool,
 }
 
 impl Keeper {
+    fn is_hold(&self) -> bool {
+        self.kind != KeeperKind::Prefetch
+    }
+
+    /// It has given back what it should keep, and starts nothing until a sequence of its salt closes.
+    fn put_off(&mut self) {
+        self.is_waiting = true;
+        self.search_again();
+    }
+
+    /// It has given back something: it may be found again.
+    fn search_again(&mut self) {
+        if let Subject::Salt(search) = &mut self.subject {
+            search.start_over();
+        }
+    }
+
     /// The nearest tier it brings blocks to.
     fn nearest(&self) -> TierId {
         match self.kind {
@@ -105,8 +140,17 @@ impl Keeper {
         self.slots[self.place(at, group, tier)]
     }
 
+    /// The last block it took in of those that it holds in a class.
+    fn last_in(&self, tier: TierId, group: GroupId) -> Option<usize> {
+        (0..self.blocks.len()).rev().find(|at| self.slot(*at, group, tier).is_some())
+    }
+
     fn is_done(&self) -> bool {
-        self.far == self.wanted && (self.near == self.far || self.nearest() != TierId::Device)
+        let has_all = match &self.subject {
+            Subject::Prompt(_) => false,
+            Subject::Salt(search) => search.is_over() && self.far == self.blocks.len(),
+        };
+        (has_all || self.far == self.wanted) && (self.near == self.far || self.nearest() != TierId::Device)
     }
 }
 
@@ -123,6 +167,8 @@ pub(in crate::pager) struct Keepers {
     held: [[[u32; ModelLayout::GROUPS_MAX]; KEPT_IN.len()]; 2],
     /// By tier: whether the policy was asked for room in this call.
     has_asked: [bool; KEPT_IN.len()],
+    /// How many records searches may look at in this call.
+    looks_left: usize,
     /// How often a hold has given way to a request.
     gave_way: u64,
 }
@@ -133,15 +179,6 @@ impl Keepers {
         self.has_failed = true;
     }
 
-    /// A sequence of `salt` closes: what it committed may be what a hold waits for.
-    pub(in crate::pager) fn wake(&mut self, salt: Salt) {
-        for keeper in &mut self.list {
-            if keeper.prompt.salt == salt && keeper.kind != KeeperKind::Prefetch {
-                keeper.is_waiting = false;
-            }
-        }
-    }
-
     /// How many there are of a kind.
     pub(in crate::pager) fn count(&self, kind: KeeperKind) -> usize {
         self.list.iter().filter(|keeper| keeper.kind.index() == kind.index()).count()
@@ -149,8 +186,7 @@ impl Keepers {
 
     /// The holds of `salt`.
     pub(in crate::pager) fn holds_of(&self, salt: Salt) -> impl Iterator<Item = KeeperId> + '_ {
-        let is_meant =
-            move |keeper: &&Keeper| keeper.prompt.salt == salt && keeper.kind != KeeperKind::Prefetch;
+        let is_meant = move |keeper: &&Keeper| keeper.salt == salt && keeper.is_hold();
         self.list.iter().filter(is_meant).map(|keeper| keeper.id)
     }
 
@@ -188,21 +224,48 @@ impl Core {
         prompt: SequenceState,
         wanted: usize,
     ) -> KeeperId {
+        self.add(kind, prompt.salt, Subject::Prompt(Box::new(prompt)), wanted)
+    }
+
+    /// Begins to keep what `salt` has, `most` blocks of it.
+    pub(in crate::pager) fn add_keeper_of_salt(
+        &mut self,
+        kind: KeeperKind,
+        salt: Salt,
+        most: usize,
+    ) -> KeeperId {
+        let records = self.index.capacity();
+        self.add(kind, salt, Subject::Salt(Search::new(records)), most.min(records))
+    }
+
+    fn add(&mut self, kind: KeeperKind, salt: Salt, subject: Subject, wanted: usize) -> KeeperId {
         let id = KeeperId(self.keepers.next);
         self.keepers.next += 1;
         self.keepers.list.push(Keeper {
             id,
             kind,
-            prompt,
+            salt,
+            subject,
             groups: self.groups().len(),
             wanted,
             blocks: Vec::new(),
             slots: Vec::new(),
             far: 0,
             near: 0,
+            held: [[0; ModelLayout::GROUPS_MAX]; KEPT_IN.len()],
             is_waiting: false,
         });
         id
+    }
+
+    /// How many slots of a class a hold of `salt` may keep: its quota.
+    fn quota_of(&self, salt: Salt, tier: TierId, group: GroupId) -> u32 {
+        let tenants = self.index.tenants();
+        if !tenants.has_quotas() {
+            return UNLIMITED;
+        }
+        let class = PrefixIndex::class(group, tier);
+        tenants.find(salt).map_or(tenants.default_quota(class), |tenant| tenants.quota(tenant, class))
     }
 
     /// Gives back all that a keeper holds, and calls off those of its moves that nobody else waits for and no lane has taken on.
@@ -275,6 +338,9 @@ impl Core {
                 let most = reserves.slots(share, pool.capacity());
                 assert!(held <= most, "K2: {held} slots of {tier} {group:?} are held, at most {most} may be");
             }
+        }
+        for keeper in &self.keepers.list {
+            keeper.check_search(|block| self.index.parent(block));
         }
     }
 }
