@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 1
+#define KVP_ABI_VERSION 2
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -144,12 +144,37 @@ enum KvpErrorCode
   KVP_ERROR_CODE_OTHER = 16,
   // As many prompts are prefetched, or held, as the limit: give one back.
   KVP_ERROR_CODE_TOO_MANY_KEPT = 17,
+  // The request is larger than the quota of its salt, and no other slot is free.
+  KVP_ERROR_CODE_OVER_QUOTA = 18,
+  // No place is left in the table of tenants: clear another's quota.
+  KVP_ERROR_CODE_TOO_MANY_TENANTS = 19,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum KvpErrorCode KvpErrorCode;
 #else
 typedef int32_t KvpErrorCode;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What an allowance counts.
+enum KvpAllowanceKind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Nothing: as much as there is.
+  KVP_ALLOWANCE_KIND_UNLIMITED = 0,
+  // Slots of each group; for a hold, blocks.
+  KVP_ALLOWANCE_KIND_SLOTS = 1,
+  // Bytes, as the device has them.
+  KVP_ALLOWANCE_KIND_BYTES = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpAllowanceKind KvpAllowanceKind;
+#else
+typedef uint32_t KvpAllowanceKind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -281,6 +306,90 @@ typedef uint32_t KvpEntry;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What is written to the file.
+enum KvpFileWrites
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // All that host memory gives up.
+  KVP_FILE_WRITES_ALL = 0,
+  // What was asked for at least twice.
+  KVP_FILE_WRITES_EARNED = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpFileWrites KvpFileWrites;
+#else
+typedef uint32_t KvpFileWrites;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// In which order a tier gives up what it holds.
+enum KvpKeeping
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The least expected value goes first, by a model that learns from the requests.
+  KVP_KEEPING_COST_AWARE = 0,
+  // The least recently used goes first.
+  KVP_KEEPING_LRU = 1,
+  // Used once goes before used twice.
+  KVP_KEEPING_SLRU = 2,
+  // Used once against used twice, shared out by what was asked for after it left.
+  KVP_KEEPING_ARC = 3,
+  // A small queue for newcomers, a large one for what was asked for while in it.
+  KVP_KEEPING_S3_FIFO = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpKeeping KvpKeeping;
+#else
+typedef uint32_t KvpKeeping;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What is done with cached blocks that are below the device.
+enum KvpLoading
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // What takes the least time, by costs (`kvp_set_costs`); without them all are loaded.
+  KVP_LOADING_ADAPTIVE = 0,
+  // All are loaded.
+  KVP_LOADING_ALWAYS_LOAD = 1,
+  // All are computed again.
+  KVP_LOADING_ALWAYS_RECOMPUTE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpLoading KvpLoading;
+#else
+typedef uint32_t KvpLoading;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How important a request is.
+enum KvpPriority
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // As any other.
+  KVP_PRIORITY_NORMAL = 0,
+  // Its loads go before others'. Eviction passes over its blocks twice before it takes them.
+  KVP_PRIORITY_HIGH = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpPriority KvpPriority;
+#else
+typedef uint32_t KvpPriority;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // A kind of memory; lower is nearer the accelerator. Arrays by tier are in this order.
 enum KvpTier
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -305,7 +414,7 @@ typedef uint32_t KvpTier;
 // Moves that an engine has asked for, one a block. Owned by one thread at a time.
 typedef struct KvpDeliveries KvpDeliveries;
 
-// A prompt that is prefetched or held, until it is given back. Any thread may use it.
+// What is prefetched or held, until it is given back. Any thread may use it.
 typedef struct KvpKeeper KvpKeeper;
 
 // A pager with its tiers and lanes. Any number of threads may use it.
@@ -325,9 +434,19 @@ typedef struct KvpBlockAt {
   uint32_t slot;
 } KvpBlockAt;
 
-// Where the blocks of a prompt that is kept are now.
+// How much. All zero is as much as there is.
+typedef struct KvpAllowance {
+  // A `KvpAllowanceKind`.
+  uint32_t kind;
+  // 0.
+  uint32_t reserved;
+  // Slots, below 2^32, or bytes.
+  uint64_t amount;
+} KvpAllowance;
+
+// Where the blocks that are kept are now.
 typedef struct KvpKept {
-  // Blocks that are to be kept.
+  // Blocks that are to be kept; for a salt, as many as may be.
   size_t wanted;
   // Blocks that are kept on the device.
   size_t on_device;
@@ -382,6 +501,16 @@ typedef struct KvpU128 {
   uint64_t high;
 } KvpU128;
 
+// How much a salt may have cached, tier by tier. All zero is as much as there is.
+typedef struct KvpQuota {
+  // On the device.
+  struct KvpAllowance device;
+  // In host memory.
+  struct KvpAllowance host;
+  // In the file.
+  struct KvpAllowance file;
+} KvpQuota;
+
 // What a pager is opened with. `kvp_options_init` fills in the defaults; the model and the device's slots have none. What
 // pointers point to is read by `kvp_pager_open` and not kept.
 typedef struct KvpOptions {
@@ -409,6 +538,22 @@ typedef struct KvpOptions {
   uint32_t batch_moves_max;
   // Block events that wait to be read at most; the oldest give way.
   uint32_t events_max;
+  // Blocks that one turn at the pager's lock handles, 1 to 512.
+  uint32_t slice_blocks_max;
+  // Salts that are told apart as tenants, at most 1,023.
+  uint32_t tenants_max;
+  // Prefetches at a time.
+  uint32_t prefetches_max;
+  // Holds at a time.
+  uint32_t holds_max;
+  // A `KvpKeeping`.
+  uint32_t keeping;
+  // A `KvpLoading`.
+  uint32_t loading;
+  // A `KvpFileWrites`.
+  uint32_t file_writes;
+  // 0.
+  uint32_t reserved;
   // Device slots by group.
   const uint32_t *device_slots;
   // Slots of host memory by group, or NULL for no such tier.
@@ -435,6 +580,14 @@ typedef struct KvpOptions {
   double watermark_low;
   // Share of free slots at which eviction stops.
   double watermark_high;
+  // Share of a tier's slots that all prefetches together may fill ahead of need.
+  double prefetched_share;
+  // Share of a tier's slots that all holds together may keep from eviction.
+  double held_share;
+  // The most bytes that are written to the file in a day; 0 for no limit.
+  uint64_t write_bytes_per_day;
+  // What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
+  struct KvpQuota quota;
 } KvpOptions;
 
 // What a shutdown has written.
@@ -454,6 +607,31 @@ typedef struct KvpExtraKey {
   // 0.
   uint32_t reserved;
 } KvpExtraKey;
+
+// A request. All zero, but for tokens, is one in the cache of salt 0, of the usual priority, whose blocks stay as long as any.
+typedef struct KvpRequest {
+  // Its tokens.
+  const uint32_t *tokens;
+  // How many.
+  size_t tokens_len;
+  // What else its blocks depend on; NULL if nothing does.
+  const struct KvpExtraKey *extra_keys;
+  // How many of them.
+  size_t extra_keys_len;
+  // Whose cache it is in.
+  uint64_t salt;
+  // How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never.
+  uint64_t time_to_live_ns;
+  // How long from its opening its last prompt token may take to be computed, in nanoseconds; 0 for no deadline.
+  uint64_t deadline_ns;
+  // How long the device is busy before it computes for this request; 0 lets the pager add up what its open sequences have still
+  // to compute.
+  uint64_t compute_queue_ns;
+  // How many requests wait for the device beside this one.
+  uint32_t waiting;
+  // A `KvpPriority`.
+  uint32_t priority;
+} KvpRequest;
 
 // A step.
 typedef struct KvpStep {
@@ -537,6 +715,22 @@ typedef struct KvpEvent {
   bool has_parent;
 } KvpEvent;
 
+// What one salt has.
+typedef struct KvpTenant {
+  // The salt, unless it is those that found no place in the table, all together.
+  uint64_t salt;
+  // Whether it is one salt: 1, or 0 for those that found no place.
+  uint32_t has_salt;
+  // 0.
+  uint32_t reserved;
+  // By tier: slots that hold its blocks, or are being filled with them, all groups together.
+  uint64_t slots[3];
+  // By tier: their bytes.
+  uint64_t bytes[3];
+  // By tier: how many slots it may have; `UINT64_MAX` without a quota, or a tier.
+  uint64_t quota_slots[3];
+} KvpTenant;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -604,6 +798,15 @@ KvpStatus kvp_hold(const struct KvpPager *pager,
                    const struct KvpPrompt *prompt,
                    uint32_t tier,
                    struct KvpKeeper **keeper);
+
+// Keeps what a salt has cached, and what it comes to have, in a `KvpTier`, the host or the device, or nearer, until
+// `kvp_keeper_free`: so many blocks (`KVP_ALLOWANCE_KIND_SLOTS`) or bytes, each after its parent, first come, first held. Never
+// blocks.
+KvpStatus kvp_hold_salt(const struct KvpPager *pager,
+                        uint64_t salt,
+                        uint32_t tier,
+                        struct KvpAllowance most,
+                        struct KvpKeeper **keeper);
 
 // Where the blocks that are kept are now.
 KvpStatus kvp_keeper_kept(const struct KvpKeeper *keeper, struct KvpKept *kept);
@@ -699,17 +902,25 @@ KvpStatus kvp_write_out(const struct KvpPager *pager,
                         uint64_t timeout_ns,
                         struct KvpWrittenOut *written);
 
-// Names the blocks of a request with these tokens, in the cache of `salt`. Takes no lock. `extra_keys` may be NULL if there are
-// none. Give it back with `kvp_prompt_free`.
+// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes and
+// `kvp_sequence_observe` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
+// computes the front of a prompt while the back is loaded, 0 if not; `step_tokens_max` are the most tokens that it computes in one
+// step.
 //
 // # Safety
-// A1: `tokens` points to `tokens_len` tokens, `extra_keys` to `extra_keys_len` keys.
+// A1: `profile` points to `profile_len` bytes.
+KvpStatus kvp_set_costs(const struct KvpPager *pager,
+                        const char *profile,
+                        size_t profile_len,
+                        uint32_t can_overlap,
+                        uint32_t step_tokens_max);
+
+// Names the blocks of a request. Takes no lock. What its pointers point to is not kept. Give it back with `kvp_prompt_free`.
+//
+// # Safety
+// A1: the pointers in `request` point to as much as the lengths beside them say.
 KvpStatus kvp_prompt_prepare(const struct KvpPager *pager,
-                             const uint32_t *tokens,
-                             size_t tokens_len,
-                             uint64_t salt,
-                             const struct KvpExtraKey *extra_keys,
-                             size_t extra_keys_len,
+                             const struct KvpRequest *request,
                              struct KvpPrompt **prompt);
 
 // Copies the names of the prompt's full blocks, in order. If there are more than `capacity`, `len` says how many, and nothing is
@@ -755,6 +966,12 @@ KvpStatus kvp_sequence_commit(const struct KvpSequence *sequence,
                               size_t first,
                               size_t end,
                               uint64_t fence);
+
+// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it.
+KvpStatus kvp_sequence_observe(const struct KvpSequence *sequence,
+                               size_t first,
+                               size_t end,
+                               uint64_t took_ns);
 
 // Adds tokens, and takes the slots that they need; all or nothing.
 //
@@ -835,6 +1052,25 @@ KvpErrorCode kvp_last_error_code(void);
 // A1: `buffer` has room for `capacity` bytes.
 size_t kvp_last_error_message(char *buffer,
                               size_t capacity);
+
+// Gives a salt a quota of its own, in place of `KvpOptions.quota`. Nothing is evicted by it; the next room is made of what is too
+// much.
+KvpStatus kvp_set_quota(const struct KvpPager *pager,
+                        uint64_t salt,
+                        const struct KvpQuota *quota);
+
+// Takes the quota of its own from a salt, which has that of `KvpOptions.quota` again.
+KvpStatus kvp_clear_quota(const struct KvpPager *pager, uint64_t salt);
+
+// What each salt has that has a block, or a quota of its own. If there are more than `capacity`, `len` says how many, and nothing
+// is copied.
+//
+// # Safety
+// A1: `tenants` has room for `capacity` of them.
+KvpStatus kvp_tenants(const struct KvpPager *pager,
+                      struct KvpTenant *tenants,
+                      size_t capacity,
+                      size_t *len);
 
 #ifdef __cplusplus
 }  // extern "C"

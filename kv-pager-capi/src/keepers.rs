@@ -1,5 +1,5 @@
-//! Keepers: prompts that are brought nearer ahead of need, or held; and the epoch that all names are of.
-//! Uses `pager`, `prompt`, `status`, `edge`. Known by: C.
+//! Keepers: prompts that are brought nearer ahead of need, prompts and salts that are held; and the epoch that all names are of.
+//! Uses `pager`, `prompt`, `tenants`, `status`, `edge`. Known by: C.
 #![expect(unsafe_code, reason = "functions of the C ABI keep their names")]
 
 use crate::edge::given;
@@ -7,6 +7,7 @@ use crate::pager::KvpPager;
 use crate::prompt::KvpPrompt;
 use crate::stats::tier_of;
 use crate::status::{KvpStatus, guarded};
+use crate::tenants::KvpAllowance;
 use kv_pager::ids::Salt;
 use kv_pager::pager::{Hold, Kept, Prefetch};
 use std::mem::MaybeUninit;
@@ -17,7 +18,7 @@ enum Keeper {
     Hold(Hold),
 }
 
-/// A prompt that is prefetched or held, until it is given back. Any thread may use it.
+/// What is prefetched or held, until it is given back. Any thread may use it.
 #[derive(Debug)]
 pub struct KvpKeeper {
     keeper: Keeper,
@@ -29,11 +30,11 @@ impl KvpKeeper {
     }
 }
 
-/// Where the blocks of a prompt that is kept are now.
+/// Where the blocks that are kept are now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct KvpKept {
-    /// Blocks that are to be kept.
+    /// Blocks that are to be kept; for a salt, as many as may be.
     pub wanted: usize,
     /// Blocks that are kept on the device.
     pub on_device: usize,
@@ -71,6 +72,25 @@ pub extern "C" fn kvp_hold(
         let (pager, prompt) = (given(pager, "pager")?, given(prompt, "prompt")?);
         let keeper = given(keeper, "keeper")?;
         let hold = pager.pager.hold(&prompt.prompt, tier_of(tier)?)?;
+        keeper.write(KvpKeeper::into_raw(Keeper::Hold(hold)));
+        Ok(())
+    })
+}
+
+/// Keeps what a salt has cached, and what it comes to have, in a `KvpTier`, the host or the device, or nearer, until
+/// `kvp_keeper_free`: so many blocks (`KVP_ALLOWANCE_KIND_SLOTS`) or bytes, each after its parent, first come, first held. Never
+/// blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvp_hold_salt(
+    pager: Option<&KvpPager>,
+    salt: u64,
+    tier: u32,
+    most: KvpAllowance,
+    keeper: Option<&mut MaybeUninit<*mut KvpKeeper>>,
+) -> KvpStatus {
+    guarded(|| {
+        let (pager, keeper) = (given(pager, "pager")?, given(keeper, "keeper")?);
+        let hold = pager.pager.hold_salt(Salt(salt), tier_of(tier)?, most.get("most")?)?;
         keeper.write(KvpKeeper::into_raw(Keeper::Hold(hold)));
         Ok(())
     })

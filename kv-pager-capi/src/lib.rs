@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `status` | what a call returns, and what the last failure of a thread was |
 //! | `edge` | pointers with lengths, checked and turned into slices; the only dereferences |
-//! | `options` | the model, the tiers and the limits that a pager is opened with |
+//! | `options` | the model, the tiers, the limits and the policy that a pager is opened with |
+//! | `policy` | in which order tiers give up blocks, what is loaded, and what it all costs here |
+//! | `tenants` | quotas by salt, and what each salt has |
 //! | `pager`, `prompt`, `sequence` | the calls of an engine whose device slots the pager owns |
 //! | `deliveries` | those of an engine that owns its device slots |
-//! | `keepers` | prompts that are prefetched or held; epochs |
+//! | `keepers` | prompts that are prefetched, prompts and salts that are held; epochs |
 //! | `memory` | the bytes of the memory that plays the device |
 //! | `stats` | counters, occupancy, block events |
 //!
@@ -28,18 +30,20 @@ mod keepers;
 mod memory;
 mod options;
 mod pager;
+mod policy;
 mod prompt;
 mod sequence;
 mod stats;
 mod status;
+mod tenants;
 
 pub use deliveries::{
     KvpBlockAt, KvpDeliveries, KvpDelivery, kvp_deliveries_free, kvp_deliveries_poll, kvp_deliveries_wait,
     kvp_lookup, kvp_offload, kvp_onboard,
 };
 pub use keepers::{
-    KvpKeeper, KvpKept, kvp_advance_epoch, kvp_epoch, kvp_hold, kvp_keeper_free, kvp_keeper_kept,
-    kvp_prefetch, kvp_release_holds,
+    KvpKeeper, KvpKept, kvp_advance_epoch, kvp_epoch, kvp_hold, kvp_hold_salt, kvp_keeper_free,
+    kvp_keeper_kept, kvp_prefetch, kvp_release_holds,
 };
 pub use memory::{KvpDeviceMemory, kvp_device_memory, kvp_slot_read, kvp_slot_write};
 pub use options::{
@@ -50,22 +54,28 @@ pub use pager::{
     KvpPager, KvpWrittenOut, kvp_invalidate, kvp_invalidate_all, kvp_pager_close, kvp_pager_is_busy,
     kvp_pager_open, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait, kvp_write_out,
 };
-pub use prompt::{KvpExtraKey, KvpPrompt, kvp_prompt_free, kvp_prompt_names, kvp_prompt_prepare};
+pub use policy::{KvpFileWrites, KvpKeeping, KvpLoading, kvp_set_costs};
+pub use prompt::{
+    KvpExtraKey, KvpPriority, KvpPrompt, KvpRequest, kvp_prompt_free, kvp_prompt_names, kvp_prompt_prepare,
+};
 pub use sequence::{
     KvpReport, KvpSequence, KvpStep, KvpStepKind, kvp_sequence_append, kvp_sequence_block_source,
     kvp_sequence_close, kvp_sequence_commit, kvp_sequence_drop, kvp_sequence_fork, kvp_sequence_len,
-    kvp_sequence_matched_tokens, kvp_sequence_next_step, kvp_sequence_open, kvp_sequence_report,
-    kvp_sequence_table, kvp_sequence_truncate, kvp_sequence_wait, kvp_sequence_waits,
+    kvp_sequence_matched_tokens, kvp_sequence_next_step, kvp_sequence_observe, kvp_sequence_open,
+    kvp_sequence_report, kvp_sequence_table, kvp_sequence_truncate, kvp_sequence_wait, kvp_sequence_waits,
 };
 pub use stats::{
     KvpEvent, KvpEventKind, KvpLaneStats, KvpOccupancy, KvpStats, KvpTier, kvp_drain_events, kvp_lane_stats,
     kvp_occupancy, kvp_stats,
 };
 pub use status::{KvpErrorCode, KvpStatus, kvp_abi_version, kvp_last_error_code, kvp_last_error_message};
+pub use tenants::{
+    KvpAllowance, KvpAllowanceKind, KvpQuota, KvpTenant, kvp_clear_quota, kvp_set_quota, kvp_tenants,
+};
 
 /// The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 /// compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-pub const KVP_ABI_VERSION: u32 = 1;
+pub const KVP_ABI_VERSION: u32 = 2;
 
 /// How many tiers there are: the length of arrays by tier.
 pub const KVP_TIERS: usize = 3;

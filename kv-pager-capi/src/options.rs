@@ -1,16 +1,19 @@
-//! Options: the model, the tiers and the limits that a pager is opened with.
-//! Uses `edge`, the core's `layout` and `config`, the CPU backend. Known by: `pager`.
+//! Options: the model, the tiers, the limits and the policy that a pager is opened with.
+//! Uses `edge`, `policy`, `tenants`, the core's `layout` and `config`, the CPU backend. Known by: `pager`.
 #![expect(
     unsafe_code,
     reason = "functions of the C ABI keep their names; options hold pointers with lengths"
 )]
 
 use crate::edge;
+use crate::policy::{self, KvpFileWrites, KvpKeeping, KvpLoading};
 use crate::status::{Failure, KvpStatus, guarded};
+use crate::tenants::KvpQuota;
 use kv_pager::Config;
-use kv_pager::config::{DeviceOwner, Limits, Watermarks};
+use kv_pager::config::{DeviceOwner, Limits, Reserves, Watermarks};
 use kv_pager::ids::{HashKey, ModelEpoch, ModelFingerprint};
 use kv_pager::layout::{Attention, DType, DeviceLayout, Entry, KvGroup, ModelLayout};
+use kv_pager::policy::StewardSpec;
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager_cpu::{CpuSpec, FileSpec};
 use std::ffi::{OsStr, c_char};
@@ -153,6 +156,22 @@ pub struct KvpOptions {
     pub batch_moves_max: u32,
     /// Block events that wait to be read at most; the oldest give way.
     pub events_max: u32,
+    /// Blocks that one turn at the pager's lock handles, 1 to 512.
+    pub slice_blocks_max: u32,
+    /// Salts that are told apart as tenants, at most 1,023.
+    pub tenants_max: u32,
+    /// Prefetches at a time.
+    pub prefetches_max: u32,
+    /// Holds at a time.
+    pub holds_max: u32,
+    /// A `KvpKeeping`.
+    pub keeping: u32,
+    /// A `KvpLoading`.
+    pub loading: u32,
+    /// A `KvpFileWrites`.
+    pub file_writes: u32,
+    /// 0.
+    pub reserved: u32,
     /// Device slots by group.
     pub device_slots: *const u32,
     /// Slots of host memory by group, or NULL for no such tier.
@@ -179,6 +198,14 @@ pub struct KvpOptions {
     pub watermark_low: f64,
     /// Share of free slots at which eviction stops.
     pub watermark_high: f64,
+    /// Share of a tier's slots that all prefetches together may fill ahead of need.
+    pub prefetched_share: f64,
+    /// Share of a tier's slots that all holds together may keep from eviction.
+    pub held_share: f64,
+    /// The most bytes that are written to the file in a day; 0 for no limit.
+    pub write_bytes_per_day: u64,
+    /// What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
+    pub quota: KvpQuota,
 }
 
 /// Checks that a caller's header is this library's.
@@ -204,7 +231,7 @@ pub extern "C" fn kvp_options_init(
     guarded(|| {
         let options = edge::given(options, "options")?;
         check_version(abi_version, struct_bytes)?;
-        let (limits, marks) = (Limits::default(), Watermarks::default());
+        let (limits, marks, reserves) = (Limits::default(), Watermarks::default(), Reserves::default());
         options.write(KvpOptions {
             abi_version,
             struct_bytes,
@@ -218,6 +245,14 @@ pub extern "C" fn kvp_options_init(
             moves_queued_max: limits.moves_queued,
             batch_moves_max: limits.batch_moves,
             events_max: limits.events,
+            slice_blocks_max: limits.slice_blocks,
+            tenants_max: u32::from(limits.tenants),
+            prefetches_max: reserves.prefetches,
+            holds_max: reserves.holds,
+            keeping: KvpKeeping::CostAware as u32,
+            loading: KvpLoading::Adaptive as u32,
+            file_writes: KvpFileWrites::All as u32,
+            reserved: 0,
             device_slots: ptr::null(),
             host_slots: ptr::null(),
             file_slots: ptr::null(),
@@ -231,13 +266,17 @@ pub extern "C" fn kvp_options_init(
             move_deadline_ns: limits.move_deadline.as_u64(),
             watermark_low: marks.low,
             watermark_high: marks.high,
+            prefetched_share: reserves.prefetched_share,
+            held_share: reserves.held_share,
+            write_bytes_per_day: 0,
+            quota: KvpQuota::UNLIMITED,
         });
         Ok(())
     })
 }
 
 /// The value whose number it is.
-fn known<T: Copy>(name: &str, number: u32, values: &[(u32, T)]) -> Result<T, Failure> {
+pub(crate) fn known<T: Copy>(name: &str, number: u32, values: &[(u32, T)]) -> Result<T, Failure> {
     let found = values.iter().find(|(of, _)| *of == number).map(|(_, value)| *value);
     found.ok_or_else(|| Failure::argument(format!("{name} {number} is not one of the header's")))
 }
@@ -276,6 +315,7 @@ fn group(given: &KvpGroup) -> Result<KvGroup, Failure> {
 pub(crate) struct Settings {
     pub(crate) spec: CpuSpec,
     pub(crate) config: Config,
+    pub(crate) policy: StewardSpec,
 }
 
 /// Reads options.
@@ -337,13 +377,21 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
             bytes_in_flight: Bytes::new(options.bytes_in_flight_max),
             move_deadline: Nanos::new(options.move_deadline_ns),
             events: options.events_max,
-            ..Limits::default()
+            slice_blocks: options.slice_blocks_max,
+            // What is too large for its type is too large for the limit on it, and refused with that message.
+            tenants: u16::try_from(options.tenants_max).unwrap_or(u16::MAX),
         },
         watermarks: Watermarks { low: options.watermark_low, high: options.watermark_high },
+        reserves: Reserves {
+            prefetches: options.prefetches_max,
+            prefetched_share: options.prefetched_share,
+            holds: options.holds_max,
+            held_share: options.held_share,
+        },
+        quota: options.quota.get()?,
         device_owner: known("KvpOptions.device_owner", options.device_owner, &owners)?,
-        ..Config::default()
     };
-    Ok(Settings { spec, config })
+    Ok(Settings { spec, config, policy: policy::spec(options)? })
 }
 
 /// # Safety

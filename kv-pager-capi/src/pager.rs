@@ -14,7 +14,7 @@ use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::ids::Salt;
 use kv_pager::layout::ModelLayout;
 use kv_pager::pager::{Backend, Progress};
-use kv_pager::policy::Lru;
+use kv_pager::policy::Steward;
 use kv_pager::sync::Mutex;
 use kv_pager::units::Nanos;
 use kv_pager_cpu::CpuBackend;
@@ -32,11 +32,12 @@ pub struct KvpPager {
 
 impl KvpPager {
     fn new(settings: Settings) -> Result<Self, kv_pager::Error> {
-        let Settings { spec, config } = settings;
+        let Settings { spec, config, policy } = settings;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
         let cpu = CpuBackend::with_clock(&spec, &clock)?;
         let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
-        let pager = Pager::new(spec.model.clone(), config, backend, Box::new(Lru), clock)?;
+        let policy = Box::new(Steward::new(policy));
+        let pager = Pager::new(spec.model.clone(), config, backend, policy, clock)?;
         Ok(Self { pager, cpu, model: spec.model, unread: Mutex::default() })
     }
 }

@@ -3,12 +3,14 @@
 #![expect(unsafe_code, reason = "functions of the C ABI keep their names, and take pointers with lengths")]
 
 use crate::edge::{self, given};
-use crate::options::KvpU128;
+use crate::options::{KvpU128, known};
 use crate::pager::KvpPager;
 use crate::status::{KvpStatus, guarded};
 use kv_pager::ids::{Salt, TokenId};
-use kv_pager::pager::{Prompt, Request};
+use kv_pager::pager::{Prompt, Request, RequestPriority};
+use kv_pager::policy::Urgency;
 use kv_pager::sequence::ExtraKey;
+use kv_pager::units::Nanos;
 use std::mem::MaybeUninit;
 
 /// A request whose blocks are named: hashed once, however often it has to be opened. It holds nothing of the cache.
@@ -29,6 +31,43 @@ pub struct KvpExtraKey {
     pub reserved: u32,
 }
 
+/// How important a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum KvpPriority {
+    /// As any other.
+    Normal = 0,
+    /// Its loads go before others'. Eviction passes over its blocks twice before it takes them.
+    High = 1,
+}
+
+/// A request. All zero, but for tokens, is one in the cache of salt 0, of the usual priority, whose blocks stay as long as any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct KvpRequest {
+    /// Its tokens.
+    pub tokens: *const u32,
+    /// How many.
+    pub tokens_len: usize,
+    /// What else its blocks depend on; NULL if nothing does.
+    pub extra_keys: *const KvpExtraKey,
+    /// How many of them.
+    pub extra_keys_len: usize,
+    /// Whose cache it is in.
+    pub salt: u64,
+    /// How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never.
+    pub time_to_live_ns: u64,
+    /// How long from its opening its last prompt token may take to be computed, in nanoseconds; 0 for no deadline.
+    pub deadline_ns: u64,
+    /// How long the device is busy before it computes for this request; 0 lets the pager add up what its open sequences have still
+    /// to compute.
+    pub compute_queue_ns: u64,
+    /// How many requests wait for the device beside this one.
+    pub waiting: u32,
+    /// A `KvpPriority`.
+    pub priority: u32,
+}
+
 /// Tokens as the core has them.
 ///
 /// # Safety
@@ -42,30 +81,42 @@ pub(crate) unsafe fn read_tokens(
     Ok(tokens.iter().map(|token| TokenId(*token)).collect())
 }
 
-/// Names the blocks of a request with these tokens, in the cache of `salt`. Takes no lock. `extra_keys` may be NULL if there are
-/// none. Give it back with `kvp_prompt_free`.
+/// Names the blocks of a request. Takes no lock. What its pointers point to is not kept. Give it back with `kvp_prompt_free`.
 ///
 /// # Safety
-/// A1: `tokens` points to `tokens_len` tokens, `extra_keys` to `extra_keys_len` keys.
+/// A1: the pointers in `request` point to as much as the lengths beside them say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kvp_prompt_prepare(
     pager: Option<&KvpPager>,
-    tokens: *const u32,
-    tokens_len: usize,
-    salt: u64,
-    extra_keys: *const KvpExtraKey,
-    extra_keys_len: usize,
+    request: Option<&KvpRequest>,
     prompt: Option<&mut MaybeUninit<*mut KvpPrompt>>,
 ) -> KvpStatus {
     guarded(|| {
         let (pager, prompt) = (given(pager, "pager")?, given(prompt, "prompt")?);
+        let asked = given(request, "request")?;
         // SAFETY: A1, given on by this function's own contract.
-        let tokens = unsafe { read_tokens(tokens, tokens_len) }?;
+        let tokens = unsafe { read_tokens(asked.tokens, asked.tokens_len) }?;
         // SAFETY: as before.
-        let keys = unsafe { edge::slice(extra_keys, extra_keys_len, "extra_keys") }?;
+        let keys = unsafe { edge::slice(asked.extra_keys, asked.extra_keys_len, "extra_keys") }?;
         let keys: Vec<ExtraKey> =
             keys.iter().map(|given| ExtraKey { at_token: given.at_token, key: given.key }).collect();
-        let request = Request::new(&tokens).with_salt(Salt(salt)).with_extra_keys(&keys);
+        let priorities = [
+            (KvpPriority::Normal as u32, RequestPriority::Normal),
+            (KvpPriority::High as u32, RequestPriority::High),
+        ];
+        let unless_zero = |ns: u64| (ns > 0).then_some(Nanos::new(ns));
+        let mut request = Request::new(&tokens)
+            .with_salt(Salt(asked.salt))
+            .with_extra_keys(&keys)
+            .with_priority(known("KvpRequest.priority", asked.priority, &priorities)?)
+            .with_urgency(Urgency {
+                deadline: unless_zero(asked.deadline_ns),
+                compute_queue: unless_zero(asked.compute_queue_ns),
+                waiting: asked.waiting,
+            });
+        if let Some(time_to_live) = unless_zero(asked.time_to_live_ns) {
+            request = request.with_time_to_live(time_to_live);
+        }
         let named = KvpPrompt { prompt: pager.pager.prepare(&request) };
         prompt.write(Box::into_raw(Box::new(named)));
         Ok(())

@@ -169,6 +169,24 @@ pub extern "C" fn kvp_sequence_commit(
     })
 }
 
+/// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvp_sequence_observe(
+    sequence: Option<&KvpSequence>,
+    first: usize,
+    end: usize,
+    took_ns: u64,
+) -> KvpStatus {
+    guarded(|| {
+        let sequence = given(sequence, "sequence")?;
+        if first >= end || u32::try_from(end).is_err() {
+            return Err(Failure::argument(format!("tokens from {first} to {end}")));
+        }
+        sequence.lock()?.observe(first..end, Nanos::new(took_ns));
+        Ok(())
+    })
+}
+
 /// Adds tokens, and takes the slots that they need; all or nothing.
 ///
 /// # Safety

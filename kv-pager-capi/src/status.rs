@@ -73,6 +73,10 @@ pub enum KvpErrorCode {
     Other = 16,
     /// As many prompts are prefetched, or held, as the limit: give one back.
     TooManyKept = 17,
+    /// The request is larger than the quota of its salt, and no other slot is free.
+    OverQuota = 18,
+    /// No place is left in the table of tenants: clear another's quota.
+    TooManyTenants = 19,
 }
 
 /// Why a call did not happen.
@@ -125,6 +129,8 @@ impl From<Error> for Failure {
             Error::OutOfMemory { .. } => KvpErrorCode::OutOfMemory,
             Error::DeviceLost { .. } => KvpErrorCode::DeviceLost,
             Error::TooManyKept { .. } => KvpErrorCode::TooManyKept,
+            Error::OverQuota { .. } => KvpErrorCode::OverQuota,
+            Error::TooManyTenants { .. } => KvpErrorCode::TooManyTenants,
             _ => KvpErrorCode::Other,
         };
         let mut message = error.to_string();

@@ -1,5 +1,6 @@
 //! A program in C, built with `cc` against the committed header and linked with this library either way, lives a whole life.
 
+use kv_pager::cost::Profile;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,8 +27,9 @@ fn live(linked: &[OsString]) {
     compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-O1", "-I"]);
     compiler.arg(root.join("include")).arg(root.join("tests/life.c")).arg("-o").arg(&program).args(linked);
     run(&mut compiler);
-    let tiers = folder.path().join("tiers");
-    assert_eq!(run(Command::new(&program).arg(&tiers)), "a whole life\n");
+    let (tiers, profile) = (folder.path().join("tiers"), folder.path().join("profile.json"));
+    std::fs::write(&profile, Profile::h200_llama3_8b().to_json()).expect("the directory can be written");
+    assert_eq!(run(Command::new(&program).arg(&tiers).arg(&profile)), "a whole life\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 /* An engine in C: a whole life with a pager that owns the device slots, then one with an engine that does.
  *
  * A token's K and V are made of all tokens up to it, and are read back through the tables whenever they must be there: a wrong
- * byte fails the program. The only argument is a directory for the file tier. */
+ * byte fails the program. The arguments are a directory for the file tier, and a profile of costs. */
 #include "kv_pager.h"
 
 #include <stdio.h>
@@ -47,7 +47,15 @@ static void fill_prompt(uint32_t *tokens, uint32_t letter) {
     }
 }
 
-static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDeviceLayout layout) {
+/* A policy: in which order tiers give up blocks, and what is loaded. */
+typedef struct Arm {
+    KvpKeeping keeping;
+    KvpLoading loading;
+} Arm;
+
+static const Arm DEFAULT_ARM = {KVP_KEEPING_COST_AWARE, KVP_LOADING_ADAPTIVE};
+
+static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDeviceLayout layout, Arm arm) {
     static const KvpGroup group = {KVP_ATTENTION_FULL, 0, 0, 1, KVP_ENTRY_KEY_VALUE, 1, HEAD_DIM, KVP_D_TYPE_F32};
     static const uint32_t device = DEVICE_SLOTS, host = HOST_SLOTS, file = FILE_SLOTS;
     KvpOptions options;
@@ -66,6 +74,8 @@ static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDevi
     }
     options.sequences_max = 8;
     options.sequence_tokens_max = 64;
+    options.keeping = arm.keeping;
+    options.loading = arm.loading;
     options.fingerprint.low = 7;
     KvpPager *pager = NULL;
     OK(kvp_pager_open(&options, &pager));
@@ -139,11 +149,26 @@ static void serve(KvpPager *pager, const KvpSequence *sequence, const uint32_t *
     CHECK(!"a sequence is served in the end");
 }
 
+static KvpRequest request_for(const uint32_t *tokens, size_t len, uint64_t salt) {
+    KvpRequest request = {0};
+    request.tokens = tokens;
+    request.tokens_len = len;
+    request.salt = salt;
+    return request;
+}
+
+static KvpPrompt *prepare(KvpPager *pager, const uint32_t *tokens, size_t len, uint64_t salt) {
+    KvpRequest request = request_for(tokens, len, salt);
+    KvpPrompt *prompt = NULL;
+    OK(kvp_prompt_prepare(pager, &request, &prompt));
+    return prompt;
+}
+
 /* Opens, waiting for room as long as it takes. */
-static KvpSequence *open_sequence(KvpPager *pager, const uint32_t *tokens, size_t len, uint64_t salt) {
+static KvpSequence *open_request(KvpPager *pager, const KvpRequest *request) {
     KvpPrompt *prompt = NULL;
     KvpSequence *sequence = NULL;
-    OK(kvp_prompt_prepare(pager, tokens, len, salt, NULL, 0, &prompt));
+    OK(kvp_prompt_prepare(pager, request, &prompt));
     for (int round = 0; !sequence && round < 100000; round++) {
         uint64_t seen;
         OK(kvp_pager_progress(pager, &seen));
@@ -158,17 +183,27 @@ static KvpSequence *open_sequence(KvpPager *pager, const uint32_t *tokens, size_
     return sequence;
 }
 
-static KvpReport serve_letter(KvpPager *pager, uint32_t letter, uint64_t salt) {
-    uint32_t tokens[PROMPT];
+static KvpSequence *open_sequence(KvpPager *pager, const uint32_t *tokens, size_t len, uint64_t salt) {
+    KvpRequest request = request_for(tokens, len, salt);
+    return open_request(pager, &request);
+}
+
+static KvpReport serve_request(KvpPager *pager, const KvpRequest *request) {
     KvpReport report;
-    fill_prompt(tokens, letter);
-    KvpSequence *sequence = open_sequence(pager, tokens, PROMPT, salt);
-    serve(pager, sequence, tokens);
+    KvpSequence *sequence = open_request(pager, request);
+    serve(pager, sequence, request->tokens);
     OK(kvp_sequence_report(sequence, &report));
     OK(kvp_sequence_close(sequence, KVP_FENCE_OVER));
     uint64_t sum = report.hit_tokens[0] + report.hit_tokens[1] + report.hit_tokens[2] + report.computed_tokens;
     CHECK(sum == PROMPT);
     return report;
+}
+
+static KvpReport serve_letter(KvpPager *pager, uint32_t letter, uint64_t salt) {
+    uint32_t tokens[PROMPT];
+    fill_prompt(tokens, letter);
+    KvpRequest request = request_for(tokens, PROMPT, salt);
+    return serve_request(pager, &request);
 }
 
 static void refuses_what_is_wrong(KvpPager *pager) {
@@ -197,14 +232,26 @@ static void refuses_what_is_wrong(KvpPager *pager) {
     FAILS(kvp_pager_open(&options, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     uint32_t none = 0;
     options.device_slots = &none;
+    options.keeping = 9;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    options.keeping = KVP_KEEPING_LRU;
+    options.tenants_max = 70000;
+    FAILS(kvp_pager_open(&options, &other), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    options.tenants_max = 255;
     FAILS(kvp_pager_open(&options, &other), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
     CHECK(!other);
 
-    FAILS(kvp_prompt_prepare(NULL, tokens, 1, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    FAILS(kvp_prompt_prepare(pager, NULL, 1, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    FAILS(kvp_prompt_prepare(pager, tokens, SIZE_MAX, 0, NULL, 0, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    FAILS(kvp_prompt_prepare(pager, tokens, 1, 0, NULL, 0, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    OK(kvp_prompt_prepare(pager, tokens, 100, 0, NULL, 0, &prompt));
+    KvpRequest request = request_for(tokens, 1, 0);
+    FAILS(kvp_prompt_prepare(NULL, &request, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_prompt_prepare(pager, NULL, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_prompt_prepare(pager, &request, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    request.priority = 7;
+    FAILS(kvp_prompt_prepare(pager, &request, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    request = request_for(NULL, 1, 0);
+    FAILS(kvp_prompt_prepare(pager, &request, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    request = request_for(tokens, SIZE_MAX, 0);
+    FAILS(kvp_prompt_prepare(pager, &request, &prompt), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    prompt = prepare(pager, tokens, 100, 0);
     FAILS(kvp_sequence_open(pager, prompt, &sequence), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_SEQUENCE_TOO_LONG);
     FAILS(kvp_sequence_open(pager, NULL, &sequence), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     size_t len = 0;
@@ -237,7 +284,7 @@ static void refuses_what_is_wrong(KvpPager *pager) {
         tokens[i] = 500 + i;
     }
     KvpSequence *second = open_sequence(pager, tokens, 24, 0), *third = NULL;
-    OK(kvp_prompt_prepare(pager, tokens, 24, 99, NULL, 0, &prompt));
+    prompt = prepare(pager, tokens, 24, 99);
     FAILS(kvp_sequence_open(pager, prompt, &third), KVP_STATUS_RETRY, KVP_ERROR_CODE_TIER_FULL);
     CHECK(!third);
     char text[24], whole[200];
@@ -294,7 +341,7 @@ static void keeps(KvpPager *pager) {
     size_t released;
     uint64_t epoch, next;
     fill_prompt(tokens, 1);
-    OK(kvp_prompt_prepare(pager, tokens, PROMPT, 0, NULL, 0, &prompt));
+    prompt = prepare(pager, tokens, PROMPT, 0);
     FAILS(kvp_hold(pager, prompt, 9, &hold), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     FAILS(kvp_hold(pager, prompt, KVP_TIER_FILE, &hold), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
     FAILS(kvp_prefetch(pager, NULL, &prefetch), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
@@ -309,6 +356,23 @@ static void keeps(KvpPager *pager) {
     CHECK(released == 1);
     OK(kvp_keeper_free(hold));
     OK(kvp_keeper_free(NULL));
+    /* Without a prompt: the front of what a salt comes to have. */
+    KvpAllowance most = {KVP_ALLOWANCE_KIND_SLOTS, 0, 2};
+    FAILS(kvp_hold_salt(pager, 3, KVP_TIER_FILE, most, &hold), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+    OK(kvp_hold_salt(pager, 3, KVP_TIER_HOST, most, &hold));
+    serve_letter(pager, 1, 3);
+    for (uint32_t letter = 2; letter <= 9; letter++) {
+        serve_letter(pager, letter, 0);
+    }
+    OK(kvp_keeper_kept(hold, &kept));
+    CHECK(kept.wanted == 2 && kept.in_host == 2);
+    KvpReport held = serve_letter(pager, 1, 3);
+    CHECK(held.hit_tokens[KVP_TIER_DEVICE] + held.hit_tokens[KVP_TIER_HOST] >= 2 * TOKENS_PER_BLOCK);
+    OK(kvp_release_holds(pager, 3, &released));
+    CHECK(released == 1);
+    OK(kvp_keeper_free(hold));
+    most.kind = 9;
+    FAILS(kvp_hold_salt(pager, 3, KVP_TIER_HOST, most, &hold), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     serve_letter(pager, 1, 0);
     OK(kvp_epoch(pager, &epoch));
     OK(kvp_advance_epoch(pager, &next));
@@ -317,8 +381,122 @@ static void keeps(KvpPager *pager) {
     kvp_prompt_free(prompt);
 }
 
+/* What `salt` has, or NULL. */
+static const KvpTenant *tenant_of(KvpPager *pager, KvpTenant *tenants, size_t capacity, uint64_t salt) {
+    size_t len;
+    OK(kvp_tenants(pager, tenants, capacity, &len));
+    for (size_t i = 0; i < len; i++) {
+        if (tenants[i].has_salt && tenants[i].salt == salt) {
+            return &tenants[i];
+        }
+    }
+    return NULL;
+}
+
+/* A salt is kept to its quota, and blocks expire that only requests with a time to live have used. */
+static void tenants(void) {
+    KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_MANAGED, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, DEFAULT_ARM);
+    KvpTenant table[8];
+    size_t len;
+    KvpQuota quota = {{KVP_ALLOWANCE_KIND_SLOTS, 0, 4}, {KVP_ALLOWANCE_KIND_SLOTS, 0, 4}, {0, 0, 0}};
+    FAILS(kvp_set_quota(pager, 11, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    quota.file.kind = 9;
+    FAILS(kvp_set_quota(pager, 11, &quota), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    quota.file.kind = KVP_ALLOWANCE_KIND_UNLIMITED;
+    OK(kvp_set_quota(pager, 11, &quota));
+    for (uint32_t letter = 1; letter <= 4; letter++) {
+        serve_letter(pager, letter, 11);
+    }
+    serve_letter(pager, 5, 12);
+    serve_letter(pager, 6, 12);
+    const KvpTenant *bounded = tenant_of(pager, table, 8, 11);
+    CHECK(bounded && bounded->slots[KVP_TIER_DEVICE] <= 4 && bounded->quota_slots[KVP_TIER_DEVICE] == 4);
+    CHECK(bounded->bytes[KVP_TIER_DEVICE] == bounded->slots[KVP_TIER_DEVICE] * TOKENS_PER_BLOCK * PLANES * ROW_BYTES);
+    FAILS(kvp_tenants(pager, table, 0, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    CHECK(len == 2);
+    /* Larger than its quota while nobody else need make room: the four blocks of the other are in use. */
+    uint32_t tokens[24];
+    for (uint32_t i = 0; i < 24; i++) {
+        tokens[i] = 700 + i;
+    }
+    KvpSequence *other = open_sequence(pager, tokens, 16, 12), *refused = NULL;
+    KvpPrompt *prompt = prepare(pager, tokens, 24, 11);
+    KvpStatus status = KVP_STATUS_RETRY;
+    for (int round = 0; status == KVP_STATUS_RETRY && round < 100000; round++) {
+        uint64_t seen;
+        OK(kvp_pager_progress(pager, &seen));
+        status = kvp_sequence_open(pager, prompt, &refused);
+        if (status == KVP_STATUS_RETRY) {
+            OK(kvp_pager_wait(pager, seen, SECOND_NS, NULL));
+        }
+    }
+    CHECK(status == KVP_STATUS_CONFIGURATION && kvp_last_error_code() == KVP_ERROR_CODE_OVER_QUOTA && !refused);
+    kvp_prompt_free(prompt);
+    OK(kvp_sequence_drop(other));
+    OK(kvp_clear_quota(pager, 11));
+    const KvpTenant *free_again = tenant_of(pager, table, 8, 11);
+    CHECK(!free_again || free_again->quota_slots[KVP_TIER_DEVICE] == UINT64_MAX);
+
+    fill_prompt(tokens, 9);
+    KvpRequest request = request_for(tokens, PROMPT, 13);
+    request.priority = KVP_PRIORITY_HIGH;
+    request.time_to_live_ns = 1;
+    request.deadline_ns = SECOND_NS;
+    request.waiting = 1;
+    CHECK(serve_request(pager, &request).computed_tokens == PROMPT);
+    OK(kvp_pager_poll(pager));
+    CHECK(serve_request(pager, &request).computed_tokens == PROMPT);
+    OK(kvp_pager_close(pager));
+}
+
+/* Serves ten letters twice; says how many tokens came from below the device. */
+static uint64_t serve_twice(KvpPager *pager) {
+    uint64_t loaded = 0;
+    for (uint32_t served = 0; served < 20; served++) {
+        KvpReport report = serve_letter(pager, 1 + served % 10, 0);
+        loaded += report.hit_tokens[KVP_TIER_HOST] + report.hit_tokens[KVP_TIER_FILE];
+    }
+    return loaded;
+}
+
+/* Every policy serves the same bytes; costs make plans. The profile is what `kv-pager measure --out` writes. */
+static void policies(const char *directory, const char *profile) {
+    static const KvpKeeping keepings[] = {KVP_KEEPING_COST_AWARE, KVP_KEEPING_LRU, KVP_KEEPING_SLRU, KVP_KEEPING_ARC,
+                                          KVP_KEEPING_S3_FIFO};
+    static const KvpLoading loadings[] = {KVP_LOADING_ADAPTIVE, KVP_LOADING_ALWAYS_LOAD, KVP_LOADING_ALWAYS_RECOMPUTE};
+    char text[1 << 16], own[1100];
+    FILE *file = fopen(profile, "rb");
+    CHECK(file);
+    size_t len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    CHECK(len > 0 && len < sizeof text);
+    for (size_t keeping = 0; keeping < 5; keeping++) {
+        for (size_t loading = 0; loading < 3; loading++) {
+            Arm arm = {keepings[keeping], loadings[loading]};
+            snprintf(own, sizeof own, "%s/%u-%u", directory, (unsigned)keeping, (unsigned)loading);
+            KvpPager *pager = open_pager(own, KVP_DEVICE_OWNER_MANAGED, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, arm);
+            /* Costs say that so small a block is computed sooner than it is loaded: until they are known all are loaded, or none. */
+            uint64_t loaded = serve_twice(pager);
+            CHECK((loaded > 0) == (arm.loading != KVP_LOADING_ALWAYS_RECOMPUTE));
+            FAILS(kvp_set_costs(pager, text, len / 2, 1, 5), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
+            FAILS(kvp_set_costs(pager, text, len, 2, 5), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+            FAILS(kvp_set_costs(pager, NULL, len, 1, 5), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+            OK(kvp_set_costs(pager, text, len, 1, 5));
+            loaded = serve_twice(pager);
+            CHECK(loaded == 0 || arm.loading != KVP_LOADING_ALWAYS_RECOMPUTE);
+            uint32_t tokens[PROMPT];
+            fill_prompt(tokens, 1);
+            KvpSequence *sequence = open_sequence(pager, tokens, PROMPT, 0);
+            OK(kvp_sequence_observe(sequence, 0, 5, 1000));
+            FAILS(kvp_sequence_observe(sequence, 5, 5, 1000), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+            OK(kvp_sequence_drop(sequence));
+            OK(kvp_pager_close(pager));
+        }
+    }
+}
+
 static void managed(const char *directory, KvpDeviceLayout layout) {
-    KvpPager *pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout);
+    KvpPager *pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout, DEFAULT_ARM);
     refuses_what_is_wrong(pager);
     branches(pager);
     uint32_t tokens[PROMPT];
@@ -386,7 +564,7 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     OK(kvp_pager_close(pager));
 
     /* Another process might be here: what the file has is found. */
-    pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout);
+    pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, layout, DEFAULT_ARM);
     OK(kvp_stats(pager, &stats));
     CHECK(stats.recovered > 0);
     file = 0;
@@ -424,13 +602,16 @@ static void settle(const KvpDeliveries *deliveries, uint32_t *outcomes, size_t c
 
 /* The engine owns the slots: what it offloads comes back into others. */
 static void engine_owned(void) {
-    KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_ENGINE, KVP_DEVICE_LAYOUT_BLOCK_MAJOR);
+    KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_ENGINE, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, DEFAULT_ARM);
     uint32_t tokens[PROMPT], outcomes[3], tiers[4];
     size_t len;
     fill_prompt(tokens, 3);
     KvpPrompt *prompt = NULL;
     KvpExtraKey adapter = {0x1234, 0, 0};
-    OK(kvp_prompt_prepare(pager, tokens, PROMPT, 0, &adapter, 1, &prompt));
+    KvpRequest request = request_for(tokens, PROMPT, 0);
+    request.extra_keys = &adapter;
+    request.extra_keys_len = 1;
+    OK(kvp_prompt_prepare(pager, &request, &prompt));
     KvpBlockAt given[3] = {{0, 1}, {1, 2}, {2, 3}}, wanted[3] = {{0, 7}, {1, 5}, {2, 6}};
     for (size_t i = 0; i < 3; i++) {
         for (size_t row = 0; row < TOKENS_PER_BLOCK * PLANES; row++) {
@@ -479,12 +660,14 @@ static void engine_owned(void) {
 
 int main(int count, char **arguments) {
     char directory[1024];
-    CHECK(count == 2 && kvp_abi_version() == KVP_ABI_VERSION && kvp_last_error_code() == KVP_ERROR_CODE_NONE);
+    CHECK(count == 3 && kvp_abi_version() == KVP_ABI_VERSION && kvp_last_error_code() == KVP_ERROR_CODE_NONE);
     snprintf(directory, sizeof directory, "%s/block-major", arguments[1]);
     managed(directory, KVP_DEVICE_LAYOUT_BLOCK_MAJOR);
     snprintf(directory, sizeof directory, "%s/layer-major", arguments[1]);
     managed(directory, KVP_DEVICE_LAYOUT_LAYER_MAJOR);
     engine_owned();
+    tenants();
+    policies(arguments[1], arguments[2]);
     puts("a whole life");
     return 0;
 }

@@ -1,0 +1,106 @@
+//! The policy: in which order tiers give up blocks, what is loaded, what is written to the file, and what it all costs here.
+//! Uses `pager`, `status`, `edge`, the core's `policy` and `cost`. Known by: `options`, C.
+#![expect(unsafe_code, reason = "functions of the C ABI keep their names, and take pointers with lengths")]
+
+use crate::edge::{self, given};
+use crate::options::{KvpOptions, known};
+use crate::pager::KvpPager;
+use crate::status::{Failure, KvpStatus, guarded};
+use kv_pager::cost::{CostModel, Profile};
+use kv_pager::policy::keeping::Arm;
+use kv_pager::policy::plan::{EngineAbility, Loading};
+use kv_pager::policy::{FileWrites, StewardSpec};
+use kv_pager::units::Bytes;
+use std::ffi::c_char;
+
+/// In which order a tier gives up what it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum KvpKeeping {
+    /// The least expected value goes first, by a model that learns from the requests.
+    CostAware = 0,
+    /// The least recently used goes first.
+    Lru = 1,
+    /// Used once goes before used twice.
+    Slru = 2,
+    /// Used once against used twice, shared out by what was asked for after it left.
+    Arc = 3,
+    /// A small queue for newcomers, a large one for what was asked for while in it.
+    S3Fifo = 4,
+}
+
+/// What is done with cached blocks that are below the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum KvpLoading {
+    /// What takes the least time, by costs (`kvp_set_costs`); without them all are loaded.
+    Adaptive = 0,
+    /// All are loaded.
+    AlwaysLoad = 1,
+    /// All are computed again.
+    AlwaysRecompute = 2,
+}
+
+/// What is written to the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum KvpFileWrites {
+    /// All that host memory gives up.
+    All = 0,
+    /// What was asked for at least twice.
+    Earned = 1,
+}
+
+/// The policy that options choose.
+pub(crate) fn spec(options: &KvpOptions) -> Result<StewardSpec, Failure> {
+    let keepings = [
+        (KvpKeeping::CostAware as u32, Arm::CostAware),
+        (KvpKeeping::Lru as u32, Arm::Lru),
+        (KvpKeeping::Slru as u32, Arm::Slru),
+        (KvpKeeping::Arc as u32, Arm::Arc),
+        (KvpKeeping::S3Fifo as u32, Arm::S3Fifo),
+    ];
+    let loadings = [
+        (KvpLoading::Adaptive as u32, Loading::Adaptive),
+        (KvpLoading::AlwaysLoad as u32, Loading::AlwaysLoad),
+        (KvpLoading::AlwaysRecompute as u32, Loading::AlwaysRecompute),
+    ];
+    let writes =
+        [(KvpFileWrites::All as u32, FileWrites::All), (KvpFileWrites::Earned as u32, FileWrites::Earned)];
+    let bytes = options.write_bytes_per_day;
+    Ok(StewardSpec {
+        keeping: known("KvpOptions.keeping", options.keeping, &keepings)?,
+        loading: known("KvpOptions.loading", options.loading, &loadings)?,
+        file_writes: known("KvpOptions.file_writes", options.file_writes, &writes)?,
+        write_bytes_per_day: (bytes > 0).then_some(Bytes::new(bytes)),
+        has_shadows: false,
+    })
+}
+
+/// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes and
+/// `kvp_sequence_observe` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
+/// computes the front of a prompt while the back is loaded, 0 if not; `step_tokens_max` are the most tokens that it computes in one
+/// step.
+///
+/// # Safety
+/// A1: `profile` points to `profile_len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvp_set_costs(
+    pager: Option<&KvpPager>,
+    profile: *const c_char,
+    profile_len: usize,
+    can_overlap: u32,
+    step_tokens_max: u32,
+) -> KvpStatus {
+    guarded(|| {
+        let pager = given(pager, "pager")?;
+        // SAFETY: A1, given on by this function's own contract.
+        let text = unsafe { edge::slice(profile.cast::<u8>(), profile_len, "profile") }?;
+        let text = std::str::from_utf8(text)
+            .map_err(|error| Failure::argument(format!("profile is no text: {error}")))?;
+        let can_overlap = known("can_overlap", can_overlap, &[(0, false), (1, true)])?;
+        let costs = CostModel::new(&Profile::from_json(text)?)?;
+        pager.pager.set_costs(costs, EngineAbility { can_overlap, step_tokens_max });
+        Ok(())
+    })
+}
