@@ -144,6 +144,10 @@ pub(crate) struct ReplayArguments {
     /// Write a page with charts to FILE, as HTML that needs nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+
+    /// Write the pager's metrics to FILE, as Prometheus's text: at the end and, in real time, every 5 seconds.
+    #[arg(long, value_name = "FILE", conflicts_with = "all_arms")]
+    pub(crate) metrics: Option<PathBuf>,
 }
 
 /// Options of `compare`.
@@ -276,6 +280,7 @@ mod tests {
             &["replay", "--virtual", "--device", "cpu"],
             &["replay", "--all-arms"],
             &["replay", "--virtual", "--all-arms", "--policy", "lru"],
+            &["replay", "--virtual", "--all-arms", "--metrics", "metrics.txt"],
             &["replay", "--block-tokens", "64"],
             &["replay", "--load", "sometimes"],
             &["replay", "--file-writes", "none"],

@@ -1,4 +1,4 @@
-//! Where `--json` and `--report` go: found out at the start, written at the end.
+//! Where `--json`, `--report` and `--metrics` go: found out at the start, written at the end.
 //! Known by: `replay`, `compare`.
 
 use crate::failure::Failure;
@@ -57,6 +57,18 @@ impl Destination {
         self.fill(|out| out.write_all(text.as_bytes()))
     }
 
+    /// Makes `text` appear for now, in place of what was there before. Does nothing where it would come after what was written before:
+    /// on a terminal, a pipe.
+    ///
+    /// # Errors
+    /// [`Failure::File`] if the drive refuses.
+    pub(crate) fn replace_text(&self, text: &str) -> Result<(), Failure> {
+        match self.target {
+            Target::Fresh(_) => Self::new(&self.path)?.write_text(text),
+            Target::Stream(_) => Ok(()),
+        }
+    }
+
     fn fill(self, write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         let Self { path, target } = self;
         let written = match target {
@@ -95,6 +107,21 @@ mod tests {
         assert_eq!(left, 0, "nothing is left behind");
         Destination::new(&path).expect("it is writable").write(&[1, 2]).expect("there is room");
         assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "[\n  1,\n  2\n]\n");
+    }
+
+    #[test]
+    fn what_is_replaced_is_whole_each_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("metrics.txt");
+        let destination = Destination::new(&path).expect("it is writable");
+        for text in ["a long text\n", "short\n"] {
+            destination.replace_text(text).expect("there is room");
+            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), text);
+        }
+        destination.write_text("the last\n").expect("there is room");
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "the last\n");
+        let left = std::fs::read_dir(directory.path()).expect("it is there").count();
+        assert_eq!(left, 1, "nothing else is left");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `kv-pager replay`: serve a request stream through a pager, and check every block that comes back.
 //!
 //! - **A1** nothing is built before every argument and every request has been checked;
-//! - **A2** nothing is left behind, however it ends, but what `--json` and `--file-dir` name;
+//! - **A2** nothing is left behind, however it ends, but what `--json`, `--report`, `--metrics` and `--file-dir` name;
 //! - **A3** a wrong byte, or an output that differs from a run without a cache, is a failure; a miss is not.
 //!
 //! After the pass with the cache, a sample of the requests is served once more without it: for the times to compare with,
@@ -13,6 +13,7 @@ mod cached;
 mod card;
 mod choices;
 mod figures;
+mod metrics;
 mod outcome;
 mod pass;
 mod queue;
@@ -37,6 +38,7 @@ use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::ids::TierId;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::{Engine, Verifier};
+use metrics::Metrics;
 use pass::Passes;
 use records::Records;
 use results::{Findings, Results};
@@ -63,10 +65,11 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
     let page = arguments.report.as_deref().map(Destination::new).transpose()?;
+    let metrics = arguments.metrics.as_deref().map(Destination::new).transpose()?;
     let replayed = if arguments.is_virtual {
-        simulated::replay(arguments, &interrupt)?
+        simulated::replay(arguments, metrics, &interrupt)?
     } else {
-        real(arguments, &interrupt)?
+        real(arguments, metrics, &interrupt)?
     };
     let Replayed { results, heading, .. } = &replayed;
     let tables = report::report(results);
@@ -97,12 +100,17 @@ struct Replayed {
 }
 
 /// Serves the stream with the reference engine, over tiers with bytes in them.
-fn real(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, Failure> {
+fn real(
+    arguments: &ReplayArguments,
+    metrics: Option<Destination>,
+    interrupt: &Interrupt,
+) -> Result<Replayed, Failure> {
     let settings = Settings::new(arguments)?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let setup = Setup::new(arguments, &settings, &clock)?;
     let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt };
-    let findings = serve(&passes, &setup)?;
+    let metrics = metrics.map(|destination| Metrics::new(&setup.pager, destination));
+    let findings = serve(&passes, &setup, metrics)?;
     if arguments.file_dir.is_some() {
         setup.pager.write_out(WRITE_OUT_LIMIT)?;
     }
@@ -128,7 +136,7 @@ fn real(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, 
     })
 }
 
-fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {
+fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result<Findings, Failure> {
     let model = &passes.settings.model;
     let verifier = Verifier::new(VERIFIER_BLOCKS);
     let engine =
@@ -136,8 +144,11 @@ fn serve(passes: &Passes<'_>, setup: &Setup) -> Result<Findings, Failure> {
     let requests = passes.settings.stream.requests().len();
     let start = passes.clock.now();
     let cached = CachedServer { pager: &setup.pager, engine };
-    let cached =
-        passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache")?;
+    let run = || passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache");
+    let cached = match metrics {
+        Some(metrics) => metrics.beside(run)?,
+        None => run()?,
+    };
     let wall: Nanos = passes.clock.now().since(start);
     let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
     let uncached = passes.run(&uncached, sample(requests), None, "without it")?;

@@ -90,6 +90,11 @@ impl<'a> Course<'a> {
         })
     }
 
+    /// The pager that serves.
+    pub(super) fn pager(&self) -> &Pager {
+        &self.pager
+    }
+
     /// Serves everything: the sums, the pager's counters, and the time until the last request was served.
     ///
     /// # Errors

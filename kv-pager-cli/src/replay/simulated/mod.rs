@@ -21,10 +21,12 @@ use super::Replayed;
 use super::arms::Arms;
 use super::arms_table::ArmResults;
 use super::choices::choices;
+use super::metrics::Metrics;
 use super::outcome::Outcome;
 use super::pass::progress_bar;
 use super::results::Results;
 use crate::args::ReplayArguments;
+use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use course::Course;
@@ -73,13 +75,21 @@ pub(super) struct VirtualFindings {
 }
 
 impl Scenario<'_> {
-    /// Serves the stream under `policy`. `O(blocks asked for and moved)`; holds the metadata of every slot.
+    /// Serves the stream under `policy`, and writes the pager's metrics if they are wanted. `O(blocks asked for and moved)`; holds the metadata of every slot.
     ///
     /// # Errors
     /// [`Failure::Pager`] if tiers, profile and model do not fit together or a request does not fit the device (B1),
-    /// [`Failure::Interrupted`] if someone asks to stop.
-    pub(super) fn run(&self, policy: Box<dyn Policy>, watch: &Watch<'_>) -> Result<VirtualFindings, Failure> {
-        let (outcome, stats, span) = Course::new(self, policy)?.run(watch)?;
+    /// [`Failure::Interrupted`] if someone asks to stop, [`Failure::File`] if the metrics can't be written.
+    pub(super) fn run(
+        &self,
+        policy: Box<dyn Policy>,
+        watch: &Watch<'_>,
+        metrics: Option<Destination>,
+    ) -> Result<VirtualFindings, Failure> {
+        let course = Course::new(self, policy)?;
+        let metrics = metrics.map(|destination| Metrics::new(course.pager(), destination));
+        let (outcome, stats, span) = course.run(watch)?;
+        metrics.map_or(Ok(()), Metrics::write)?;
         Ok(VirtualFindings { outcome, without_cache: uncached::first_token(self), stats, span })
     }
 }
@@ -88,7 +98,11 @@ impl Scenario<'_> {
 ///
 /// # Errors
 /// [`Failure`] that says what to do.
-pub(super) fn replay(arguments: &ReplayArguments, interrupt: &Interrupt) -> Result<Replayed, Failure> {
+pub(super) fn replay(
+    arguments: &ReplayArguments,
+    mut metrics: Option<Destination>,
+    interrupt: &Interrupt,
+) -> Result<Replayed, Failure> {
     let settings = VirtualSettings::new(arguments)?;
     let scenario = settings.scenario();
     let all = if arguments.all_arms { Arms::all(arguments) } else { vec![Arms::of(arguments)] };
@@ -97,7 +111,8 @@ pub(super) fn replay(arguments: &ReplayArguments, interrupt: &Interrupt) -> Resu
     for combination in all {
         let clock = MonotonicClock::new();
         let progress = progress_bar(scenario.stream.requests().len() as u64, "in virtual time");
-        let findings = scenario.run(combination.policy(), &Watch { interrupt, progress: &progress })?;
+        let watch = Watch { interrupt, progress: &progress };
+        let findings = scenario.run(combination.policy(), &watch, metrics.take())?;
         progress.finish_and_clear();
         let results = Results::of_virtual(&findings, clock.now().since(kv_pager::clock::Time::START));
         arms.push(ArmResults::new(combination, &results));

@@ -46,7 +46,7 @@ fn run(stream: &Trace, device_blocks: u64, host_blocks: u64, arrivals: Arrivals)
     };
     let (interrupt, progress) = (Interrupt::default(), ProgressBar::hidden());
     let watch = Watch { interrupt: &interrupt, progress: &progress };
-    scenario.run(Box::new(Lru), &watch).expect("every request fits")
+    scenario.run(Box::new(Lru), &watch, None).expect("every request fits")
 }
 
 fn trace(lines: &str) -> Trace {
