@@ -66,7 +66,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         both!("fork", 256, 1, ROUNDS, fork()),
         both!("append", 1, 1, ROUNDS, append()),
     ];
-    rows.extend([1, 2, 4, 8, 16].map(|threads| both!("serve", 256, threads, 60, serve(threads))));
+    rows.extend([1, 2, 4, 8, 16].map(|threads| both!("serve", 256, threads, 30, serve(threads))));
     let hash =
         Scenario { name: "hash", batch: 1, threads: 1, rounds: ROUNDS, ours: Box::new(hash), peer: None };
     rows.push(hash);
@@ -191,7 +191,7 @@ fn append<S: Subject>() -> Rounds {
 
 /// Threads that serve requests of one pool at once: time on the wall by blocks of all.
 fn serve<S: Subject>(threads: u32) -> Rounds {
-    const REQUESTS: u32 = 256;
+    const REQUESTS: u32 = 1024;
     let (subject, clock) = (S::new(8192), MonotonicClock::new());
     let mut seed = 0;
     Box::new(move || {
