@@ -226,6 +226,48 @@ fn no_more_is_written_than_the_days_budget() {
     assert!(written > 0 && written <= 2 * 100 * (hours + 1), "{written} blocks in {hours} hours");
 }
 
+/// A front of `front` blocks that many prompts share, then `tail` blocks of its own, and a token.
+fn branch(front: u32, letter: u32, tail: u32) -> Vec<TokenId> {
+    let own = (front * TOKENS..(front + tail) * TOKENS + 1).map(|at| TokenId(letter << 20 | at));
+    (0..front * TOKENS).map(TokenId).chain(own).collect()
+}
+
+#[test]
+fn tails_reach_the_file_though_what_they_stand_on_stays_on_the_device() {
+    let spec = StewardSpec { keeping: Arm::Lru, ..StewardSpec::default() };
+    let world = World::new(profile(1.3e9), [300, 60, 4000], steward(spec));
+    // Each uses the front again, so that it never leaves the device.
+    (1..21).for_each(|letter| _ = world.serve(&branch(20, letter, 50)));
+    world.settle();
+    let written = world.blocks_over(WRITE);
+    assert!(written >= 20 + 12 * 50, "the front and the tails that had to leave: {written} blocks");
+    let drops = world.pager.stats().drops;
+    assert!(drops < 100, "{drops} blocks were dropped of 1020");
+}
+
+#[test]
+fn writes_are_given_up_only_where_the_device_would_wait_for_them() {
+    let dropped = |work_blocks: u32| {
+        let world = World::new(profile(1.3e9), [2100, 200, 40_000], steward(StewardSpec::default()));
+        let world = world.with_costs();
+        // Each comes back once, so that there is something to expect.
+        for letter in 1..20 {
+            world.serve(&prompt(letter, 40));
+            world.serve(&prompt(letter, 20));
+        }
+        // What an open sequence has still to compute.
+        let work = world.open(&prompt(4000, work_blocks));
+        (20..80).for_each(|letter| _ = world.serve(&prompt(letter, 50)));
+        drop(work);
+        world.pager.stats().drops
+    };
+    let [idle, busy] = [1, 1000].map(dropped);
+    assert!(
+        idle > 100 && 4 * busy < idle,
+        "{idle} blocks were dropped with an idle device, {busy} with a busy one"
+    );
+}
+
 #[test]
 fn every_arm_serves_a_stream_that_does_not_fit() {
     for keeping in Arm::ALL {

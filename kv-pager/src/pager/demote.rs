@@ -20,10 +20,10 @@ const OFFLOADS_WAITING: usize = 1024;
 enum Reach {
     /// All are there, or can be copied from where the victim is.
     Whole,
-    /// One is on its way; try again later.
+    /// Some are on their way; try again later.
     Later,
-    /// Some are only on the device.
-    OnDevice,
+    /// Some are only on the device, and the host has no room for them.
+    Full,
     /// They can't: the chain is longer than the tier, or the copies can't be had.
     Never,
 }
@@ -59,7 +59,7 @@ impl Core {
         slots.reverse();
         // Victims of one chain follow each other, root to leaf: where one can't go, those after it can't either.
         let mut stuck = (BlockId::NONE, Reach::Later);
-        let mut doomed = Vec::new();
+        let (mut doomed, mut in_the_way) = (Vec::new(), None);
         for victim in victims.iter().rev() {
             if slots.is_empty() {
                 break;
@@ -74,17 +74,23 @@ impl Core {
                     if is_after_stuck { stuck.1 } else { self.send_ancestors(group, *victim, &mut slots) };
                 if reach != Reach::Whole {
                     stuck = (*victim, reach);
-                    if reach == Reach::Never {
-                        doomed.push(*victim);
+                    match reach {
+                        Reach::Never => doomed.push(*victim),
+                        Reach::Full => in_the_way = Some(*victim),
+                        Reach::Whole | Reach::Later => {}
                     }
                     continue;
                 }
+            }
+            if to == TierId::Host && self.pools.has(TierId::File) && self.model.is_full(group) {
+                self.bring_front(group, *victim, &mut slots);
             }
             if let Some(target) = slots.pop() {
                 self.start_copy(Way { block: *victim, group, from, to, target }, Purpose::Demote);
             }
         }
-        for victim in doomed.into_iter().rev() {
+        // The coldest gives its place to what the others stand on.
+        for victim in in_the_way.into_iter().chain(doomed.into_iter().rev()) {
             self.drop_copy(victim, group, from);
         }
         for unused in slots.drain(..) {
@@ -117,21 +123,27 @@ impl Core {
         self.enqueue(way, purpose, Priority::Offload);
     }
 
-    /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go; the
-    /// next call goes on from there. Says whether all are there or on their way.
+    /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go and
+    /// the host has them; those that only the device has are brought down. The next call goes on from there. Says whether all
+    /// are in the file or on their way there.
     fn send_ancestors(&mut self, group: GroupId, victim: BlockId, slots: &mut Vec<SlotId>) -> Reach {
         let mut missing = std::mem::take(&mut self.missing);
         let mut reach = self.missing_ancestors(group, victim, &mut missing);
-        if reach == Reach::Whole {
-            for ancestor in missing.iter().rev() {
-                let Some(target) = slots.pop() else { break };
-                let way = Way { block: *ancestor, group, from: TierId::Host, to: TierId::File, target };
+        while let (Reach::Whole, Some(ancestor)) = (reach, missing.last().copied()) {
+            if self.whole(ancestor, group, TierId::Host).is_some() {
+                let Some(target) = slots.pop() else {
+                    reach = Reach::Later;
+                    break;
+                };
+                let way = Way { block: ancestor, group, from: TierId::Host, to: TierId::File, target };
                 self.start_copy(way, Purpose::Replicate);
+                missing.pop();
+            } else if self.index.location(ancestor, group, TierId::Host).is_some() {
+                reach = Reach::Later;
+            } else {
+                missing.retain(|block| !self.index.location(*block, group, TierId::Host).is_some());
+                reach = self.bring_down(group, &missing);
             }
-        } else if reach == Reach::OnDevice {
-            let is_promised =
-                self.free_slots(TierId::Host, group) > 0 && self.free_for_copies(TierId::Host, group) == 0;
-            reach = if is_promised || self.bring_down(group, &missing) { Reach::Later } else { Reach::Never };
         }
         self.missing = missing;
         reach
@@ -147,9 +159,35 @@ impl Core {
         self.send_ancestors(group, block, slots) == Reach::Whole
     }
 
-    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there. False
-    /// if none can be copied now.
-    fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> bool {
+    /// Copies the ancestors of `victim` that only the device has to the host ahead of it, those next to the root first, if there are
+    /// `slots` for them all: so what the host gives up can go on to the file.
+    fn bring_front(&mut self, group: GroupId, victim: BlockId, slots: &mut Vec<SlotId>) {
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.clear();
+        let below = [TierId::Host, TierId::File];
+        let is_above = |block| below.iter().all(|tier| !self.index.location(block, group, *tier).is_some());
+        let mut ancestor = self.index.parent(victim);
+        while ancestor.is_some() && is_above(ancestor) {
+            missing.push(ancestor);
+            ancestor = self.index.parent(ancestor);
+        }
+        let is_whole = |block: &BlockId| self.whole(*block, group, TierId::Device).is_some();
+        if missing.len() >= slots.len() || !missing.iter().all(is_whole) {
+            missing.clear();
+        }
+        for ancestor in missing.iter().rev() {
+            let Some(target) = slots.pop() else { break };
+            let way = Way { block: *ancestor, group, from: TierId::Device, to: TierId::Host, target };
+            self.start_copy(way, Purpose::Replicate);
+        }
+        self.missing = missing;
+    }
+
+    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there.
+    fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> Reach {
+        if self.free_slots(TierId::Host, group) == 0 {
+            return Reach::Full;
+        }
         // Room is short, or nothing would be demoted: take a part of it.
         let free = self.free_for_copies(TierId::Host, group) as usize;
         let count = missing.len().min(free.div_ceil(2)).min(self.engine.room(TierId::Device, TierId::Host));
@@ -161,39 +199,27 @@ impl Core {
             let way = Way { block: *block, group, from: TierId::Device, to: TierId::Host, target: *target };
             self.start_copy(way, Purpose::Replicate);
         }
-        count > 0
+        Reach::Later
     }
 
-    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there: those in the host,
-    /// or, if some are only on the device, those.
+    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there. `Never` if one of them
+    /// can't come there.
     fn missing_ancestors(&self, group: GroupId, block: BlockId, missing: &mut Vec<BlockId>) -> Reach {
         missing.clear();
         // A chain longer than the tier would push out its own front for ever.
         if self.index.view(block).depth >= self.pools.pool(TierId::File, group).capacity() {
             return Reach::Never;
         }
-        let mut reach = Reach::Whole;
         let mut ancestor = self.index.parent(block);
         while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
-            let is_in_host = self.whole(ancestor, group, TierId::Host).is_some();
-            if !is_in_host && self.index.location(ancestor, group, TierId::Host).is_some() {
-                return Reach::Later;
+            let is_in_host = self.index.location(ancestor, group, TierId::Host).is_some();
+            if !is_in_host && !self.whole(ancestor, group, TierId::Device).is_some() {
+                return Reach::Never;
             }
-            if !is_in_host {
-                if self.whole(ancestor, group, TierId::Device).is_none() {
-                    return Reach::Never;
-                }
-                if reach == Reach::Whole {
-                    missing.clear();
-                    reach = Reach::OnDevice;
-                }
-            }
-            if is_in_host == (reach == Reach::Whole) {
-                missing.push(ancestor);
-            }
+            missing.push(ancestor);
             ancestor = self.index.parent(ancestor);
         }
-        reach
+        Reach::Whole
     }
 
     /// Tells a tier that outlives the process what comes into `slot`.

@@ -6,7 +6,6 @@
 
 use super::prices;
 use super::writes::{FileWrites, Writes};
-use crate::cost::real;
 use crate::ids::{BlockId, GroupId, TierId};
 use crate::policy::plan::{Fate, Victim, judge};
 use crate::policy::{Decision, Reason, View};
@@ -15,9 +14,6 @@ use crate::units::{Bytes, Nanos};
 
 /// How often a block is asked for before it has earned its place in the file.
 const EARNED_USES: u32 = 2;
-
-/// How long what is to be written may take before whoever needs room waits as long as the write.
-const BACKLOG_NS: f64 = 1e9;
 
 /// See the module.
 #[derive(Debug)]
@@ -67,9 +63,9 @@ impl Fates {
         let (mut write, mut lane_waiting) = (Nanos::ZERO, 0.0);
         if let (TierId::File, Some(costs)) = (far, view.prospects().costs) {
             write = prices::move_time(costs, LaneEnds { source: tier, target: far }, bytes);
-            // Requests wait for room, and room waits for what is written: the longer the queue, the dearer a place in it.
+            // Requests wait for room, and room for what is written. While the device has enough to compute it waits for neither.
             let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
-            lane_waiting = real::from_nanos(*queue) / BACKLOG_NS;
+            lane_waiting = f64::from(*queue > view.prospects().compute_queue);
         }
         self.writes.look(view.prospects().written, view.now());
         self.at = At { tier, group, below, write, lane_waiting, part_bytes: bytes };
@@ -78,18 +74,23 @@ impl Fates {
     /// What becomes of `block`; `None` if it can't go now.
     pub(super) fn decide(&mut self, view: &View<'_>, block: BlockId, odds: Option<f64>) -> Option<Decision> {
         let At { tier, group, below, .. } = self.at;
+        // What has a copy nearer stays there, and its children rest on that.
+        let nearer = TierId::ALL[..tier.index()].iter().find(|near| view.is_in(block, group, **near));
+        let is_kept = |copy: TierId| {
+            let after = nearer.copied().unwrap_or(copy);
+            view.is_kept_by_nearer(block, group, tier, after)
+        };
         if let Some(copy) = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far))
         {
-            let is_kept = view.is_kept_by_nearer(block, group, tier, *copy);
             let is_next = below.is_none_or(|below| *copy == below);
-            if is_next && !is_kept {
+            if is_next && !is_kept(*copy) {
                 return Some(Decision::Evict { block, tier, reason: Reason::CleanCopy });
             }
         }
         let Some(below) = below else {
             return Some(Decision::Drop { block, tier, reason: Reason::NoTierBelow });
         };
-        if view.is_kept_by_nearer(block, group, tier, below) {
+        if is_kept(below) {
             return None;
         }
         // The next copy is on its way, and what waits for it can't go yet.
