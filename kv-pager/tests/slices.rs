@@ -4,7 +4,7 @@ use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::error::ErrorKind;
 use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
-use kv_pager::layout::shape;
+use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::Lru;
 use kv_pager::pool::SlotState;
@@ -17,8 +17,20 @@ const TOKENS: u32 = 16;
 const THREADS: usize = 3;
 const REQUESTS: u32 = 1500;
 
-fn build(device: u32, host: u32) -> (Machine, Pager) {
-    let model = shape("tiny").expect("known");
+/// A model of full attention, or one whose other group looks through a window of five blocks, after a sink.
+fn model(is_windowed: bool) -> ModelLayout {
+    let group = |attention| {
+        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
+        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
+    };
+    let mut groups = vec![group(Attention::Full)];
+    if is_windowed {
+        groups.push(group(Attention::SlidingWindow { window_tokens: 5 * TOKENS, sink_tokens: 3 }));
+    }
+    ModelLayout::new(TOKENS, groups).expect("valid")
+}
+
+fn build(model: ModelLayout, device: u32, host: u32) -> (Machine, Pager) {
     let machine = Machine::new(&model, MachineSpec { device, host, file: 0, lane_limit: 64 });
     let limits = Limits { sequence_tokens: 4096, slice_blocks: 2, ..Limits::default() };
     let config = Config { limits, watermarks: Watermarks { low: 0.0, high: 0.0 }, ..Config::default() };
@@ -43,7 +55,10 @@ fn compute(sequence: &mut Sequence) -> bool {
             Ok(Step::Compute(range)) => sequence.commit(range, Fence::OVER).expect("as told"),
             Ok(Step::Ready) => return true,
             Ok(Step::Wait) => return false,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+                return false;
+            }
         }
     }
 }
@@ -78,8 +93,9 @@ fn serve(pager: &Pager, machine: &Machine, seed: u32) -> bool {
 }
 
 /// Threads serve requests in slices of two blocks, while another checks every invariant whenever it gets the lock.
-fn serve_and_check(device: u32, host: u32) {
-    let (machine, pager) = build(device, host);
+fn serve_and_check(model: ModelLayout, device: u32, host: u32) {
+    let groups = model.group_ids();
+    let (machine, pager) = build(model, device, host);
     let busy = AtomicUsize::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -105,24 +121,75 @@ fn serve_and_check(device: u32, host: u32) {
     }
     pager.poll();
     pager.check();
-    let counts = pager.occupancy(TierId::Device, GroupId::FIRST).expect("a device");
-    let idle = counts.of(SlotState::Free) + counts.of(SlotState::Resident) + counts.of(SlotState::Leaving);
-    assert_eq!(idle, device, "I7: nothing is held: {counts:?}");
+    for group in groups {
+        let counts = pager.occupancy(TierId::Device, group).expect("a device");
+        let idle =
+            counts.of(SlotState::Free) + counts.of(SlotState::Resident) + counts.of(SlotState::Leaving);
+        assert_eq!(idle, device, "I7: nothing is held: {counts:?}");
+    }
 }
 
 #[test]
 fn between_slices_all_invariants_hold_on_a_device_alone() {
-    serve_and_check(60, 0);
+    serve_and_check(model(false), 60, 0);
 }
 
 #[test]
 fn between_slices_all_invariants_hold_over_two_tiers() {
-    serve_and_check(60, 90);
+    serve_and_check(model(false), 60, 90);
+}
+
+#[test]
+fn between_slices_all_invariants_hold_with_windows_on_a_device_alone() {
+    serve_and_check(model(true), 60, 0);
+}
+
+#[test]
+fn between_slices_all_invariants_hold_with_windows_over_two_tiers() {
+    serve_and_check(model(true), 60, 90);
+}
+
+#[test]
+fn a_long_match_ends_where_its_windows_are_and_is_loaded_from_there() {
+    let (machine, pager) = build(model(true), 24, 60);
+    let long: Vec<TokenId> = (0..20 * TOKENS).map(TokenId).collect();
+    let turn = |blocks: u32, tail: u32| {
+        let mut tokens = long[..(blocks * TOKENS) as usize].to_vec();
+        tokens.push(TokenId(1_000_000 + tail));
+        tokens
+    };
+    let serve = |tokens: &[TokenId]| {
+        let mut sequence = loop {
+            match pager.open(&Request::new(tokens)) {
+                Ok(sequence) => break sequence,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+            }
+            machine.advance_all();
+        };
+        while !compute(&mut sequence) {
+            machine.advance_all();
+            pager.check();
+        }
+        let matched = sequence.matched_tokens();
+        let hits: u64 = sequence.report().hit_tokens.iter().sum();
+        sequence.close(Fence::OVER);
+        pager.check();
+        (matched / TOKENS as usize, hits / u64::from(TOKENS))
+    };
+    assert_eq!(serve(&turn(12, 0)), (0, 0));
+    assert_eq!(serve(&turn(18, 0)), (12, 12));
+    // Windows are kept at the ends of turns, so between them a match goes back to the last one.
+    assert_eq!(serve(&turn(15, 1)), (12, 12));
+    for other in 1..4 {
+        let others: Vec<TokenId> = (0..20 * TOKENS).map(|at| TokenId(other * 10_000 + at)).collect();
+        serve(&others);
+    }
+    assert_eq!(serve(&turn(18, 2)), (18, 18), "from the host, with the window of its end");
 }
 
 #[test]
 fn a_long_sequence_that_does_not_fit_gives_everything_back() {
-    let (_machine, pager) = build(20, 0);
+    let (_machine, pager) = build(model(false), 20, 0);
     let long = prompt(0);
     let mut first = pager.open(&Request::new(&long)).expect("room");
     assert!(compute(&mut first));

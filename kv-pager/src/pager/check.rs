@@ -82,17 +82,25 @@ impl Core {
             *expected.entry((load.from, load.group, source)).or_insert(0) += 1;
             *expected.entry((TierId::Device, load.group, load.device)).or_insert(0) += 1;
         }
+        let mut kept_sources = 0;
         for (tier, group, pool) in self.pools.iter() {
             for slot in pool.slots() {
                 let counted = expected.get(&(tier, group, slot)).copied().unwrap_or(0);
                 let kept = pool.movers(slot);
                 let state = pool.state(slot);
+                let of_opening = kept.checked_sub(counted).filter(|kept| *kept <= self.kept_sources);
                 assert!(
-                    counted == kept,
+                    of_opening.is_some(),
                     "I2: {tier} {group:?} {slot:?} ({state:?}): {counted} moves, {kept} kept"
                 );
+                kept_sources += of_opening.unwrap_or_default();
             }
         }
+        assert!(
+            kept_sources == self.kept_sources,
+            "I2: {kept_sources} sources are kept for a sequence that opens, and {} counted",
+            self.kept_sources
+        );
     }
 
     /// I6: a parent is at least as near as its child, unless a plan is computing it; the file holds whole prefixes.

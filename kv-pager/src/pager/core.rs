@@ -117,6 +117,8 @@ pub(super) struct Core {
     pub(super) decisions: Vec<Decision>,
     pub(super) matched: Vec<MatchedBlock>,
     pub(super) claims: Vec<Claim>,
+    /// Sources of loads that the long opening at hand keeps, and has not ordered yet.
+    pub(super) kept_sources: u32,
     pub(super) slots: Vec<SlotId>,
     pub(super) extra_keys: Vec<u64>,
     pub(super) victims: Vec<BlockId>,
@@ -201,6 +203,7 @@ impl Core {
             decisions: Vec::new(),
             matched: Vec::new(),
             claims: Vec::new(),
+            kept_sources: 0,
             slots: Vec::new(),
             extra_keys: Vec::new(),
             victims: Vec::new(),

@@ -28,6 +28,7 @@ mod loads;
 mod matching;
 mod meeting;
 mod open;
+mod opening;
 mod planning;
 mod prefetch;
 mod pressure;
@@ -59,7 +60,7 @@ pub use step::Step;
 pub use tenants::TenantReport;
 
 use self::core::Core;
-use self::open::Opening;
+use self::opening::Opening;
 use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::error::Error;
@@ -90,8 +91,7 @@ struct Shared {
     /// How far the long sequence at hand has been opened (SL3).
     opening: Mutex<Opening>,
     slice_blocks: usize,
-    /// Whether the model's groups all need every block (SL1).
-    opens_in_slices: bool,
+    model: ModelLayout,
 }
 
 /// A moment in the life of a pager, to wait for the next one. Take it before the call that may have to wait.
@@ -132,9 +132,8 @@ impl Pager {
         let signal = Arc::new(Signal::new());
         let hasher = PrefixHasher::new(config.hash_key, config.fingerprint);
         let tokens_per_block = model.tokens_per_block();
-        let opens_in_slices = model.group_ids().all(|group| model.is_full(group));
         let epoch = AtomicU64::new(config.epoch.0);
-        let core = Core::new(model, config, backend, policy, Arc::clone(&signal), clock.now())?;
+        let core = Core::new(model.clone(), config, backend, policy, Arc::clone(&signal), clock.now())?;
         let shared = Shared {
             core: Timed::new(core),
             clock,
@@ -144,7 +143,7 @@ impl Pager {
             tokens_per_block,
             opening: Mutex::new(Opening::default()),
             slice_blocks: config.limits.slice_blocks as usize,
-            opens_in_slices,
+            model,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -6,7 +6,8 @@
 
 use super::core::{Claim, Core};
 use super::loads::{PendingLoad, urgency_of};
-use super::planning::{Part, Planned};
+use super::opening::{Opening, Stage};
+use super::planning::{Part, Planned, Survey};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
@@ -14,30 +15,6 @@ use crate::policy::{LoadPlan, MatchedBlock};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
 use std::ops::Range;
-
-/// How far a long sequence has been opened: in slices, so that others get the lock in between.
-///
-/// What was matched is referred to, and held where it is on the device, before the lock is let go; the sequence is then what one
-/// is of which nothing is loaded or computed yet. What goes between two slices is computed instead.
-#[derive(Debug, Default)]
-pub(super) struct Opening {
-    matched: Vec<MatchedBlock>,
-    plan: Option<Planned>,
-    /// All entries before it have their slots; counted from the back where loads come from there.
-    filled: usize,
-    /// How many of the match have been noted as hits, the leaf first.
-    noted: usize,
-}
-
-impl Opening {
-    /// Forgets everything but its memory.
-    pub(super) fn clear(&mut self) {
-        self.matched.clear();
-        self.plan = None;
-        self.filled = 0;
-        self.noted = 0;
-    }
-}
 
 impl Core {
     /// Fills the entries and tables of `state`, whose tokens and names are set, in one go.
@@ -61,11 +38,12 @@ impl Core {
         matched: &mut Vec<MatchedBlock>,
         now: Time,
     ) -> Result<(), Error> {
-        self.has_hope(state, matched)?;
-        let plan = self.plan(state, matched, now);
+        let survey = self.survey(matched, state.tokens_per_block());
+        self.has_hope(state, &survey)?;
+        let plan = self.plan(state, matched, &survey, now);
         state.matched_blocks = matched.len();
         for at in self.claim_resident(state, matched)..matched.len() {
-            self.claim(state, matched, at, plan.part(at));
+            self.claim(state, matched, at, &plan);
         }
         state.extend_entries(state.blocks());
         if let Err(busy) = self.fill(state, state.cursor..state.blocks(), &plan.load, now) {
@@ -78,78 +56,112 @@ impl Core {
         Ok(())
     }
 
-    /// Goes on opening a long sequence by one slice, in a model whose groups need every block. Returns whether it is open now.
+    /// Goes on opening a long sequence by one slice of what its stage says. [`Stage::Survey`] is the caller's, without the lock.
     ///
     /// # Errors
-    /// Those of [`Core::open`]; then what it has is to be [given back](Core::unclaim_slice).
+    /// Those of [`Core::open`]; then what it has is to be [given back](Core::give_up_slice).
     pub(super) fn open_slice(
         &mut self,
         state: &mut SequenceState,
         opening: &mut Opening,
         now: Time,
-    ) -> Result<bool, Error> {
-        let slice = self.config.limits.slice_blocks as usize;
-        let Some(plan) = &opening.plan else {
-            if state.entries.is_empty() {
-                self.check_open(state, now)?;
+    ) -> Result<(), Error> {
+        match opening.stage {
+            Stage::Match => {
+                if state.entries.is_empty() {
+                    self.check_open(state, now)?;
+                }
+                self.match_slice(state, opening);
             }
-            self.match_slice(state, opening, now)?;
-            return Ok(false);
-        };
-        let blocks = state.blocks();
-        if opening.filled < blocks {
-            // Others may have made room since the last slice.
-            self.look_again();
-            self.serve(state.salt);
-            let next = opening.filled..blocks.min(opening.filled + slice);
-            opening.filled = next.end;
-            let first = state.cursor;
-            let is_from_back = plan.load.is_from_back;
-            let next =
-                if is_from_back { first + blocks - next.end..first + blocks - next.start } else { next };
-            for at in next.clone() {
-                if at < opening.matched.len() && plan.part(at) == Part::Load {
-                    self.claim_late(state, at);
+            Stage::Keep => self.keep_slice(state, opening),
+            Stage::Trim => self.trim_slice(state, opening),
+            Stage::Plan => {
+                self.has_hope(state, &opening.survey)?;
+                opening.plan = Some(self.plan(state, &mut opening.matched, &opening.survey, now));
+                opening.filled = state.cursor;
+                state.matched_blocks = opening.matched.len();
+                let is_windowed = self.windowed_groups().next().is_some();
+                opening.stage = if is_windowed { Stage::Trim } else { Stage::Fill };
+            }
+            Stage::Fill => self.fill_slice(state, opening, now)?,
+            Stage::Note => {
+                let left = opening.matched.len() - opening.noted;
+                let count = left.min(self.config.limits.slice_blocks as usize);
+                opening.noted += count;
+                let hits = &opening.matched[left - count..left];
+                self.note_hits(hits, now);
+                self.note_request(state, hits);
+                if count == left {
+                    opening.stage = Stage::Open;
                 }
             }
-            self.fill(state, next, &plan.load, now)?;
-            if opening.filled == blocks {
-                self.begin_course(state, &plan.load, now);
-            }
-            self.issue_loads(now);
-            if opening.filled == blocks {
-                self.hasten_for(state);
-            }
-            self.engine.pump(now);
-            return Ok(false);
+            Stage::Survey | Stage::Open | Stage::Anew => {}
         }
-        let left = opening.matched.len() - opening.noted;
-        opening.noted += left.min(slice);
-        let hits = &opening.matched[left - left.min(slice)..left];
-        self.note_hits(hits, now);
-        self.note_request(state, hits);
-        Ok(left <= slice)
+        Ok(())
     }
 
-    /// Goes on with the match by one slice, and holds what is on the device of it; at its end asks for the plan.
-    fn match_slice(
+    /// Goes on with the match by one slice, and refers to what was found.
+    fn match_slice(&mut self, state: &mut SequenceState, opening: &mut Opening) {
+        let from = opening.matched.len();
+        let is_over = self.match_on(state, &mut opening.matched, self.config.limits.slice_blocks as usize);
+        if self.windowed_groups().next().is_some() {
+            for at in from..opening.matched.len() {
+                self.see_matched(state, opening, at);
+            }
+        } else {
+            let first = from + self.claim_resident(state, &opening.matched[from..]);
+            for at in first..opening.matched.len() {
+                self.claim(state, &opening.matched, at, &Planned::NOTHING);
+            }
+        }
+        if is_over {
+            opening.stage = Stage::Survey;
+        }
+    }
+
+    /// Takes the slots of one slice of the entries, and orders its loads.
+    fn fill_slice(
         &mut self,
         state: &mut SequenceState,
         opening: &mut Opening,
         now: Time,
     ) -> Result<(), Error> {
-        let from = opening.matched.len();
-        let is_over = self.match_on(state, &mut opening.matched, self.config.limits.slice_blocks as usize);
-        for at in from + self.claim_resident(state, &opening.matched[from..])..opening.matched.len() {
-            self.claim(state, &opening.matched, at, Part::AsItIs);
+        let blocks = state.blocks();
+        // Others may have made room since the last slice.
+        self.look_again();
+        self.serve(state.salt);
+        let next = opening.filled..blocks.min(opening.filled + self.config.limits.slice_blocks as usize);
+        opening.filled = next.end;
+        let first = state.cursor;
+        let plan = opening.plan.as_ref().expect("asked for before anything is filled");
+        let is_from_back = plan.load.is_from_back;
+        let next = if is_from_back { first + blocks - next.end..first + blocks - next.start } else { next };
+        let is_windowed = self.windowed_groups().next().is_some();
+        for at in next.clone() {
+            if is_windowed {
+                if !self.settle_kept(state, opening, at) {
+                    self.drop_claims();
+                    opening.stage = Stage::Anew;
+                    return Ok(());
+                }
+            } else if at < opening.matched.len()
+                && opening.plan.as_ref().is_some_and(|plan| plan.part(at) == Part::Load)
+            {
+                self.claim_late(state, at);
+            }
         }
-        if is_over {
-            self.has_hope(state, &opening.matched)?;
-            opening.plan = Some(self.plan(state, &mut opening.matched, now));
-            opening.filled = state.cursor;
-            state.matched_blocks = opening.matched.len();
-            state.extend_entries(state.blocks());
+        let plan = opening.plan.as_ref().expect("asked for before anything is filled");
+        self.fill(state, next, &plan.load, now)?;
+        let is_filled = opening.filled == blocks;
+        if is_filled {
+            self.begin_course(state, &plan.load, now);
         }
+        self.issue_loads(now);
+        if is_filled {
+            self.hasten_for(state);
+            opening.stage = Stage::Note;
+        }
+        self.engine.pump(now);
         Ok(())
     }
 
@@ -159,7 +171,7 @@ impl Core {
         let is_waiting = entry.kind == EntryKind::Own && entry.done == 0;
         let is_there = |group| self.nearest_part(entry.block, group).is_some();
         if is_waiting && !self.index.is_detached(entry.block) && self.groups().all(is_there) {
-            self.claim_parts(state, at, state.matched_blocks * state.tokens_per_block());
+            self.claim_parts(state, at, &Planned::NOTHING, state.matched_blocks);
         }
     }
 
@@ -183,9 +195,8 @@ impl Core {
     }
 
     /// Refuses at once, before anything is claimed, what must wait for moves that are under way.
-    fn has_hope(&self, state: &SequenceState, matched: &[MatchedBlock]) -> Result<(), Error> {
-        let on_device = matched.iter().filter(|found| found.nearest == TierId::Device).count();
-        let missing = state.blocks() - on_device;
+    fn has_hope(&self, state: &SequenceState, survey: &Survey) -> Result<(), Error> {
+        let missing = state.blocks() - survey.on_device;
         for group in self.full_groups() {
             let counts = self.pools.pool(TierId::Device, group).counts();
             let free = counts.of(SlotState::Free) as usize;
@@ -269,20 +280,21 @@ impl Core {
     }
 
     /// Refers to block `at` of a match, holds its parts on the device, and keeps those that are to be loaded from being evicted.
-    fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, part: Part) {
+    fn claim(&mut self, state: &mut SequenceState, matched: &[MatchedBlock], at: usize, plan: &Planned) {
         let block = matched[at].block;
         self.index.add_reference(block);
         state.entries.push(Entry { block, ..Entry::EMPTY });
         state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
         // What is not on the device, and not to be loaded, is computed: then all of its groups are.
         let is_on_device = matched[at].nearest == TierId::Device;
+        let part = plan.part(at);
         if part == Part::Load || is_on_device && part == Part::AsItIs {
-            self.claim_parts(state, at, matched.len() * state.tokens_per_block());
+            self.claim_parts(state, at, plan, matched.len());
         }
     }
 
-    /// Holds the parts of block `at` that are on the device, and keeps the others from being evicted; the match ends at `position`.
-    fn claim_parts(&mut self, state: &mut SequenceState, at: usize, position: usize) {
+    /// Holds the parts of block `at` that are on the device, and keeps the others from being evicted; the match has `end` blocks.
+    fn claim_parts(&mut self, state: &mut SequenceState, at: usize, plan: &Planned, end: usize) {
         let block = state.entries[at].block;
         let mut entry = Entry {
             block,
@@ -291,17 +303,14 @@ impl Core {
             source: Some(TierId::Device),
         };
         for group in self.groups() {
-            let is_needed = self.model.is_full(group) || self.model.reach(group, position).contains(at);
+            let is_needed = plan.needs(&self.model, group, at, end);
             let nearest = if is_needed { self.nearest_part(block, group) } else { None };
             match nearest {
                 None => {}
                 Some(TierId::Device) => {
                     let place = self.index.location(block, group, TierId::Device);
                     state.tables[group.index()][at] = place;
-                    let fence = self.pools.pool(TierId::Device, group).fence(place);
-                    if !self.is_over(fence) && !state.waits.contains(&fence) {
-                        state.waits.push(fence);
-                    }
+                    self.wait_for_writer(state, group, place);
                     let pool = self.device(group);
                     pool.hold(place);
                     if pool.state(place) == SlotState::Filling {
@@ -320,6 +329,14 @@ impl Core {
             }
         }
         state.entries[at] = entry;
+    }
+
+    /// The sequence's stream waits for the compute that wrote a device slot.
+    pub(super) fn wait_for_writer(&self, state: &mut SequenceState, group: GroupId, slot: SlotId) {
+        let fence = self.pools.pool(TierId::Device, group).fence(slot);
+        if !self.is_over(fence) && !state.waits.contains(&fence) {
+            state.waits.push(fence);
+        }
     }
 
     /// What was found was asked for, and its copies below the device are as recently used as those on it; leaf first, so that a
@@ -360,11 +377,8 @@ impl Core {
             };
             let missing = u32::try_from(missing).expect("no more than the tier's slots");
             if let Err(busy) = self.ensure_free(TierId::Device, group, missing, now) {
-                for claim in claims.drain(..) {
-                    let source = self.index.location(claim.block, claim.group, claim.from);
-                    self.pools.pool_mut(claim.from, claim.group).end_move(source);
-                }
                 self.claims = claims;
+                self.drop_claims();
                 return Err(busy);
             }
         }
@@ -388,6 +402,16 @@ impl Core {
         }
         self.claims = claims;
         Ok(())
+    }
+
+    /// What is claimed may be evicted again.
+    fn drop_claims(&mut self) {
+        let mut claims = std::mem::take(&mut self.claims);
+        for claim in claims.drain(..) {
+            let source = self.index.location(claim.block, claim.group, claim.from);
+            self.pools.pool_mut(claim.from, claim.group).end_move(source);
+        }
+        self.claims = claims;
     }
 
     /// Takes slots for the empty places of `group` in `blocks`, in ascending runs: all of them, or those of claims.
@@ -430,6 +454,17 @@ impl Core {
             }
             self.unrefer(entry.block);
         }
+    }
+
+    /// Gives back one slice of what an opening that failed has. Returns whether that was all.
+    pub(super) fn give_up_slice(&mut self, state: &mut SequenceState, opening: &mut Opening) -> bool {
+        let slice = self.config.limits.slice_blocks as usize;
+        let first = state.entries.len().saturating_sub(slice);
+        for at in (first..state.entries.len()).rev() {
+            self.give_back_kept(opening, at);
+            self.unclaim(state, at);
+        }
+        first == 0
     }
 
     /// Gives back one slice of what was taken for the entries from `first` on. Returns whether that was all.

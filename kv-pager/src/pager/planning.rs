@@ -10,7 +10,9 @@
 
 use super::core::Core;
 use crate::clock::Time;
-use crate::ids::TierId;
+use crate::ids::{GroupId, TierId};
+use crate::layout::ModelLayout;
+use crate::policy::plan::TierRuns;
 use crate::policy::{LoadPlan, Matched, MatchedBlock, Reason, View};
 use crate::sequence::SequenceState;
 use std::ops::Range;
@@ -33,7 +35,46 @@ pub(super) struct Planned {
     compute: Range<usize>,
 }
 
+/// A match in short: all that a plan depends on, so that the lock is not held for each of its blocks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Survey {
+    /// How many leading blocks every group can go on from as they are on the device.
+    pub(super) ready_blocks: usize,
+    /// How many are on the device.
+    pub(super) on_device: usize,
+    /// From the first that is not to the last.
+    below: Range<usize>,
+    /// Where those after the ready ones lie.
+    runs: TierRuns,
+}
+
+impl Survey {
+    /// What there is to say of `matched`. `O(blocks)` after the ready ones, which lie on the device.
+    pub(super) fn new(matched: &[MatchedBlock], ready_blocks: usize) -> Self {
+        let rest = &matched[ready_blocks..];
+        let is_below = |found: &MatchedBlock| found.nearest != TierId::Device;
+        let below = rest.iter().position(is_below).zip(rest.iter().rposition(is_below));
+        Self {
+            ready_blocks,
+            on_device: ready_blocks + rest.iter().filter(|found| !is_below(found)).count(),
+            below: below.map_or(0..0, |(first, last)| ready_blocks + first..ready_blocks + last + 1),
+            runs: TierRuns::new(rest.iter().map(|found| Some(found.nearest))),
+        }
+    }
+}
+
 impl Planned {
+    /// Nothing is loaded or computed that is on the device.
+    pub(super) const NOTHING: Self = Self { load: LoadPlan::of(0..0, Reason::Asked), compute: 0..0 };
+
+    /// Whether the part of `group` of the block at `at` is needed, of a match of `end` blocks: for what comes after it, or to compute
+    /// a front.
+    pub(super) fn needs(&self, model: &ModelLayout, group: GroupId, at: usize, end: usize) -> bool {
+        let size = model.tokens_per_block() as usize;
+        let is_seen_at = |blocks: usize| model.reach(group, blocks * size).contains(at);
+        model.is_full(group) || is_seen_at(end) || !self.compute.is_empty() && is_seen_at(self.compute.start)
+    }
+
     /// What is done with the block at `at`.
     pub(super) fn part(&self, at: usize) -> Part {
         match at {
@@ -45,23 +86,30 @@ impl Planned {
 }
 
 impl Core {
-    /// Asks the policy, and cuts the match to what its plan can use (PN1).
+    /// A match in short. `O(blocks * groups)`.
+    pub(super) fn survey(&self, matched: &[MatchedBlock], size: usize) -> Survey {
+        Survey::new(matched, self.ready_blocks(matched, size))
+    }
+
+    /// Asks the policy, and cuts the match to what its plan can use (PN1). Looks at no block.
     pub(super) fn plan(
         &mut self,
         state: &SequenceState,
         matched: &mut Vec<MatchedBlock>,
+        survey: &Survey,
         now: Time,
     ) -> Planned {
         self.note_queues();
         let is_windowed = self.windowed_groups().next().is_some();
-        let ready_blocks = self.ready_blocks(matched, state.tokens_per_block());
+        let ready_blocks = survey.ready_blocks;
         if state.loads_failed {
             matched.truncate(ready_blocks);
-            return Planned { load: LoadPlan::of(0..0, Reason::Asked), compute: 0..0 };
+            return Planned::NOTHING;
         }
         let urgency = self.course(state).urgency;
         let request = Matched {
             blocks: matched,
+            runs: &survey.runs,
             prompt_tokens: state.tokens.len(),
             ready_blocks,
             can_end_early: !is_windowed,
@@ -71,9 +119,9 @@ impl Core {
         let mut load = self.policy.plan(&view, &request);
         load.load.end = load.load.end.min(matched.len());
         load.load.start = load.load.start.min(load.load.end);
-        let is_left_out =
-            |(at, found): (usize, &MatchedBlock)| found.nearest != TierId::Device && !load.load.contains(&at);
-        if !is_windowed || !matched.iter().enumerate().any(is_left_out) {
+        let Range { start, end } = survey.below;
+        let is_any_left_out = start < end && (start < load.load.start || end > load.load.end);
+        if !is_windowed || !is_any_left_out {
             return Planned { load, compute: 0..0 };
         }
         if load.load.end == matched.len() && !load.load.is_empty() {

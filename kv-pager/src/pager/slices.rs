@@ -1,15 +1,16 @@
 //! Slices: what takes long is done in several holds of the lock, and others get it in between.
 //! Layer 9. Uses `pager::core`. Known by: `pager::handle`.
 //!
-//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence; models with groups that look through a window are
-//!   opened in one hold all the same, for a match of theirs is good only as a whole;
+//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence, but for telling the policy of one that closes;
 //! - **SL2** between two slices everything that the pager knows is consistent: a sequence that is half open is one whose later blocks
 //!   are not there yet, one that is half closed is one whose later blocks have gone;
 //! - **SL3** long sequences are opened one at a time, so that no two of them wait for the slots that the other has taken.
 
 use super::Shared;
 use super::core::Core;
+use super::opening::{Opening, Stage};
 use super::step::{Slice, Step};
+use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::Fence;
 use crate::policy::Urgency;
@@ -51,17 +52,35 @@ pub(super) fn open(
         }
         core.course(state).urgency = urgency;
     }
-    if state.blocks() <= shared.slice_blocks || !shared.opens_in_slices {
+    if state.blocks() <= shared.slice_blocks {
         return core.open(state, now);
     }
     drop(core);
     let mut opening = shared.opening.lock();
-    opening.clear();
-    let is_open = in_slices(shared, |core| core.open_slice(state, &mut opening, now));
-    if is_open.is_err() {
-        give_back(shared, |core| core.unclaim_slice(state, 0));
+    loop {
+        opening.clear();
+        let is_open = go_on(shared, state, &mut opening, now);
+        if is_open.is_ok() && opening.stage == Stage::Open {
+            return Ok(());
+        }
+        give_back(shared, |core| core.give_up_slice(state, &mut opening));
+        is_open?;
     }
-    is_open
+}
+
+/// Opens a long sequence until it is open, or something has gone that it stands on.
+fn go_on(shared: &Shared, state: &mut SequenceState, opening: &mut Opening, now: Time) -> Result<(), Error> {
+    while !matches!(opening.stage, Stage::Open | Stage::Anew) {
+        if opening.stage == Stage::Survey {
+            opening.look_round(&shared.model);
+            state.extend_entries(state.blocks());
+            continue;
+        }
+        let mut core = shared.core.lock();
+        core.open_slice(state, opening, now)?;
+        core.pass();
+    }
+    Ok(())
 }
 
 /// Lets go what there is, and opens again from what is cached now.

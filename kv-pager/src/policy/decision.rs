@@ -1,7 +1,7 @@
 //! What a policy is asked, and what it may answer.
 //! Layer 8. Uses `ids`, `config`, `layout`, `units`, `policy::plan`. Known by: `policy`, `pager`.
 
-use super::plan::Plan;
+use super::plan::{Plan, TierRuns};
 use crate::config::Limits;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::layout::{Format, ModelLayout};
@@ -101,6 +101,8 @@ pub struct MatchedBlock {
 pub struct Matched<'a> {
     /// The leading blocks that are cached somewhere, in order.
     pub blocks: &'a [MatchedBlock],
+    /// Where those after the ready ones lie, in short: enough for a plan, without a look at every block.
+    pub runs: &'a TierRuns,
     /// Tokens of the whole prompt.
     pub prompt_tokens: usize,
     /// How many leading blocks every group of layers can go on from as they are on the device.
@@ -154,7 +156,7 @@ pub struct LoadPlan {
 
 impl LoadPlan {
     /// Loads these blocks, from the first to the last.
-    pub fn of(load: Range<usize>, reason: Reason) -> Self {
+    pub const fn of(load: Range<usize>, reason: Reason) -> Self {
         Self { load, is_from_back: false, chunk_blocks: 1, plan: None, reason }
     }
 }

@@ -46,7 +46,8 @@ use std::fmt::Debug;
 ///
 /// - **D1** the same calls with the same views give the same decisions (I9);
 /// - **D2** `make_room` may return more or fewer decisions than asked for; victims stand in the order in which they should go;
-/// - **D3** no method blocks or does I/O: all run under the pager's lock.
+/// - **D3** no method blocks or does I/O: all run under the pager's lock;
+/// - **D4** `plan` looks at the runs of a match, not at every block of it.
 pub trait Policy: Debug + Send {
     /// Its name on the command line and in reports.
     fn name(&self) -> &'static str;

@@ -1,7 +1,7 @@
 //! A loader: from what was matched of a prompt to the plan for it.
 //! Layer 8. Uses `ids`, `layout`, `units`, `cost`, `policy::{decision, plan}`. Known by: policies, `pager`.
 
-use super::{Aim, EngineAbility, GroupPrefix, Loading, Plan, PlanRequest, Prefix, TierRuns, plan};
+use super::{Aim, EngineAbility, GroupPrefix, Loading, Plan, PlanRequest, Prefix, plan};
 use crate::cost::{ByLane, CostModel};
 use crate::ids::{GroupId, TierId};
 use crate::layout::{Attention, Format, ModelLayout};
@@ -60,17 +60,15 @@ impl Loader {
         self.engine = engine;
     }
 
-    /// The plan for what was matched: its blocks are places among the matched ones. `O(blocks)`, without heap.
+    /// The plan for what was matched: its blocks are places among the matched ones. `O(runs)`, without heap.
     ///
     /// # Panics
     /// If the prompt has 2^32 tokens or more, or fewer than the matched blocks.
     pub fn plan(&self, matched: &Matched<'_>, situation: &Situation<'_>) -> Plan {
-        let tiers = || matched.blocks.iter().map(|block| block.nearest);
         let ready = matched.ready_blocks;
-        let runs = TierRuns::new(tiers().skip(ready).map(Some));
-        let mut groups =
-            [GroupPrefix { window_blocks: None, part_bytes: [Bytes::ZERO; 3], runs: runs.as_slice() };
-                ModelLayout::GROUPS_MAX];
+        let runs = matched.runs.as_slice();
+        let mut groups = [GroupPrefix { window_blocks: None, part_bytes: [Bytes::ZERO; 3], runs };
+            ModelLayout::GROUPS_MAX];
         for (group, &(window_blocks, part_bytes)) in groups.iter_mut().zip(&self.groups) {
             (group.window_blocks, group.part_bytes) = (window_blocks, part_bytes);
         }
@@ -112,6 +110,7 @@ mod tests {
     use crate::cost::Profile;
     use crate::ids::BlockId;
     use crate::layout::shape;
+    use crate::policy::plan::TierRuns;
     use crate::policy::{MatchedBlock, Urgency};
 
     #[test]
@@ -120,8 +119,10 @@ mod tests {
         let tiers = tiers.into_iter().flat_map(|(blocks, tier)| std::iter::repeat_n(tier, blocks));
         let block = |(index, nearest)| MatchedBlock { block: BlockId::from_index(index), nearest };
         let blocks: Vec<MatchedBlock> = tiers.enumerate().map(block).collect();
+        let runs = TierRuns::new(blocks.iter().skip(100).map(|found| Some(found.nearest)));
         let matched = Matched {
             blocks: &blocks,
+            runs: &runs,
             prompt_tokens: 500 * 16 + 90,
             ready_blocks: 100,
             can_end_early: true,

@@ -11,6 +11,12 @@ pub struct TierRuns {
     count: usize,
 }
 
+impl Default for TierRuns {
+    fn default() -> Self {
+        Self::new(std::iter::empty())
+    }
+}
+
 impl TierRuns {
     /// The runs of blocks that lie in these tiers, in order. `O(blocks)`, without heap.
     pub fn new(tiers: impl Iterator<Item = Option<TierId>>) -> Self {
