@@ -3,9 +3,9 @@
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::ids::{Fence, TierId};
-use kv_pager::layout::{Format, shape};
+use kv_pager::layout::{Format, ModelLayout, shape};
 use kv_pager::pager::Backend;
-use kv_pager::policy::Lru;
+use kv_pager::policy::{Lru, Policy};
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, Persistence, SlotClass, Ticket, TicketWriter, Tier};
 use kv_pager::{Config, Error, Pager};
 use std::sync::Arc;
@@ -57,10 +57,15 @@ pub(crate) const TOKENS: u32 = 16;
 
 /// A pager of `slots` device slots of the shape `tiny`, which evicts when it must and not before.
 pub(crate) fn pager(slots: u32) -> Pager {
-    let model = shape("tiny").expect("known");
-    let tier = Metadata(vec![SlotClass { slots, slot_bytes: model.block_bytes() }]);
+    pager_of(shape("tiny").expect("known"), slots, Box::new(Lru))
+}
+
+/// The same, of another model of [`TOKENS`] tokens a block, with as many slots for each group, and with another policy.
+pub(crate) fn pager_of(model: ModelLayout, slots: u32, policy: Box<dyn Policy>) -> Pager {
+    let class = |group| SlotClass { slots, slot_bytes: model.part_bytes(group) };
+    let tier = Metadata(model.group_ids().map(class).collect());
     let backend = Backend { tiers: vec![Arc::new(tier)], lanes: vec![Arc::new(Idle)] };
     let limits = Limits { sequence_tokens: 8192 * TOKENS, ..Limits::default() };
     let config = Config { limits, watermarks: Watermarks { low: 0.0, high: 0.0 }, ..Config::default() };
-    Pager::new(model, config, backend, Box::new(Lru), Arc::new(ManualClock::new())).expect("fits")
+    Pager::new(model, config, backend, policy, Arc::new(ManualClock::new())).expect("fits")
 }
