@@ -11,10 +11,10 @@
 use super::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 use std::time::Duration;
 
-/// How long the first in line leaves the lock alone before it tries again, and how often it does so before its turn has come: half
-/// a millisecond in all, to a millisecond where timers are coarse.
+/// How long the first in line leaves the lock alone before it tries again, and how often it does so before its turn has come: a
+/// millisecond in all, or two where timers are coarse.
 const PAUSE: Duration = Duration::from_micros(50);
-const PAUSES: usize = 10;
+const PAUSES: usize = 20;
 /// How often one whose turn has come looks whether the lock is free before it sleeps until it is: most are held for less.
 const LOOKS: usize = 100;
 
