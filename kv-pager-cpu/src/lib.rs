@@ -8,7 +8,7 @@
 //! | `lane` | bounded queues, and the threads that copy |
 //! | `borrow` | who is using a slot |
 //!
-//! A machine without a GPU uses a [`HostTier`] of limited size as its device. Unsafe code stands in one file, listed in
+//! A machine without a GPU uses a [`HostTier`] of limited size as its device. Unsafe code stands in two files, listed in
 //! `docs/UNSAFE.md`.
 
 pub mod backend;

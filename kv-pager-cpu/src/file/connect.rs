@@ -19,6 +19,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connection<'a> {
     pub(super) access: Access,
+    pub(super) has_rings: bool,
     pub(super) interpose: Option<&'a dyn Interpose>,
     pub(super) is_writable: bool,
 }
@@ -84,6 +85,7 @@ fn open_files(
     let path = file(directory, id.index(), FileKind::Payloads);
     let (payloads, access) = FileDrive::payloads(&path, connection.access, connection.is_writable)
         .map_err(|source| fault(&path, "open the payloads; try another access", source))?;
+    let payloads = if connection.has_rings { payloads.with_rings() } else { payloads };
     let headers = connection.wrap(role(FileKind::Headers), headers);
     let payloads = connection.wrap(role(FileKind::Payloads), payloads);
     Ok((Files { headers, payloads }, access))

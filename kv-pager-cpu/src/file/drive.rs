@@ -1,5 +1,5 @@
 //! Drives: one file each, read and written at offsets.
-//! Uses nothing. Known by: `file`.
+//! Uses `file::rings`. Known by: `file`.
 //!
 //! - **F1** bytes enter and leave by system calls that return an error, never by a load from a mapping: a truncated file or a
 //!   failing drive is a value, and no signal reaches the process;
@@ -7,6 +7,9 @@
 //!
 //! The trait is the seam where tests record, delay and fail what reaches the drive.
 
+use super::ring::DEPTH;
+use super::rings::Rings;
+use crate::lane::CHUNK_MOVES_MAX;
 use kv_pager::sync::{AtomicU64, Ordering};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
@@ -14,6 +17,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZero;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// What a file of a tier is for.
@@ -36,6 +40,24 @@ pub struct FileRole {
     pub kind: FileKind,
 }
 
+/// One of several reads.
+#[derive(Debug)]
+pub struct ReadRequest<'a, 'b> {
+    /// What is filled.
+    pub into: &'a mut [IoSliceMut<'b>],
+    /// From where.
+    pub offset: u64,
+    /// How many calls it took, once it was carried out.
+    pub outcome: io::Result<u32>,
+}
+
+impl<'a, 'b> ReadRequest<'a, 'b> {
+    /// To be carried out.
+    pub fn new(into: &'a mut [IoSliceMut<'b>], offset: u64) -> Self {
+        Self { into, offset, outcome: Ok(0) }
+    }
+}
+
 /// One file, as the tier uses it.
 pub trait Drive: Debug + Send + Sync {
     /// Reads at `offset` into the slices, as far as one call goes. Blocks on I/O.
@@ -49,6 +71,18 @@ pub trait Drive: Debug + Send + Sync {
     /// # Errors
     /// What the system says.
     fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// How many small requests [`Drive::read_many`] has under way at once.
+    fn depth(&self) -> usize {
+        1
+    }
+
+    /// Reads each of `requests` whole, or says why not. Blocks on I/O.
+    fn read_many(&self, requests: &mut [ReadRequest<'_, '_>]) {
+        for request in requests {
+            request.outcome = read_all(self, std::mem::take(&mut request.into), request.offset);
+        }
+    }
 
     /// Says that the range will be read soon. May begin to read it.
     fn announce(&self, offset: u64, bytes: u64);
@@ -89,6 +123,8 @@ const CACHED_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct FileDrive {
     file: File,
+    /// If several reads are handed to the system together.
+    rings: Option<Rings>,
     /// Through the page cache, and to be kept out of it as far as possible.
     is_passing: bool,
     /// Bytes written since they were last made durable.
@@ -125,8 +161,15 @@ impl FileDrive {
         Ok((drive, Access::Buffered))
     }
 
+    /// Hands several reads to the system together, where it takes them so and they go around the page cache: through it, a
+    /// ring would keep a thread of the kernel's at each.
+    pub(super) fn with_rings(self) -> Self {
+        let rings = if self.is_passing { None } else { Rings::new() };
+        Self { rings, ..self }
+    }
+
     fn over(file: File, is_passing: bool) -> Self {
-        Self { file, is_passing, written: AtomicU64::new(0) }
+        Self { file, rings: None, is_passing, written: AtomicU64::new(0) }
     }
 
     fn advise(&self, offset: u64, bytes: u64, advice: Advice) {
@@ -145,11 +188,17 @@ fn open(path: &Path, is_writable: bool, more: OFlags) -> Result<File, Errno> {
 
 impl Drive for FileDrive {
     fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::preadv(&self.file, into, offset)?)
+        Ok(match into {
+            [into] => rustix::io::pread(&self.file, &mut **into, offset)?,
+            into => rustix::io::preadv(&self.file, into, offset)?,
+        })
     }
 
     fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let bytes = rustix::io::pwritev(&self.file, from, offset)?;
+        let bytes = match from {
+            [from] => rustix::io::pwrite(&self.file, from, offset)?,
+            from => rustix::io::pwritev(&self.file, from, offset)?,
+        };
         if self.is_passing {
             let before = self.written.fetch_add(bytes as u64, Ordering::Relaxed);
             if before + bytes as u64 >= CACHED_BYTES_MAX {
@@ -159,6 +208,30 @@ impl Drive for FileDrive {
             }
         }
         Ok(bytes)
+    }
+
+    fn depth(&self) -> usize {
+        if self.rings.is_some() { DEPTH as usize } else { 1 }
+    }
+
+    fn read_many(&self, requests: &mut [ReadRequest<'_, '_>]) {
+        for requests in requests.chunks_mut(CHUNK_MOVES_MAX) {
+            let mut read = [const { Ok(0) }; CHUNK_MOVES_MAX];
+            let bytes = requests.iter().flat_map(|request| &*request.into).map(|slice| slice.len()).sum();
+            let rings = self.rings.as_ref();
+            if let Some(mut turn) = rings.and_then(|rings| rings.take_for(requests.len(), bytes)) {
+                let pieces = requests.iter_mut().map(|request| (&mut *request.into, request.offset));
+                turn.ring().read(self.file.as_fd(), pieces, &mut read);
+            }
+            // What wasn't read through a ring, for whatever reason, is asked for here: this answer counts.
+            for (request, read) in requests.iter_mut().zip(read) {
+                let mut into = std::mem::take(&mut request.into);
+                let bytes = read.unwrap_or(0);
+                IoSliceMut::advance_slices(&mut into, bytes);
+                let calls = read_all(self, into, request.offset + bytes as u64);
+                request.outcome = calls.map(|calls| calls + u32::from(bytes > 0));
+            }
+        }
     }
 
     fn announce(&self, offset: u64, bytes: u64) {
@@ -183,7 +256,7 @@ impl Drive for FileDrive {
 /// # Errors
 /// What the system says; [`io::ErrorKind::UnexpectedEof`] where the file ends before.
 pub(super) fn read_all(
-    drive: &dyn Drive,
+    drive: &(impl Drive + ?Sized),
     mut into: &mut [IoSliceMut<'_>],
     mut offset: u64,
 ) -> io::Result<u32> {
@@ -208,7 +281,11 @@ pub(super) fn read_all(
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::WriteZero`] where nothing more can be written.
-pub(super) fn write_all(drive: &dyn Drive, mut from: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<u32> {
+pub(super) fn write_all(
+    drive: &(impl Drive + ?Sized),
+    mut from: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<u32> {
     let mut calls = 0;
     IoSlice::advance_slices(&mut from, 0);
     while !from.is_empty() {

@@ -52,8 +52,12 @@ pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Erro
     };
     let superblock = in_order(&mut looked)?;
     let paths: Vec<&Path> = looked.iter().map(|looked| looked.directory).collect();
-    let connection =
-        Connection { access: superblock.access, interpose: None, is_writable: depth == Depth::Repair };
+    let connection = Connection {
+        access: superblock.access,
+        has_rings: false,
+        interpose: None,
+        is_writable: depth == Depth::Repair,
+    };
     let (groups, _) = connect(&paths, &superblock, connection)?;
     inspection.files = 2 * (groups.len() * paths.len()) as u64;
     inspection.formats = vec![superblock.format.to_string()];

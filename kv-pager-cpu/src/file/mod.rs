@@ -26,6 +26,9 @@ mod read;
 mod reading;
 mod records;
 mod recovery;
+mod ring;
+mod rings;
+mod runs;
 mod scrub;
 mod spec;
 mod superblock;
@@ -34,7 +37,7 @@ mod volume;
 mod write;
 mod writing;
 
-pub use drive::{Access, Drive, FileKind, FileRole, Interpose};
+pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest};
 pub use inspect::inspect;
 pub use inspection::{Damage, Depth, HotBlock, Inspection, Making};
 pub(crate) use read::FileReader;
@@ -76,6 +79,8 @@ pub struct FileTier {
     format: Format,
     groups: Box<[Group]>,
     access: Access,
+    /// How many small reads a thread has under way at once.
+    depth: usize,
     health: Mutex<Health>,
     census: Census,
     budget: Option<Budget>,
@@ -111,8 +116,11 @@ impl FileTier {
             .iter()
             .zip(&spec.slots)
             .map(|(group, &slots)| SlotClass { slots, slot_bytes: Bytes::new(group.slot_bytes as u64) });
+        let files = opened.groups.iter().flat_map(|group| &group.files);
+        let depth = files.map(|files| files.payloads.depth()).min().unwrap_or(1);
         Ok(Self {
             classes: classes.collect(),
+            depth,
             format: identity.format,
             groups: opened.groups,
             access: opened.access,

@@ -266,5 +266,6 @@ fn settle(volumes: &[Volume], superblock: &Superblock) -> Result<Access, Error> 
 /// What the caller asks for goes before what was settled when the tier was made.
 fn connection<'a>(spec: &'a FileSpec, superblock: &Superblock) -> Connection<'a> {
     let access = if spec.access == Access::Auto { superblock.access } else { spec.access };
-    Connection { access, interpose: spec.interpose.as_deref(), is_writable: true }
+    let (has_rings, interpose) = (spec.has_rings, spec.interpose.as_deref());
+    Connection { access, has_rings, interpose, is_writable: true }
 }

@@ -1,10 +1,11 @@
 //! The lane out of a file tier: payloads are read straight into host slots.
 //! Uses `file`, `memory`. Known by: `backend`.
 //!
-//! Adjacent slots of the file are one request, whichever host slots they go to.
+//! What a thread takes at once is read together (`file::reading`).
 
 use super::FileTier;
 use super::group::RunFault;
+use super::reading::Arrival;
 use crate::lane::{CHUNK_MOVES_MAX, Copier};
 use crate::memory::HostTier;
 use kv_pager::ids::TierId;
@@ -20,14 +21,10 @@ pub(crate) struct FileReader {
 }
 
 impl FileReader {
-    fn read(&self, run: &[Move], outcomes: &mut [Result<(), MoveFault>]) -> Result<u32, RunFault> {
-        let mut targets = [const { None }; CHUNK_MOVES_MAX];
-        for (target, order) in targets.iter_mut().zip(run) {
-            let lent = self.target.write_run(order.group, order.target, 1);
-            *target = Some(lent.map_err(|_| RunFault::Busy)?);
-        }
-        let group = self.source.group(run[0].group);
-        group.read(run[0].source.index(), &mut targets[..run.len()], outcomes)
+    /// Takes what `order` needs.
+    fn begin(&self, order: &Move) -> Result<Arrival<'_>, RunFault> {
+        let target = self.target.write_run(order.group, order.target, 1).map_err(|_| RunFault::Busy)?;
+        self.source.group(order.group).arrival(order.source.index(), target)
     }
 }
 
@@ -47,6 +44,10 @@ impl Copier for FileReader {
         self.source.group(last.group).is_adjacent(last.source, next.source)
     }
 
+    fn depth(&self) -> usize {
+        self.source.depth
+    }
+
     fn announces(&self) -> bool {
         self.source.access() == super::Access::Buffered
     }
@@ -64,25 +65,21 @@ impl Copier for FileReader {
     }
 
     fn copy(&self, moves: &[Move], _scratch: &mut Vec<u8>, outcomes: &mut [Result<(), MoveFault>]) -> u32 {
-        let mut copies = 0;
-        let mut start = 0;
-        for run in moves.chunk_by(|last, next| self.joins(last, next)) {
-            let told = &mut outcomes[start..start + run.len()];
-            start += run.len();
-            if let Ok(calls) = self.read(run, told) {
-                copies += calls;
-                continue;
+        let mut parts = [const { None }; CHUNK_MOVES_MAX];
+        let parts = &mut parts[..moves.len()];
+        for ((order, part), outcome) in moves.iter().zip(&mut *parts).zip(&mut *outcomes) {
+            match self.begin(order) {
+                Ok(begun) => *part = Some(begun),
+                Err(fault) => *outcome = Err(MoveFault::from(&fault)),
             }
-            // One slot must not fail the others (L2): each on its own decides.
-            for (order, outcome) in run.iter().zip(told) {
-                let order = std::slice::from_ref(order);
-                match self.read(order, std::slice::from_mut(outcome)) {
-                    Ok(calls) => copies += calls,
-                    Err(fault) => {
-                        self.source.note_fault(&fault);
-                        *outcome = Err(MoveFault::from(&fault));
-                    }
-                }
+        }
+        let copies = self.source.group(moves[0].group).read(parts);
+        for (part, outcome) in parts.iter_mut().zip(&mut *outcomes) {
+            if let Some(part) = part.take() {
+                *outcome = part.into_result().map_err(|fault| {
+                    self.source.note_fault(&fault);
+                    MoveFault::from(&fault)
+                });
             }
         }
         if outcomes.contains(&Err(MoveFault::Damaged)) {

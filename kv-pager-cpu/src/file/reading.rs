@@ -1,63 +1,150 @@
-//! Reading a run of slots, and handing out only what was written (O2).
-//! Uses `file::group`, `memory`. Known by: `file::read`.
+//! Reading a batch of slots, and handing out only what was written (O2).
+//! Uses `file::{group, runs}`, `memory`. Known by: `file::read`.
+//!
+//! What is adjacent is one request, whichever host slots it goes to; where that fails, each slot is asked for alone, so that one
+//! does not fail its neighbours (L2).
 
-use super::drive;
+use super::drive::ReadRequest;
 use super::group::{Group, RunFault};
 use super::records::SlotUse;
+use super::runs::Runs;
+use crate::borrow::ReadBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunWrite;
 use kv_pager::ids::SlotId;
-use kv_pager::tier::MoveFault;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// One slot on its way to host memory.
+#[derive(Debug)]
+pub(super) struct Arrival<'a> {
+    slot: usize,
+    target: RunWrite<'a>,
+    /// Meanwhile nobody writes the slot.
+    _borrow: ReadBorrow<'a>,
+    /// What its payload must have.
+    checksum: u64,
+    fault: Option<RunFault>,
+}
+
+impl Arrival<'_> {
+    /// What became of it.
+    pub(super) fn into_result(self) -> Result<(), RunFault> {
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
 impl Group {
-    /// Reads adjacent slots from `first` into `targets`, and tells for each whether its bytes are what was written (O2).
-    /// Blocks on I/O. Returns the number of calls.
+    /// Begins to read `slot` into `target`; what was begun is given to [`Group::read`]. `O(1)`.
     ///
     /// # Errors
-    /// If nothing was read.
-    pub(super) fn read(
-        &self,
-        first: usize,
-        targets: &mut [Option<RunWrite<'_>>],
-        outcomes: &mut [Result<(), MoveFault>],
-    ) -> Result<u32, RunFault> {
-        let slots = first..first + targets.len();
-        let _borrow = self.borrows.try_read(slots.clone()).ok_or(RunFault::Busy)?;
-        let checksums = self.checksums(slots.clone())?;
-        let (files, offset) = self.payload_offset(first);
-        let mut slices = std::array::from_fn::<_, CHUNK_MOVES_MAX, _>(|_| IoSliceMut::new(&mut []));
-        for (slice, target) in slices.iter_mut().zip(targets.iter_mut().flatten()) {
-            *slice = IoSliceMut::new(target.region_mut(0));
-        }
-        let calls = match drive::read_all(&*files.payloads, &mut slices[..slots.len()], offset) {
-            Ok(calls) => calls,
-            // The file is shorter than it was made: what lay behind is gone, and what lies before may be whole.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 1,
-            Err(error) => return Err(error.into()),
-        };
-        files.payloads.forget(offset, (slots.len() * self.slot_bytes) as u64);
-        for (index, (target, outcome)) in targets.iter_mut().flatten().zip(outcomes).enumerate() {
-            let is_whole = xxh3_64(&target.region_mut(0)[..self.kept_bytes]) == checksums[index];
-            *outcome = if is_whole { Ok(()) } else { Err(MoveFault::Damaged) };
-            if !is_whole {
-                self.spoil(SlotId::from_index(first + index));
-            }
-        }
-        Ok(calls)
+    /// [`RunFault::Busy`] if the slot is being written.
+    pub(super) fn arrival<'a>(&'a self, slot: usize, target: RunWrite<'a>) -> Result<Arrival<'a>, RunFault> {
+        let borrow = self.borrows.try_read(slot..slot + 1).ok_or(RunFault::Busy)?;
+        Ok(Arrival { slot, target, _borrow: borrow, checksum: 0, fault: None })
     }
 
-    fn checksums(&self, slots: Range<usize>) -> Result<[u64; CHUNK_MOVES_MAX], RunFault> {
-        let mut checksums = [0; CHUNK_MOVES_MAX];
-        for (record, checksum) in self.records.lock()[slots].iter().zip(&mut checksums) {
-            match record.usage {
-                SlotUse::Full => *checksum = record.checksum,
-                SlotUse::Spoiled | SlotUse::Retired => return Err(RunFault::Spoiled),
-                SlotUse::Empty | SlotUse::Writing | SlotUse::Unwanted => return Err(RunFault::Unusable),
+    /// Reads what was begun, and tells for each whether its bytes are what was written (O2). Blocks on I/O. Returns the number of
+    /// calls.
+    pub(super) fn read(&self, parts: &mut [Option<Arrival<'_>>]) -> u32 {
+        self.find_checksums(parts);
+        let runs = Runs::of(self, parts.len(), |place| {
+            parts[place].as_ref().filter(|part| part.fault.is_none()).map(|part| part.slot)
+        });
+        let mut calls = 0;
+        let mut outcomes = [const { Ok(0) }; CHUNK_MOVES_MAX];
+        self.read_runs(parts, runs.as_slice(), &mut outcomes);
+        for (run, outcome) in runs.as_slice().iter().zip(outcomes) {
+            match outcome {
+                Ok(more) => calls += more,
+                Err(error) if run.len() == 1 => fail(&mut parts[run.start], error),
+                Err(_) => calls += run.clone().map(|place| self.read_alone(parts, place)).sum::<u32>(),
             }
         }
-        Ok(checksums)
+        self.verify(parts);
+        calls
+    }
+
+    fn find_checksums(&self, parts: &mut [Option<Arrival<'_>>]) {
+        let records = self.records.lock();
+        for part in parts.iter_mut().flatten() {
+            let record = &records[part.slot];
+            match record.usage {
+                SlotUse::Full => part.checksum = record.checksum,
+                SlotUse::Spoiled | SlotUse::Retired => part.fault = Some(RunFault::Spoiled),
+                SlotUse::Empty | SlotUse::Writing | SlotUse::Unwanted => {
+                    part.fault = Some(RunFault::Unusable);
+                }
+            }
+        }
+    }
+
+    fn read_alone(&self, parts: &mut [Option<Arrival<'_>>], place: usize) -> u32 {
+        let mut outcome = [Ok(0)];
+        self.read_runs(parts, std::slice::from_ref(&(place..place + 1)), &mut outcome);
+        let [outcome] = outcome;
+        outcome.unwrap_or_else(|error| {
+            fail(&mut parts[place], error);
+            0
+        })
+    }
+
+    /// Reads the payloads of each of `runs`, which are in order, in one request; all of a directory's together.
+    fn read_runs(
+        &self,
+        parts: &mut [Option<Arrival<'_>>],
+        runs: &[Range<usize>],
+        outcomes: &mut [io::Result<u32>],
+    ) {
+        let mut place_of = [0; CHUNK_MOVES_MAX];
+        for (slot, part) in place_of.iter_mut().zip(&*parts) {
+            *slot = part.as_ref().map_or(0, |part| part.slot);
+        }
+        let mut slices: [_; CHUNK_MOVES_MAX] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        for (part, slice) in parts.iter_mut().zip(&mut slices) {
+            *slice = IoSliceMut::new(part.as_mut().map_or(&mut [], |part| part.target.region_mut(0)));
+        }
+        for (directory, files) in self.files.iter().enumerate() {
+            let mut requests: [_; CHUNK_MOVES_MAX] = std::array::from_fn(|_| ReadRequest::new(&mut [], 0));
+            let mut numbers = [0; CHUNK_MOVES_MAX];
+            let (mut count, mut passed, mut rest) = (0, 0, &mut slices[..]);
+            for (number, run) in runs.iter().enumerate() {
+                let (_, behind) = std::mem::take(&mut rest).split_at_mut(run.start - passed);
+                let (own, behind) = behind.split_at_mut(run.len());
+                (passed, rest) = (run.end, behind);
+                let place = self.placement.place(place_of[run.start]);
+                if place.directory == directory {
+                    requests[count] = ReadRequest::new(own, place.local * self.slot_bytes as u64);
+                    numbers[count] = number;
+                    count += 1;
+                }
+            }
+            files.payloads.read_many(&mut requests[..count]);
+            for (number, request) in numbers.into_iter().zip(requests).take(count) {
+                let bytes = (runs[number].len() * self.slot_bytes) as u64;
+                files.payloads.forget(request.offset, bytes);
+                outcomes[number] = match request.outcome {
+                    // The file is shorter than it was made: what lay behind is gone, and what lies before may be whole.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(1),
+                    outcome => outcome,
+                };
+            }
+        }
+    }
+
+    fn verify(&self, parts: &mut [Option<Arrival<'_>>]) {
+        for part in parts.iter_mut().flatten().filter(|part| part.fault.is_none()) {
+            if xxh3_64(&part.target.region_mut(0)[..self.kept_bytes]) != part.checksum {
+                self.spoil(SlotId::from_index(part.slot));
+                part.fault = Some(RunFault::Spoiled);
+            }
+        }
+    }
+}
+
+fn fail(part: &mut Option<Arrival<'_>>, error: io::Error) {
+    if let Some(part) = part {
+        part.fault = Some(RunFault::Drive(error));
     }
 }

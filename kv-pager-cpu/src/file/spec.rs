@@ -36,6 +36,8 @@ pub struct FileSpec {
     pub slots: Vec<u32>,
     /// How payloads are read and written.
     pub access: Access,
+    /// Whether several small reads are handed to the system together where it takes them so (io_uring), or each on its own.
+    pub has_rings: bool,
     /// The most extra keys of a block that are kept; one with more is not found again after a restart.
     pub extra_keys_max: u32,
     /// Payloads are read again and again at this rate, so that damage is found early; `None` for only when asked for.
@@ -68,6 +70,7 @@ impl FileSpec {
             directories: vec![directory.into()],
             slots,
             access: Access::Auto,
+            has_rings: true,
             extra_keys_max: 8,
             scrub_bytes_per_s: None,
             write_bytes_per_day: None,

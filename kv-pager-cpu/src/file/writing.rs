@@ -1,5 +1,5 @@
 //! Writing a batch of slots, so that no crash leaves half of one to be found (O1).
-//! Uses `file::group`, `memory`. Known by: `file::write`.
+//! Uses `file::{group, runs}`, `memory`. Known by: `file::write`.
 //!
 //! - **WR1** each slot of a batch goes through O1: its header says that it is full only after its payload was written, and its
 //!   payload is written only after its header was void;
@@ -13,10 +13,10 @@ use super::drive;
 use super::group::{Group, RunFault};
 use super::header::SlotState;
 use super::records::Record;
+use super::runs::Runs;
 use crate::borrow::WriteBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunRead;
-use kv_pager::ids::SlotId;
 use kv_pager::sync::Ordering;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -200,10 +200,11 @@ impl Group {
         is_wanted: impl Fn(&Part<'a>) -> bool,
         mut write: impl FnMut(&mut [Option<Part<'a>>], Range<usize>) -> io::Result<()>,
     ) {
-        let mut start = 0;
-        while let Some(run) = self.next_run(&parts[start..], &is_wanted) {
-            let run = start + run.start..start + run.end;
-            start = run.end;
+        let runs = Runs::of(self, parts.len(), |place| {
+            let part = parts[place].as_ref().filter(|part| part.fault.is_none() && is_wanted(part));
+            part.map(|part| part.slot)
+        });
+        for run in runs.as_slice().iter().cloned() {
             let Err(error) = write(&mut parts[run.clone()], run.clone()) else { continue };
             if run.len() == 1 {
                 fail(&mut parts[run.start], error);
@@ -215,24 +216,6 @@ impl Group {
                 }
             }
         }
-    }
-
-    /// The first run of adjacent slots that are wanted and have not failed.
-    fn next_run<'a>(
-        &self,
-        parts: &[Option<Part<'a>>],
-        is_wanted: impl Fn(&Part<'a>) -> bool,
-    ) -> Option<Range<usize>> {
-        let wanted = |part: &Option<Part<'a>>| {
-            part.as_ref().filter(|part| part.fault.is_none() && is_wanted(part)).map(|part| part.slot)
-        };
-        let start = parts.iter().position(|part| wanted(part).is_some())?;
-        let joins = |pair: &&[Option<Part<'a>>]| match (wanted(&pair[0]), wanted(&pair[1])) {
-            (Some(last), Some(next)) => self.is_adjacent(SlotId::from_index(last), SlotId::from_index(next)),
-            _ => false,
-        };
-        let joined = parts[start..].windows(2).take_while(joins).count();
-        Some(start..start + 1 + joined)
     }
 }
 

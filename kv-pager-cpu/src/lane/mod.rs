@@ -88,6 +88,11 @@ pub(crate) trait Copier: Debug + Send + Sync {
     /// Whether `next` is worth being taken together with `last`, of the same group, before it.
     fn joins(&self, last: &Move, next: &Move) -> bool;
 
+    /// How many small moves a thread has under way at once.
+    fn depth(&self) -> usize {
+        1
+    }
+
     /// Whether [`Copier::announce`] does anything.
     fn announces(&self) -> bool {
         false

@@ -124,7 +124,8 @@ impl Queue {
     }
 }
 
-/// Takes with `first` what joins it, and of small moves that don't as many as leave enough for the other threads.
+/// Takes with `first` what joins it, and of small moves that don't as many as leave enough for the other threads, or as a thread
+/// has under way at once.
 fn fill(
     chunk: &mut Chunk,
     first: Waiting,
@@ -132,8 +133,10 @@ fn fill(
     copier: &dyn Copier,
     spec: &LaneSpec,
 ) {
-    let share = (waiting.len() / (2 * spec.workers)).min(CHUNK_MOVES_MAX - 1);
     let mut bytes = copier.bytes(&first.order);
+    let depth = copier.depth();
+    let at_once = if bytes.as_usize() * depth <= SMALL_BYTES.as_usize() { depth } else { 1 };
+    let share = (waiting.len() / (2 * spec.workers)).max(at_once).min(CHUNK_MOVES_MAX - 1);
     let mut last = first.order;
     chunk.moves.push((first.index, last));
     while chunk.moves.len() < CHUNK_MOVES_MAX {

@@ -215,6 +215,38 @@ fn a_write_of_several_slots_that_fails_leaves_the_sound_ones_written() {
 }
 
 #[test]
+fn of_many_slots_that_are_read_together_only_the_bad_ones_are_misses() {
+    for (has_rings, access) in [(true, Access::Auto), (false, Access::Auto), (true, Access::Buffered)] {
+        let rig = Rig::new();
+        let session = rig.open_with(|spec| {
+            let file = spec.file.as_mut().expect("there is one");
+            (file.has_rings, file.access) = (has_rings, access);
+        });
+        let chain = Labelled::chain(SLOTS);
+        for (index, block) in chain.iter().enumerate() {
+            session.write(block, index);
+        }
+        session.void(2);
+        rig.flip("kv-pager.0.payloads", 5 * 8192 + 9);
+        let payloads = File::options().write(true).open(rig.path("kv-pager.0.payloads"));
+        payloads.expect("it is there").set_len(7 * 8192 + 100).expect("it can be cut");
+        // Backwards, so that each is a request of its own.
+        let slots: Vec<_> = (0..SLOTS as usize).rev().map(slot).collect();
+        let outcomes = session.read_together(&slots);
+        for ((host, from), outcome) in (1..).zip(&slots).zip(outcomes) {
+            match from.index() {
+                2 => assert_eq!(outcome, Err(MoveFault::Io), "it was given up"),
+                5 | 7 => assert_eq!(outcome, Err(MoveFault::Damaged), "{from:?}"),
+                index => {
+                    assert_eq!(outcome, Ok(()), "{from:?}, rings: {has_rings}, {access:?}");
+                    assert_eq!(session.host_bytes(slot(host)), chain[index].bytes());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bit_flipped_anywhere_never_gives_wrong_bytes() {
     for name in ["kv-pager.0.headers", "kv-pager.0.payloads", "kv-pager.superblock"] {
         for step in 0..24 {

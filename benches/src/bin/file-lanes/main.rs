@@ -46,6 +46,9 @@ struct Arguments {
     /// The tier's size.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(512..=65536))]
     file_mib: u64,
+    /// Read slots one by one, not several in a call, although the system takes them so (io_uring).
+    #[arg(long)]
+    no_rings: bool,
     /// Threads of a lane.
     #[arg(long)]
     workers: Option<usize>,
@@ -63,6 +66,7 @@ struct Bench {
     directory: PathBuf,
     file_bytes: u64,
     workers: Option<usize>,
+    has_rings: bool,
     clock: Arc<dyn Clock>,
     report: Report,
 }
@@ -79,7 +83,8 @@ fn run(arguments: &Arguments) -> Result<Report, Error> {
     let file_bytes = arguments.file_mib << 20;
     let directory = own.path().to_owned();
     let report = Report::new(&arguments.directory, &memory);
-    let mut bench = Bench { memory, directory, file_bytes, workers: arguments.workers, clock, report };
+    let (workers, has_rings) = (arguments.workers, !arguments.no_rings);
+    let mut bench = Bench { memory, directory, file_bytes, workers, has_rings, clock, report };
     println!("{}", bench.report.machine);
     let rates = arguments.sections.iter().any(|section| section == "rates");
     // Rates take most of the time: two figures of each shape. The rest has a share of its own.

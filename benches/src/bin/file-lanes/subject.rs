@@ -64,7 +64,8 @@ impl Subject {
         let slots = u32::try_from((file_bytes / slot_bytes).max(1)).expect("a class has fewer than 2^32");
         let host_slots = u32::try_from((HOST_BYTES / slot_bytes).clamp(1, SLOTS_MAX)).expect("at most 4096");
         let directory = bench.directory.join("tier");
-        let spec = FileSpec { access, ..FileSpec::new(&directory, vec![slots]) };
+        let has_rings = bench.has_rings;
+        let spec = FileSpec { access, has_rings, ..FileSpec::new(&directory, vec![slots]) };
         let identity = Identity {
             model: model.clone(),
             format: Format::Raw,
