@@ -1,4 +1,4 @@
-//! A ring: several reads of a file, handed to the system in one call (io_uring).
+//! A ring: several reads of a file, handed to the system in one call (`io_uring`).
 //! Uses nothing. Known by: `file::rings`.
 //!
 //! A request of a few KiB costs the processor more than the drive: a call each, and a thread that is put to sleep and woken.
@@ -177,8 +177,13 @@ impl Ring {
             ..Default::default()
         };
         let (tail, mask) = (self.tail(), self.places.submissions - 1);
-        let at = self.entries.as_mut_ptr().cast::<io_uring_sqe>().wrapping_add((tail & mask) as usize);
-        // SAFETY: RI1: the place is one of `submissions`; RI2: it is behind the tail, for at most `DEPTH` of them are under way.
+        let at = self
+            .entries
+            .as_mut_ptr()
+            .cast::<c_void>()
+            .cast::<io_uring_sqe>()
+            .wrapping_add((tail & mask) as usize);
+        // SAFETY: RI1: the place is one of `submissions`, and an area is mapped at a page; RI2: it is behind the tail, for at most `DEPTH` of them are under way.
         unsafe { at.write(entry) };
         self.set_tail(tail.wrapping_add(1));
     }
@@ -213,7 +218,7 @@ impl Ring {
         let (mut at, mut ended) = (head.load(Ordering::Relaxed), 0);
         while at != tail {
             let number = (at & (places.completions - 1)) as usize;
-            let completion = start.cast::<Completion>().wrapping_add(number);
+            let completion = start.cast::<c_void>().cast::<Completion>().wrapping_add(number);
             // SAFETY: RI1: the place is one of `completions`, aligned as the kernel has it; RI2: it is before the tail.
             let completion = unsafe { completion.read() };
             let number = usize::try_from(completion.user_data).expect("the number of a piece");
@@ -249,10 +254,11 @@ mod tests {
         (0..count).map(|_| Err(io::ErrorKind::NotFound.into())).collect()
     }
 
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     fn ring() -> Option<Ring> {
         let ring = Ring::new();
         if let Err(error) = &ring {
-            println!("not tested: this system gives no ring: {error}");
+            eprintln!("skipped: this system gives no ring: {error}");
         }
         ring.ok()
     }

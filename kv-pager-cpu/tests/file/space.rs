@@ -15,6 +15,11 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// A file system of 1 MiB, if this process may mount one.
 struct SmallDrive {
     folder: tempfile::TempDir,
@@ -41,7 +46,10 @@ impl Drop for SmallDrive {
 
 #[test]
 fn a_drive_that_is_too_small_is_an_error_at_start_and_nothing_is_left_behind() {
-    let Some(drive) = SmallDrive::mount() else { return };
+    let Some(drive) = SmallDrive::mount() else {
+        skipped("this process may mount nothing");
+        return;
+    };
     let rig = Rig::new();
     let mut spec = rig.spec();
     spec.slots = vec![1000];
@@ -91,7 +99,10 @@ fn payloads_fill_no_page_cache() {
         for index in 0..2048 {
             session.read(slot(index)).expect("it was written");
         }
-        let Some(cached) = cached(&rig.path("kv-pager.0.payloads")) else { return };
+        let Some(cached) = cached(&rig.path("kv-pager.0.payloads")) else {
+            skipped("no fincore to tell what is cached");
+            return;
+        };
         assert!(cached < 1 << 20, "{access:?}: {cached} of {} bytes are cached", 2048 * 8192);
     }
 }

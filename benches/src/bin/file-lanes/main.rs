@@ -46,7 +46,7 @@ struct Arguments {
     /// The tier's size.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(512..=65536))]
     file_mib: u64,
-    /// Read slots one by one, not several in a call, although the system takes them so (io_uring).
+    /// Read slots one by one, not several in a call, although the system takes them so (`io_uring`).
     #[arg(long)]
     no_rings: bool,
     /// Threads of a lane.

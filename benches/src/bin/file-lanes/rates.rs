@@ -64,8 +64,8 @@ pub(crate) fn run(bench: &mut Bench, name: &str, share: Nanos) -> Result<(), Err
 /// the best depth and of the lane. What raw writes destroy is not read again.
 fn compare(subject: &Subject, way: Way, share: Nanos) -> Row {
     // A write is measured at the rate of the filling; reads may be slower, and then fewer rounds are made.
-    let requests = DEPTHS.len() as u64 * 3 * ROUNDS;
-    let batch_bytes = subject.fill_rate * share.as_secs_f64() / requests as f64 * f64::from(1 << 20);
+    let batches = u32::try_from(DEPTHS.len() as u64 * 3 * ROUNDS).expect("a few");
+    let batch_bytes = subject.fill_rate * share.as_secs_f64() / f64::from(batches) * f64::from(1 << 20);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of bytes")]
     let batch_bytes = (batch_bytes as u64).clamp(BATCH_BYTES_LEAST, BATCH_BYTES_MAX);
     let count = subject.batch(batch_bytes);
