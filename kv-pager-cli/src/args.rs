@@ -35,7 +35,8 @@ pub(crate) enum Command {
 /// Options of `measure`.
 #[derive(Debug, Args)]
 pub(crate) struct MeasureArguments {
-    /// What computes and holds the nearest tier: cpu.
+    /// What computes and holds the nearest tier: cpu, or a card such as cuda:0, whose prefill is measured by its matrix
+    /// products.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
 

@@ -7,6 +7,7 @@
 mod args;
 mod compare;
 mod destination;
+mod device_name;
 mod failure;
 mod inspect;
 mod interrupt;

@@ -6,6 +6,7 @@
 //! | module | knows |
 //! |---|---|
 //! | `numa`, `driver`, [`probe()`] | the machine, and every call to CUDA |
+//! | `prefill` | a model's matrix products, to measure computing |
 //! | `kernels` | gather and scatter, compiled by NVRTC for the card at hand |
 //! | `mapping`, `staging` | host memory; the books of a staging ring |
 //! | `tensors`, `ranks`, `plan` | where an engine's keys and values lie, checked once |
@@ -27,6 +28,7 @@ mod mapping;
 mod numa;
 mod pinned;
 mod plan;
+mod prefill;
 mod probe;
 mod ranks;
 mod staging;
@@ -40,6 +42,7 @@ pub use driver::{Device, DeviceMemory, DriverError, RawStream, Stream};
 pub use lane::{CudaLane, Direction, LaneOptions, Path};
 pub use numa::NodeId;
 pub use pinned::PinnedTier;
+pub use prefill::{GemmProbe, PrefillGemms, prefill_shape_names};
 pub use probe::{Absent, Machine, open_device, probe};
 pub use ranks::{rank_slice, stacked_layout};
 pub use tensors::{GroupTensors, Inner, Plane, Strides};

@@ -5,56 +5,64 @@
 //! - **A3** all of it takes less than 20 seconds.
 
 mod engine;
-mod lanes;
 mod report;
 mod tiers;
 
 use crate::args::MeasureArguments;
 use crate::destination::Destination;
+use crate::device_name::DeviceName;
 use crate::failure::Failure;
 use crate::output;
 use engine::ReferenceProbe;
 use kv_pager::clock::{Clock, MonotonicClock};
-use kv_pager::cost::calibrate::measure_prefill;
+use kv_pager::cost::calibrate::{PrefillProbe, measure_lanes, measure_prefill};
 use kv_pager::cost::fit::fit_prefill;
 use kv_pager::cost::{PrefillProfile, Profile};
-use kv_pager::layout::shape;
+use kv_pager::layout::{ModelLayout, shape};
 use kv_pager::units::Nanos;
+use kv_pager_cuda::{GemmProbe, open_device};
 use std::sync::Arc;
 use tiers::Tiers;
 
-/// The time for one lane, and for the prefill.
-const LANE_BUDGET: Nanos = Nanos::from_millis(2_500);
-const PREFILL_BUDGET: Nanos = Nanos::from_millis(4_000);
+/// The time for the prefill, and for one of four lanes. A card takes seconds to start, and its longest steps go on for a while
+/// after their time.
+const CPU_BUDGETS: (Nanos, Nanos) = (Nanos::from_millis(4_000), Nanos::from_millis(2_500));
+const CARD_BUDGETS: (Nanos, Nanos) = (Nanos::from_millis(5_000), Nanos::from_millis(1_500));
+
+/// The steps and prompts that a card is measured with. An engine's steps are rarely longer, and what prompts take is a line in what
+/// comes before them.
+const CARD_STEP_TOKENS_MAX: u32 = 8192;
+const CARD_PROMPT_TOKENS_MAX: u32 = 40_960;
 
 /// Runs the command.
 ///
 /// # Errors
 /// [`Failure`] that says what to do.
 pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
-    if arguments.device != "cpu" {
-        let why = format!("`{}` can't be measured by this build; only cpu can", arguments.device);
-        return Err(Failure::Argument { option: "--device", why });
-    }
+    let device = DeviceName::find(&arguments.device)?;
     let destination = arguments.out.as_deref().map(Destination::new).transpose()?;
     let layout = shape(&arguments.shape).ok_or_else(|| Failure::Argument {
         option: "--shape",
         why: format!("no shape is called `{}`; see `kv-pager measure --help`", arguments.shape),
     })?;
-    let mut probe = ReferenceProbe::new(layout.clone())?;
+    let (machine, mut probe) = prefill_probe(device, &arguments.shape, &layout)?;
+    let (prefill_budget, lane_budget) = match device {
+        DeviceName::Cpu => CPU_BUDGETS,
+        DeviceName::Cuda(_) => CARD_BUDGETS,
+    };
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let tiers = Tiers::new(&layout, arguments.file_dir.as_deref(), &clock)?;
-    let lanes = lanes::measure_lanes(&tiers, &*clock, LANE_BUDGET)?;
-    let samples = measure_prefill(&mut probe, PREFILL_BUDGET, &*clock)?;
+    let tiers = Tiers::new(device, &layout, arguments.file_dir.as_deref(), &clock)?;
+    let lanes = measure_lanes(&tiers.backend.tiers, &tiers.backend.lanes, lane_budget, &*clock)?;
+    let samples = measure_prefill(&mut *probe, prefill_budget, &*clock)?;
     let prefill = fit_prefill(&samples, None).ok_or_else(|| {
         Failure::Wrong("prefill was too slow to be measured in its time; choose a smaller --shape".to_owned())
     })?;
     let profile = Profile {
         version: Profile::VERSION,
-        machine: machine(),
+        machine,
         model: arguments.shape.clone(),
         lanes,
-        prefill: PrefillProfile::new(engine::STEP_TOKENS_MAX, &prefill),
+        prefill: PrefillProfile::new(probe.step_tokens_max(), &prefill),
         codecs: Vec::new(),
     };
     profile.check()?;
@@ -65,8 +73,24 @@ pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
     }
 }
 
-/// This machine, for people.
-fn machine() -> String {
+/// What computes, and the machine's name, for people.
+///
+/// # Errors
+/// [`Failure`] if it can't compute such a model.
+fn prefill_probe(
+    device: DeviceName,
+    name: &str,
+    layout: &ModelLayout,
+) -> Result<(String, Box<dyn PrefillProbe>), Failure> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{} {}, {threads} threads", std::env::consts::OS, std::env::consts::ARCH)
+    let machine = format!("{} {}, {threads} threads", std::env::consts::OS, std::env::consts::ARCH);
+    Ok(match device {
+        DeviceName::Cpu => (machine, Box::new(ReferenceProbe::new(layout.clone())?)),
+        DeviceName::Cuda(ordinal) => {
+            let card = open_device(ordinal)?;
+            let model = (name, layout);
+            let probe = GemmProbe::new(&card, model, CARD_STEP_TOKENS_MAX, CARD_PROMPT_TOKENS_MAX)?;
+            (format!("{}, {machine}", card.name()), Box::new(probe))
+        }
+    })
 }

@@ -1,5 +1,5 @@
 //! A card as the device of a replay: its tiers and lanes, and the engine's view of its memory.
-//! Uses the CUDA backend. Known by: `replay::{setup, settings}`.
+//! Uses the CUDA backend. Known by: `replay::setup`.
 //!
 //! The reference engine computes on the CPU, so each part that it reads or writes is copied out of the card's memory and
 //! back, and waited for; what lanes do meanwhile is as with an engine on the card.
@@ -9,32 +9,9 @@ use kv_pager::clock::Clock;
 use kv_pager::ids::{GroupId, SlotId};
 use kv_pager::layout::{DeviceLayout, ModelLayout};
 use kv_pager::pager::Backend;
-use kv_pager_cuda::{CudaBackendBuilder, CudaFileSpec, DeviceTier, Inner, OwnedSlots, open_device};
+use kv_pager_cuda::{CudaBackendBuilder, CudaFileSpec, DeviceTier, Inner, OwnedSlots};
 use kv_pager_testkit::engine::{KvMemory, PlanesRead, PlanesWrite};
 use std::sync::Arc;
-
-/// Which device `--device` names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum DeviceName {
-    /// Host memory of limited size.
-    Cpu,
-    /// The CUDA card of this number.
-    Cuda(u32),
-}
-
-impl DeviceName {
-    /// Reads `cpu` or `cuda:0`, and sees whether there is such a card.
-    pub(super) fn find(text: &str) -> Result<Self, Failure> {
-        if text == "cpu" {
-            return Ok(Self::Cpu);
-        }
-        let wrong = |why: String| Failure::Argument { option: "--device", why };
-        let ordinal = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-        let ordinal = ordinal.ok_or_else(|| wrong(format!("`{text}` is no device; use cpu, or cuda:0")))?;
-        open_device(ordinal).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self::Cuda(ordinal))
-    }
-}
 
 /// How large the tiers are.
 #[derive(Clone, Debug)]
@@ -111,19 +88,5 @@ impl PlanesRead for Part {
 impl PlanesWrite for Part {
     fn plane_mut(&mut self, plane: usize) -> &mut [u8] {
         &mut self.bytes[plane * self.plane_bytes..][..self.plane_bytes]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::DeviceName;
-
-    #[test]
-    fn devices_that_are_not_there_are_refused() {
-        assert_eq!(DeviceName::find("cpu").expect("always there"), DeviceName::Cpu);
-        for text in ["cuda:999", "cuda", "cuda:x", "tpu:0", ""] {
-            let error = DeviceName::find(text).expect_err(text).to_string();
-            assert!(error.starts_with("--device"), "{error}");
-        }
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! - **B1** every request fits the device tier at its full length, so none fails in the middle.
 
-use super::card::DeviceName;
 use super::queue::full_length;
 use crate::args::ReplayArguments;
+use crate::device_name::DeviceName;
 use crate::failure::Failure;
 use kv_pager::cost::{CostModel, Profile};
 use kv_pager::ids::GroupId;

@@ -2,9 +2,10 @@
 //! Uses `replay::{arms, settings}`. Known by: `replay`.
 
 use super::arms::Arms;
-use super::card::{self, CardSpec, DeviceName};
+use super::card::{self, CardSpec};
 use super::settings::Settings;
 use crate::args::ReplayArguments;
+use crate::device_name::DeviceName;
 use crate::failure::Failure;
 use kv_pager::clock::Clock;
 use kv_pager::config::{Config, Limits};

@@ -8,6 +8,7 @@
 //! cudarc's own safe layer is not used: it allocates per copy, blocks in drops, and cannot name another engine's memory.
 
 mod batch;
+mod blas;
 mod copy;
 mod device;
 mod error;
@@ -20,6 +21,7 @@ mod stream;
 mod visit;
 
 pub(crate) use batch::BatchCopy;
+pub(crate) use blas::{Blas, Places, Product};
 pub(crate) use copy::{Pitched, copy_async, copy_pitched_async};
 pub use device::Device;
 pub use error::DriverError;

@@ -10,9 +10,11 @@
 
 mod batches;
 mod lane;
+mod lanes;
 mod prefill;
 
 pub use lane::{LaneProbe, wait_for_end};
+pub use lanes::measure_lanes;
 pub use prefill::{PrefillProbe, measure_prefill};
 
 #[cfg(test)]

@@ -1,0 +1,69 @@
+//! A card as the ground: real products compute, real lanes load.
+
+use benches::two_front::Ground;
+use kv_pager::Error;
+use kv_pager::clock::Clock;
+use kv_pager::cost::TokenSpan;
+use kv_pager::pager::{Pager, Progress};
+use kv_pager::units::Nanos;
+use kv_pager_cuda::PrefillGemms;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// How long is waited at once.
+const NAP: Nanos = Nanos::from_millis(1);
+
+/// Computes by products.
+#[derive(Debug)]
+pub(crate) struct CardGround {
+    gemms: PrefillGemms,
+    clock: Arc<dyn Clock>,
+}
+
+impl CardGround {
+    pub(crate) fn new(gemms: PrefillGemms, clock: Arc<dyn Clock>) -> Self {
+        Self { gemms, clock }
+    }
+}
+
+impl Ground for CardGround {
+    fn compute(&mut self, _pager: &Pager, step: TokenSpan) -> Result<Nanos, Error> {
+        let started = self.clock.now();
+        self.gemms.compute(step)?;
+        Ok(self.clock.now().since(started))
+    }
+
+    fn wait(&mut self, pager: &Pager, seen: Progress) {
+        pager.wait(seen, NAP);
+    }
+}
+
+/// A thread that lets the pager go on while the engine's computes: what has landed in host memory goes on to the device.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(crate) fn start(pager: Pager) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let wish = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            while !wish.load(Ordering::Relaxed) {
+                pager.wait(pager.progress(), NAP);
+            }
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it only waits");
+        }
+    }
+}
