@@ -42,7 +42,7 @@ struct Arguments {
     /// Rounds that count of every split; the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Rounds beyond the second are left out where all would take longer than this.
+    /// Rounds beyond the third are left out where all would take longer than this.
     #[arg(long, default_value_t = 200)]
     seconds: u64,
     /// Only these cells, by number.
@@ -61,7 +61,7 @@ const HOST_SLOTS: u32 = 4096;
 const FILE_SLOTS: u32 = 1280;
 const LANE_BUDGET: Nanos = Nanos::from_millis(1_500);
 const PREFILL_BUDGET: Nanos = Nanos::from_millis(5_000);
-const ROUNDS_MIN: usize = 2;
+const ROUNDS_MIN: usize = 3;
 
 fn build(
     model: &ModelLayout,
