@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 /// Tokens in a block.
-pub(super) const BLOCK_TOKENS: u32 = 16;
+pub const BLOCK_TOKENS: u32 = 16;
 
 /// One kind of request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

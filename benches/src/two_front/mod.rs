@@ -19,7 +19,7 @@ mod placement;
 mod results;
 mod scene;
 
-pub use cell::{Cell, Split, grid};
+pub use cell::{BLOCK_TOKENS, Cell, Split, grid};
 pub use contest::{Pace, contest};
 pub use results::{CellResult, Results, SplitResult};
 pub use scene::{Ground, Scene, SceneSpec, Served};

@@ -39,6 +39,11 @@ pub struct CellResult {
     pub best_ms: f64,
     /// What the plans chose, each once.
     pub choices: Vec<String>,
+    /// What was planned, each round.
+    pub planned: Vec<Split>,
+    /// In how many steps the plan's tokens were computed, each round, and in how many milliseconds. Where fronts have moved they are
+    /// more than were planned.
+    pub planned_steps: Vec<(u32, f64)>,
     /// Milliseconds of the plan, each round.
     pub planned_ms: Vec<f64>,
     /// Their median.
@@ -108,14 +113,18 @@ impl CellResult {
         let (best, best_ms) = best.map_or((String::new(), 0.0), |best| (best.label.clone(), best.median_ms));
         let planned_ms: Vec<f64> = planned.iter().map(milliseconds).collect();
         let planned_median_ms = quantile(&planned_ms, 50);
+        let planned_steps =
+            planned.iter().map(|served| (served.steps, served.computing.as_secs_f64() * 1e3)).collect();
         let forecasts = planned.iter().filter_map(|served| served.forecast);
         let mut choices: Vec<String> = Vec::new();
-        let (mut predicted_ms, mut errors) = (Vec::new(), Vec::new());
+        let (mut splits_planned, mut predicted_ms, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for forecast in forecasts {
             let name = choice_name(forecast.plan.reasons.choice).to_owned();
             if !choices.contains(&name) {
                 choices.push(name);
             }
+            let (front, load) = (forecast.plan.front, forecast.plan.load);
+            splits_planned.push(Split { meet: load.start - front.start, end: load.end - front.start });
             predicted_ms.push(forecast.plan.predicted.finish.as_secs_f64() * 1e3);
             errors.push(forecast.outcome.prediction_error(&forecast.plan.predicted));
         }
@@ -126,6 +135,8 @@ impl CellResult {
             best,
             best_ms,
             choices,
+            planned: splits_planned,
+            planned_steps,
             planned_ms,
             planned_median_ms,
             predicted_ms,

@@ -55,6 +55,8 @@ pub struct Served {
     pub took: Nanos,
     /// How much of that was computing.
     pub computing: Nanos,
+    /// In how many steps.
+    pub steps: u32,
     /// What was planned and what came of it; `None` for a split by force.
     pub forecast: Option<Forecast>,
 }
@@ -147,7 +149,7 @@ impl Scene {
         self.set_load(split, cell.ready_blocks());
         let started = self.clock.now();
         let mut sequence = self.open(&tokens, SHARED, ground)?;
-        let mut computing = Nanos::ZERO;
+        let (mut computing, mut steps) = (Nanos::ZERO, 0);
         loop {
             let seen = self.pager.progress();
             match sequence.next_step(self.step_tokens_max as usize)? {
@@ -158,6 +160,7 @@ impl Scene {
                     sequence.commit(range.clone(), Fence::OVER)?;
                     sequence.observe(range, took);
                     computing = computing.saturating_add(took);
+                    steps += 1;
                 }
                 Step::Wait => ground.wait(&self.pager, seen),
                 Step::Ready => break,
@@ -171,7 +174,7 @@ impl Scene {
         }
         let ready = cell.ready_blocks();
         self.clear([ready, ready + cell.host_blocks()], ground)?;
-        Ok(Served { took, computing, forecast })
+        Ok(Served { took, computing, steps, forecast })
     }
 
     /// Gives the lane what is before the request.

@@ -1,16 +1,17 @@
 //! The crew of a lane: the threads that take chunks from its queue and copy them.
-//! Uses `lane::{queue, job, desk, watch}`. Known by: `lane`.
+//! Uses `lane::{account, queue, job, desk, watch}`. Known by: `lane`.
 //!
 //! - **W4** a crew that is dropped waits for its threads, but not for one that hangs: that one is left behind with what it
 //!   uses, and its moves end as timed out.
 
+use super::account::Account;
 use super::desk::{Desk, Hand};
 use super::queue::{Chunk, Queue};
 use super::{Copier, LaneSpec, watch};
 use kv_pager::Error;
 use kv_pager::clock::{Clock, Time};
 use kv_pager::ids::Fence;
-use kv_pager::sync::{AtomicU32, Condvar, Mutex, Ordering};
+use kv_pager::sync::{Condvar, Mutex};
 use kv_pager::tier::{Move, MoveFault};
 use kv_pager::units::Nanos;
 use std::sync::Arc;
@@ -23,8 +24,7 @@ pub(super) struct Shared {
     pub(super) copier: Arc<dyn Copier>,
     pub(super) queue: Arc<Queue>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Threads in the middle of a chunk.
-    working: AtomicU32,
+    account: Mutex<Account>,
     pub(super) hands: Mutex<Vec<Hand>>,
     /// Rings when a desk is left, and when the queue is closed.
     pub(super) left: Condvar,
@@ -51,7 +51,7 @@ impl Crew {
             copier: Arc::clone(copier),
             queue: Arc::clone(queue),
             clock: Arc::clone(clock),
-            working: AtomicU32::new(0),
+            account: Mutex::new(Account::new()),
             hands: Mutex::new(Vec::new()),
             left: Condvar::new(),
         });
@@ -143,7 +143,6 @@ impl Shared {
 
     fn carry_out(&self, chunk: &mut Chunk, bench: &mut Bench, began: Time) {
         let Some(job) = chunk.job.take() else { return };
-        let sharers = self.working.fetch_add(1, Ordering::Relaxed) + 1;
         if !chunk.upcoming.is_empty() {
             self.copier.announce(&chunk.upcoming);
         }
@@ -153,9 +152,7 @@ impl Shared {
         bench.outcomes.clear();
         bench.outcomes.resize(bench.moves.len(), Err(MoveFault::Lost));
         let copies = self.copy(&bench.moves, &mut bench.scratch, &mut bench.outcomes);
-        // Threads that work at the same time share the time, so that the sum is the lane's.
-        let busy = Nanos::new(self.clock.now().since(began).as_u64() / u64::from(sharers));
-        self.working.fetch_sub(1, Ordering::Relaxed);
+        let busy = self.account.lock().charge(began, self.clock.now());
         let ends = chunk.moves.iter().zip(&bench.outcomes).map(|((index, _), outcome)| (*index, *outcome));
         job.end(ends, busy, copies);
     }

@@ -8,6 +8,7 @@
 //!
 //! What is copied, and what may be copied in one piece, is a [`Copier`]'s; there is one for each pair of tiers.
 
+mod account;
 mod crew;
 mod desk;
 mod job;

@@ -27,6 +27,8 @@ pub(super) struct Correction {
     factor: f64,
     recent: [f64; Self::RECENT],
     count: usize,
+    /// How far ratios were from 1 lately, on average.
+    error: f64,
 }
 
 impl Correction {
@@ -43,7 +45,7 @@ impl Correction {
 
     /// No correction.
     pub(super) fn new() -> Self {
-        Self { factor: 1.0, recent: [0.0; Self::RECENT], count: 0 }
+        Self { factor: 1.0, recent: [0.0; Self::RECENT], count: 0, error: 0.0 }
     }
 
     /// What predictions are multiplied with.
@@ -51,11 +53,19 @@ impl Correction {
         self.factor
     }
 
+    /// By what share predictions were wrong lately, on average; an outlier counts as [`Correction::DRIFT`], and nothing observed as
+    /// nothing wrong.
+    pub(super) fn error(&self) -> f64 {
+        self.error
+    }
+
     /// Takes in `ratio`, observed over predicted, the prediction being made with the factor as it is.
     pub(super) fn observe(&mut self, ratio: f64) -> Learned {
         if !ratio.is_finite() || ratio <= 0.0 {
             return Learned::Nothing;
         }
+        let apart = ratio.max(1.0 / ratio).min(Self::DRIFT) - 1.0;
+        self.error += Self::GAIN * (apart - self.error);
         let disagrees = !(1.0 / Self::DRIFT..=Self::DRIFT).contains(&ratio);
         if !disagrees {
             self.count = 0;
@@ -106,6 +116,19 @@ mod tests {
             assert!(observed < 8, "{correction:?}");
         }
         assert!((correction.factor() - 4.0).abs() < 1e-9, "{correction:?}");
+    }
+
+    #[test]
+    fn the_error_is_what_predictions_are_wrong_by_and_outliers_count_little() {
+        let mut correction = Correction::new();
+        assert!(correction.error().abs() < 1e-12, "{correction:?}");
+        for round in 0..100 {
+            let wanted = if round % 2 == 0 { 1.06 } else { 1.0 / 1.06 };
+            correction.observe(wanted);
+        }
+        assert!((correction.error() - 0.06).abs() < 0.001, "{correction:?}");
+        correction.observe(100.0);
+        assert!(correction.error() < 0.08, "{correction:?}");
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl CostModel {
         self.prefill.current()
     }
 
+    /// By what share predictions of the engine's steps were wrong lately, on average: between 0, while none was observed, and a quarter.
+    pub fn prefill_error(&self) -> f64 {
+        self.prefill.error()
+    }
+
     /// The cost of formats.
     pub fn codecs(&self) -> &CodecTable {
         &self.codecs

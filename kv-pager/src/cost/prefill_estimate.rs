@@ -29,6 +29,11 @@ impl PrefillEstimate {
         &self.current
     }
 
+    /// By what share predictions of steps were wrong lately, on average.
+    pub(super) fn error(&self) -> f64 {
+        self.device.error()
+    }
+
     /// Takes in that one step took `took`.
     pub(super) fn observe(&mut self, step: TokenSpan, took: Nanos) -> Learned {
         let predicted_ns = self.current.step_ns(step);

@@ -1,7 +1,7 @@
 //! Real prefill products beside real lanes on a card: plans against every split tried by force, predictions against what happened.
 //!
 //! Prints a table and writes `--json FILE`. Needs a CUDA device with cuBLAS; says so where there is none. Takes up to `--seconds`
-//! on the card.
+//! on the card. Steps of every length have been computed once before anything is timed, so that no request pays for loading kernels.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 
 mod beside;
@@ -126,6 +126,8 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Results, Error> {
     let is_chosen = |index: &usize| arguments.cells.is_empty() || arguments.cells.contains(index);
     let cells: Vec<_> = (0..all.len()).filter(is_chosen).map(|index| all[index]).collect();
     let mut ground = CardGround::new(gemms, Arc::clone(&clock));
+    ground.warm(STEP_TOKENS_MAX, PROMPT_TOKENS_MAX)?;
+    println!("steps of every length computed after {:.1} s", clock.now().since(Time::START).as_secs_f64());
     let mut scene = Scene::new(spec, &cells, &mut ground)?;
     let _keeper = Keeper::start(scene.pager().clone());
     println!("blocks in place after {:.1} s", clock.now().since(Time::START).as_secs_f64());

@@ -2,7 +2,9 @@
 //! Layer 8. Uses `units`, `cost`, `policy::plan::{onboard, outcome, request}`. Known by: `policy::plan`.
 //!
 //! - **Q1** the number of splits looked at does not grow with the number of blocks, and none allocates;
-//! - **Q2** for a load that ends at a given block, the two fronts of least finish are found exactly.
+//! - **Q2** for a load that ends at a given block, the two fronts of least finish are found exactly;
+//! - **Q3** a front is computed beside a load only if that is better than the best without one by more than its steps have been found
+//!   to be mispredicted.
 //!
 //! As the meeting place moves back, computing the front grows and loading shrinks (C2, O1): the larger of the two is least
 //! where they cross, which bisection finds. Every other aim is not so well behaved; there a grid is looked at, then what
@@ -123,9 +125,20 @@ impl<'a> Search<'a> {
         match (self.cached, self.request.engine.can_overlap) {
             (0, _) => best,
             (_, false) => self.best_from_front(best),
-            (_, true) if nobody_waits => *self.best_crossing(best).better(&self.hidden()),
-            (_, true) => *self.best_seen(best).better(&self.hidden()),
+            (_, true) if nobody_waits => self.surer(self.best_crossing(best), best),
+            (_, true) => self.surer(self.best_seen(best), best),
         }
+    }
+
+    /// `fronts`, or the best of `best` and the splits whose loads begin at once, if nothing clear is gained by the front (Q3). What a
+    /// load or the rest is mispredicted by, both of them bear.
+    fn surer(&self, fronts: Split, best: Split) -> Split {
+        let ends = self.ends();
+        let loads = ends.iter().map(|end| self.load_until(end)).chain([self.hidden()]);
+        let sequential = loads.fold(best, |best, load| *best.better(&load));
+        let doubt_ns = self.request.costs.prefill_error() * fronts.front_ns;
+        let doubted = Split { cost_ns: fronts.cost_ns + doubt_ns, ..fronts };
+        if sequential.better(&doubted) == &sequential { sequential } else { fronts }
     }
 
     /// The best of `best` and what an engine that can't overlap may do.

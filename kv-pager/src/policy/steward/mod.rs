@@ -213,7 +213,9 @@ impl Policy for Steward {
         let halves = std::iter::successors(Some(blocks), |count| (*count > chunk).then_some(count / 2));
         for count in halves.map(|count| count.next_multiple_of(chunk).min(blocks)) {
             let tokens = count * self.tokens_per_block;
-            let computing_ns = real::from_nanos(steps.span(TokenSpan { start, tokens }));
+            // It may last longer, as it has before.
+            let computing_ns =
+                real::from_nanos(steps.span(TokenSpan { start, tokens })) * (1.0 + costs.prefill_error());
             let rest_ns = left_ns * f64::from(blocks - count) / f64::from(blocks.max(1));
             let others_ns = computing_ns * f64::from(waiting.urgency.waiting);
             let finish_ns = computing_ns.max(rest_ns) + others_ns;

@@ -4,7 +4,7 @@ mod search;
 use super::{
     Aim, Choice, EngineAbility, GroupPrefix, Loading, Outcome, Plan, PlanRequest, Prefix, TierRun, plan,
 };
-use crate::cost::{ByLane, CostModel, Knot, Profile};
+use crate::cost::{ByLane, CostModel, Knot, Profile, TokenSpan};
 use crate::ids::TierId;
 use crate::layout::Format;
 use crate::tier::LaneEnds;
@@ -108,6 +108,38 @@ fn two_fronts_beat_both_when_lane_and_device_are_alike() {
     assert!(both.predicted.finish.as_secs_f64() < 0.7 * better.as_secs_f64(), "{both:?}");
     let apart = both.predicted.front.as_secs_f64() / both.predicted.load.as_secs_f64();
     assert!((0.9..1.1).contains(&apart), "the fronts meet: {both:?}");
+}
+
+#[test]
+fn a_front_is_left_out_where_it_gains_less_than_its_steps_are_mispredicted() {
+    let (runs, queues) = ([host(512)], ByLane::default());
+    let groups = [group(&runs, None)];
+    let choose = |slowness: f64, is_erratic: bool| {
+        let mut costs = costs(slowness);
+        for round in 0..if is_erratic { 200 } else { 0 } {
+            let step = TokenSpan { start: 4096, tokens: 2048 };
+            let predicted = costs.prefill().step(step).as_u64();
+            let took = if round % 2 == 0 { predicted * 6 / 5 } else { predicted * 5 / 6 };
+            costs.observe_prefill(step, Nanos::new(took));
+        }
+        let case = Case {
+            costs: &costs,
+            groups: &groups,
+            queues: &queues,
+            ready_blocks: 0,
+            new_tokens: 100,
+            can_overlap: true,
+            aim: Aim::Latency,
+        };
+        let made = plan(&case.request());
+        let gained = made.predicted.finish_by_load.as_secs_f64() - made.predicted.finish.as_secs_f64();
+        (made.reasons.choice, gained / made.predicted.front.as_secs_f64())
+    };
+    let (exact, gained) = choose(1.0, false);
+    assert_eq!(exact, Choice::TwoFronts);
+    assert!((0.0..0.2).contains(&gained), "{gained} of the front");
+    assert_eq!(choose(1.0, true).0, Choice::Load);
+    assert_eq!(choose(10.0, true).0, Choice::TwoFronts, "much is gained");
 }
 
 #[test]
