@@ -5,6 +5,7 @@ use super::cell::{Cell, Split};
 use super::scene::Served;
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+use kv_pager::cost::Profile;
 use kv_pager::policy::plan::Choice;
 use serde::Serialize;
 
@@ -54,6 +55,8 @@ pub struct CellResult {
     pub errors: Vec<f64>,
     /// The plan's median over the best split's.
     pub ratio: f64,
+    /// What was measured at the start, as it had been corrected by the end of this cell.
+    pub learnt: Option<Profile>,
 }
 
 /// All cells.
@@ -62,7 +65,7 @@ pub struct Results {
     /// The card and its driver.
     pub card: String,
     /// What was measured before.
-    pub profile: Option<kv_pager::cost::Profile>,
+    pub profile: Option<Profile>,
     /// How much longer a step takes beside loads, as a share.
     pub beside_onboard: Option<f64>,
     /// The same beside copies out of the device.
@@ -142,6 +145,7 @@ impl CellResult {
             predicted_ms,
             errors,
             ratio,
+            learnt: None,
         }
     }
 

@@ -140,7 +140,12 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Results, Error> {
         // Each cell may use up its share and what those before it have left.
         let share_ns = whole_ns * (index as u64 + 1) / cells.len() as u64;
         let may_go_on = || clock.now().since(first).as_u64() < share_ns;
-        let result = contest(&mut scene, cell, pace, &mut ground, may_go_on)?;
+        let mut result = contest(&mut scene, cell, pace, &mut ground, may_go_on)?;
+        result.learnt = scene
+            .pager()
+            .costs()
+            .zip(results.profile.as_ref())
+            .map(|(costs, measured)| costs.update(measured));
         println!("{}", result.line().join(" | "));
         results.add(result);
     }
