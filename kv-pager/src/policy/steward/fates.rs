@@ -80,12 +80,9 @@ impl Fates {
             let after = nearer.copied().unwrap_or(copy);
             view.is_kept_by_nearer(block, group, tier, after)
         };
-        if let Some(copy) = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far))
-        {
-            let is_next = below.is_none_or(|below| *copy == below);
-            if is_next && !is_kept(*copy) {
-                return Some(Decision::Evict { block, tier, reason: Reason::CleanCopy });
-            }
+        let copy = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far));
+        if copy.is_some_and(|copy| !is_kept(*copy)) {
+            return Some(Decision::Evict { block, tier, reason: Reason::CleanCopy });
         }
         let Some(below) = below else {
             return Some(Decision::Drop { block, tier, reason: Reason::NoTierBelow });
