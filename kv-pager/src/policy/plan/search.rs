@@ -125,20 +125,26 @@ impl<'a> Search<'a> {
         match (self.cached, self.request.engine.can_overlap) {
             (0, _) => best,
             (_, false) => self.best_from_front(best),
-            (_, true) if nobody_waits => self.surer(self.best_crossing(best), best),
-            (_, true) => self.surer(self.best_seen(best), best),
+            (_, true) => {
+                let best = *best.better(&self.hidden());
+                let pair = Pair { sequential: best, fronts: best };
+                let pair = if nobody_waits { self.best_crossing(pair) } else { self.best_seen(pair) };
+                self.surer(&pair)
+            }
         }
     }
 
-    /// `fronts`, or the best of `best` and the splits whose loads begin at once, if nothing clear is gained by the front (Q3). What a
-    /// load or the rest is mispredicted by, both of them bear.
-    fn surer(&self, fronts: Split, best: Split) -> Split {
-        let ends = self.ends();
-        let loads = ends.iter().map(|end| self.load_until(end)).chain([self.hidden()]);
-        let sequential = loads.fold(best, |best, load| *best.better(&load));
-        let doubt_ns = self.request.costs.prefill_error() * fronts.front_ns;
-        let doubted = Split { cost_ns: fronts.cost_ns + doubt_ns, ..fronts };
-        if sequential.better(&doubted) == &sequential { sequential } else { fronts }
+    /// What a split costs if its front lasts longer than predicted, as steps have been found to.
+    fn doubted(&self, split: &Split) -> Split {
+        let doubt_ns = self.request.costs.prefill_error() * split.front_ns;
+        Split { cost_ns: split.cost_ns + doubt_ns, ..*split }
+    }
+
+    /// The best split with a front, if something clear is gained by that (Q3). What a load or the rest is mispredicted by, the other
+    /// bears too.
+    fn surer(&self, pair: &Pair) -> Split {
+        let doubted = self.doubted(&pair.fronts);
+        if pair.sequential.better(&doubted) == &pair.sequential { pair.sequential } else { pair.fronts }
     }
 
     /// The best of `best` and what an engine that can't overlap may do.
@@ -153,37 +159,41 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// The best of `best` and, for every end, the two fronts that meet at the same time.
-    fn best_crossing(&self, mut best: Split) -> Split {
+    /// The better ones of `best` and, for every end, of the load of all and the two fronts that meet at the same time.
+    fn best_crossing(&self, mut best: Pair) -> Pair {
         for end in self.ends().iter() {
-            if let Some(fronts) = self.fronts(end, &best) {
-                best = *best.better(&fronts.crossing());
+            if let Some(fronts) = self.fronts(end, &best.fronts) {
+                best.sequential = *best.sequential.better(&fronts.whole());
+                best.fronts = *best.fronts.better(&fronts.crossing());
             }
         }
         best
     }
 
-    /// The best of `best` and a grid over all ends, refined at the best of these.
-    fn best_seen(&self, mut best: Split) -> Split {
+    /// The better ones of `best` and a grid over all ends, refined at the best of these.
+    fn best_seen(&self, mut best: Pair) -> Pair {
         let mut near = None;
         for end in self.ends().iter() {
-            let Some(fronts) = self.fronts(end, &best) else { continue };
+            let Some(fronts) = self.fronts(end, &best.fronts) else { continue };
             let seen = scan(fronts.chunks, MEETS, |chunks| fronts.at(chunks));
-            if best.better(&seen.split) != &best {
-                best = seen.split;
+            best.sequential = *best.sequential.better(&fronts.whole());
+            if best.fronts.better(&seen.split) != &best.fronts {
+                best.fronts = seen.split;
                 near = Some((end, seen));
             }
         }
         let Some((end, seen)) = near else { return best };
         let fronts = Fronts::new(self, end, self.rest_ns(end));
-        *best.better(&refine(seen, fronts.chunks, MEETS, |chunks| fronts.at(chunks)))
+        best.fronts = *best.fronts.better(&refine(seen, fronts.chunks, MEETS, |chunks| fronts.at(chunks)));
+        best
     }
 
-    /// Two fronts with a load that ends at `end`, unless the rest alone costs as much as `best`.
+    /// Splits with a load that ends at `end`, unless the rest alone costs as much as `best` when that is doubted.
     fn fronts(&self, end: u32, best: &Split) -> Option<Fronts<'_, 'a>> {
         let rest_ns = self.rest_ns(end);
         let least_ns = self.compute_queue_ns + rest_ns * (1.0 + self.compute_price);
-        (best.late_ns > 0.0 || best.cost_ns > least_ns).then(|| Fronts::new(self, end, rest_ns))
+        let is_open = best.late_ns > 0.0 || self.doubted(best).cost_ns > least_ns;
+        is_open.then(|| Fronts::new(self, end, rest_ns))
     }
 
     /// Loads from the front as much as is there before the device is free: it costs no time, and leaves one step to compute
@@ -236,6 +246,13 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The best splits so far: without a front, and with or without one.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    sequential: Split,
+    fronts: Split,
+}
+
 /// Two fronts: all splits whose load ends at one block.
 #[derive(Debug)]
 struct Fronts<'s, 'a> {
@@ -257,6 +274,11 @@ impl<'s, 'a> Fronts<'s, 'a> {
     fn at(&self, chunks: u32) -> Split {
         let meet = self.end.saturating_sub(chunks.saturating_mul(self.search.chunk));
         self.search.split(&self.until, meet, self.end, self.rest_ns)
+    }
+
+    /// The split that loads all of them.
+    fn whole(&self) -> Split {
+        self.search.split(&self.until, 0, self.end, self.rest_ns)
     }
 
     /// The better of the two splits where loading overtakes computing (Q2). At least one chunk is loaded.

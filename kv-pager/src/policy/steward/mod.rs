@@ -10,10 +10,12 @@
 //! | `fates` | what becomes of a victim: evicted, demoted or dropped |
 //! | `writes` | what may be written to the file in a day |
 //! | `prices` | what having a block back costs, by tier and depth |
+//! | `meeting` | where the fronts of a request meet that waits for its loads |
 //! | `beside` | shadows that run beside a live pager |
 
 mod beside;
 mod fates;
+mod meeting;
 mod prices;
 mod standing;
 mod writes;
@@ -24,21 +26,19 @@ pub use writes::FileWrites;
 use super::keeping::{Arm, Bounds};
 use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
 use super::{Changed, Decision, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
-use crate::cost::{LaneCost, TokenSpan, real};
+use crate::cost::LaneCost;
 use crate::ids::{GroupId, TierId};
 use crate::layout::{Format, ModelLayout};
 use crate::tier::LaneEnds;
 use crate::units::Bytes;
 use beside::Beside;
 use fates::Fates;
+use meeting::Grain;
 use standing::Standing;
 use writes::Writes;
 
 /// Requests after which prices are worked out anew.
 const PRICES_EVERY: u32 = 64;
-
-/// By how much two fronts must finish before one does, so that a load is called off.
-const MEET_GAIN: f64 = 0.95;
 
 /// How a pager is to be kept.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -203,27 +203,14 @@ impl Policy for Steward {
         if !prospects.engine.can_overlap {
             return 0;
         }
-        let blocks: u32 = waiting.blocks.iter().sum();
         let left_ns = prices::load_ns(costs, &self.block_bytes, &waiting.blocks);
-        let steps = costs.prefill().in_steps(prospects.engine.step_tokens_max);
-        let start = u32::try_from(waiting.tokens).unwrap_or(u32::MAX);
-        let chunk =
-            u32::try_from(chunk_blocks(view, self.block_bytes[TierId::Host.index()])).unwrap_or(u32::MAX);
-        let (mut best, mut best_ns) = (0, left_ns * MEET_GAIN);
-        let halves = std::iter::successors(Some(blocks), |count| (*count > chunk).then_some(count / 2));
-        for count in halves.map(|count| count.next_multiple_of(chunk).min(blocks)) {
-            let tokens = count * self.tokens_per_block;
-            // It may last longer, as it has before.
-            let computing_ns =
-                real::from_nanos(steps.span(TokenSpan { start, tokens })) * (1.0 + costs.prefill_error());
-            let rest_ns = left_ns * f64::from(blocks - count) / f64::from(blocks.max(1));
-            let others_ns = computing_ns * f64::from(waiting.urgency.waiting);
-            let finish_ns = computing_ns.max(rest_ns) + others_ns;
-            if finish_ns < best_ns {
-                (best, best_ns) = (count, finish_ns);
-            }
-        }
-        best as usize
+        let grain = Grain {
+            chunk: u32::try_from(chunk_blocks(view, self.block_bytes[TierId::Host.index()]))
+                .unwrap_or(u32::MAX),
+            tokens_per_block: self.tokens_per_block,
+            step_tokens_max: prospects.engine.step_tokens_max,
+        };
+        meeting::to_compute(costs, waiting, left_ns, grain)
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
