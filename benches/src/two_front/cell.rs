@@ -82,7 +82,7 @@ impl Cell {
 
 impl Split {
     /// For people.
-    pub(super) fn label(&self, cell: &Cell) -> String {
+    pub(super) fn label(self, cell: &Cell) -> String {
         match (self.meet, self.end) {
             (_, 0) => "recompute".to_owned(),
             (0, end) if end == cell.cached_blocks() => "load".to_owned(),

@@ -135,6 +135,9 @@ impl Scene {
     ///
     /// # Errors
     /// If a tier or the device refuses.
+    ///
+    /// # Panics
+    /// If the prompt has 2^32 tokens or more.
     pub fn serve(
         &mut self,
         cell: &Cell,

@@ -95,9 +95,10 @@ impl Blas {
         let stride = |index: usize| i64::try_from(product.strides[index]).expect("within memory");
         // Row-major matrices are cuBLAS's transposed ones: out' = right' * left'.
         let (m, n, k) = (size(product.columns), size(product.rows), size(product.inner));
-        let (how, right_row) = match product.is_right_transposed {
-            true => (sys::cublasOperation_t::CUBLAS_OP_T, k),
-            false => (sys::cublasOperation_t::CUBLAS_OP_N, m),
+        let (how, right_row) = if product.is_right_transposed {
+            (sys::cublasOperation_t::CUBLAS_OP_T, k)
+        } else {
+            (sys::cublasOperation_t::CUBLAS_OP_N, m)
         };
         let plain = sys::cublasOperation_t::CUBLAS_OP_N;
         let bf16 = sys::cudaDataType::CUDA_R_16BF;

@@ -90,8 +90,7 @@ impl PrefillGemms {
             return Err(Error::Configuration { setting: "shape", why });
         };
         let blas = Blas::new(device)?;
-        let [tokens, prompt] =
-            [step_tokens_max, prompt_tokens_max].map(|count| usize::try_from(count).expect("32 bits fit"));
+        let [tokens, prompt] = [step_tokens_max, prompt_tokens_max].map(|count| count as usize);
         let told = |error: DriverError| error.tell(TierId::Device, "taking memory for matrices");
         let matrices = Matrices::new(device, &shape, tokens, prompt).map_err(told)?;
         let device = Arc::clone(device);
