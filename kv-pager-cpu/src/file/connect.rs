@@ -2,6 +2,7 @@
 //! Uses `file::{drive, group, superblock}`. Known by: `file::open`, `file::inspect`.
 
 use super::drive::{Access, Drive, FileDrive, FileKind, FileRole, Interpose};
+use super::gate::Gate;
 use super::group::{Files, Group};
 use super::header::HeaderShape;
 use super::labels::Labels;
@@ -12,8 +13,9 @@ use super::volume::{fault, file};
 use crate::borrow::Borrows;
 use kv_pager::Error;
 use kv_pager::ids::GroupId;
-use kv_pager::sync::{AtomicU32, Mutex};
+use kv_pager::sync::Mutex;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How files are opened.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,7 @@ pub(super) fn connect(
     connection: Connection<'_>,
 ) -> Result<(Box<[Group]>, Access), Error> {
     let mut access = Access::Direct;
+    let gate = Arc::new(Gate::default());
     let mut groups = Vec::with_capacity(superblock.slots.len());
     for id in superblock.model.group_ids() {
         let mut files = Vec::with_capacity(directories.len());
@@ -67,7 +70,7 @@ pub(super) fn connect(
             }
             files.push(opened);
         }
-        groups.push(group(superblock, id, files));
+        groups.push(group(superblock, id, files, &gate));
     }
     Ok((groups.into_boxed_slice(), access))
 }
@@ -91,7 +94,7 @@ fn open_files(
     Ok((Files { headers, payloads }, access))
 }
 
-fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>) -> Group {
+fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>, gate: &Arc<Gate>) -> Group {
     let slots = superblock.slots[id.index()] as usize;
     let shape = header_shape(superblock);
     let (model, format) = (&superblock.model, superblock.format);
@@ -108,6 +111,6 @@ fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>) -> Group {
         labels: Mutex::new(Labels::new(slots, shape.bytes())),
         untold: Mutex::default(),
         header_lock: Mutex::default(),
-        payload_writes: AtomicU32::new(0),
+        gate: Arc::clone(gate),
     }
 }

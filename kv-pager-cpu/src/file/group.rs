@@ -10,15 +10,17 @@
 //!   undo what came first.
 
 use super::drive::{self, Drive};
+use super::gate::Gate;
 use super::header::{HeaderShape, SlotState, Stamp};
 use super::labels::Labels;
 use super::placement::Placement;
 use super::records::Record;
 use crate::borrow::Borrows;
 use kv_pager::ids::{GroupId, SlotId};
-use kv_pager::sync::{AtomicU32, Mutex};
+use kv_pager::sync::Mutex;
 use kv_pager::tier::{BlockLabel, MoveFault};
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 /// The files of one class in one directory.
 #[derive(Debug)]
@@ -47,8 +49,8 @@ pub(super) struct Group {
     /// O4. Taken for all headers of a batch at once: the system lets one write to a file through at a time as well, and whoever
     /// waits for it there is woken for each header. Taken before `records`.
     pub(super) header_lock: Mutex<()>,
-    /// Requests that write payload now.
-    pub(super) payload_writes: AtomicU32,
+    /// Of the whole tier: its drives serve all of it.
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Why a run was not written or read.

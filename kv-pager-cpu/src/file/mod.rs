@@ -12,6 +12,7 @@ mod budget;
 mod codes;
 mod connect;
 mod drive;
+mod gate;
 mod group;
 mod header;
 mod housekeeping;

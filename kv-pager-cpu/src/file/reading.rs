@@ -54,6 +54,7 @@ impl Group {
         });
         let mut calls = 0;
         let mut outcomes = [const { Ok(0) }; CHUNK_MOVES_MAX];
+        let reading = self.gate.read();
         self.read_runs(parts, runs.as_slice(), &mut outcomes);
         for (run, outcome) in runs.as_slice().iter().zip(outcomes) {
             match outcome {
@@ -62,6 +63,7 @@ impl Group {
                 Err(_) => calls += run.clone().map(|place| self.read_alone(parts, place)).sum::<u32>(),
             }
         }
+        drop(reading);
         self.verify(parts);
         calls
     }

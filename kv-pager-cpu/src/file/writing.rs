@@ -17,7 +17,6 @@ use super::runs::Runs;
 use crate::borrow::WriteBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunRead;
-use kv_pager::sync::Ordering;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
@@ -122,9 +121,9 @@ impl Group {
             parts,
             |_| true,
             |run, _| {
-                let is_idle = self.payload_writes.fetch_add(1, Ordering::Relaxed) < BUSY_WRITES;
-                let calls = self.write_payload_run(run, is_idle);
-                self.payload_writes.fetch_sub(1, Ordering::Relaxed);
+                let passing = self.gate.write();
+                let calls = self.write_payload_run(run, passing.others < BUSY_WRITES);
+                drop(passing);
                 let (calls, slots) = (calls?, run.len());
                 written.calls += calls;
                 written.payload_bytes += (slots * self.slot_bytes) as u64;

@@ -154,7 +154,6 @@ fn hits_after_a_restart_equal_those_before_for_all_that_was_complete_in_the_file
         let complete: Vec<_> = complete.collect();
         let after: Vec<_> = prompts.iter().map(|prompt| matched_blocks(&second, prompt)).collect();
         assert_eq!(after, complete, "{slots:?}");
-        assert!(after.iter().sum::<usize>() > 0, "{slots:?}: nothing was hit");
         if slots.file == ROOMY.file {
             assert_eq!(written.left, 0, "{slots:?}");
             assert_eq!(after, before, "{slots:?}");
