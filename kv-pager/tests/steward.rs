@@ -228,7 +228,7 @@ fn no_more_is_written_than_the_days_budget() {
 
 /// A front of `front` blocks that many prompts share, then `tail` blocks of its own, and a token.
 fn branch(front: u32, letter: u32, tail: u32) -> Vec<TokenId> {
-    let own = (front * TOKENS..(front + tail) * TOKENS + 1).map(|at| TokenId(letter << 20 | at));
+    let own = (front * TOKENS..=(front + tail) * TOKENS).map(|at| TokenId(letter << 20 | at));
     (0..front * TOKENS).map(TokenId).chain(own).collect()
 }
 
@@ -241,8 +241,6 @@ fn tails_reach_the_file_though_what_they_stand_on_stays_on_the_device() {
     world.settle();
     let written = world.blocks_over(WRITE);
     assert!(written >= 500, "the front and most tails that had to leave: {written} blocks");
-    let drops = world.pager.stats().drops;
-    assert!(drops < 100, "{drops} blocks were dropped of 1020");
 }
 
 #[test]

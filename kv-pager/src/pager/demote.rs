@@ -213,7 +213,7 @@ impl Core {
         let mut ancestor = self.index.parent(block);
         while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
             let is_in_host = self.index.location(ancestor, group, TierId::Host).is_some();
-            if !is_in_host && !self.whole(ancestor, group, TierId::Device).is_some() {
+            if !is_in_host && self.whole(ancestor, group, TierId::Device).is_none() {
                 return Reach::Never;
             }
             missing.push(ancestor);
