@@ -1,7 +1,7 @@
 //! What the lanes between a card and pinned memory reach, beside one contiguous copy in the same run.
 //!
 //! Prints a table and writes `--json FILE`. Needs a CUDA device; says so where there is none.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod beside_gemm;
 mod both_ways;
@@ -99,22 +99,7 @@ fn run(arguments: &Arguments) -> Result<Report, Error> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let report = match run(&arguments) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("cuda-lanes: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    report.print();
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report).expect("rows are plain data");
-        if let Err(error) = std::fs::write(file, text) {
-            eprintln!("cuda-lanes: {}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    benches::end("cuda-lanes", run(&arguments), arguments.json.as_deref(), Report::print)
 }
 
 /// Bytes a second, in 1e9.

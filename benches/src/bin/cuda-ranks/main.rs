@@ -1,7 +1,7 @@
 //! What a lane over several ranks reaches, beside one contiguous copy a rank, all at once, in the same run.
 //!
 //! Ranks may share a card (`--devices 0,0`): then their bytes share its link, and so do the contiguous copies.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod batches;
 
@@ -64,20 +64,5 @@ fn run(arguments: &Arguments) -> Result<Report, Error> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let report = match run(&arguments) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("cuda-ranks: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    report.print();
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report).expect("rows are plain data");
-        if let Err(error) = std::fs::write(file, text) {
-            eprintln!("cuda-ranks: {}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    benches::end("cuda-ranks", run(&arguments), arguments.json.as_deref(), Report::print)
 }

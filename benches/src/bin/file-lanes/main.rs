@@ -106,22 +106,7 @@ fn run(arguments: &Arguments) -> Result<Report, Error> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let report = match run(&arguments) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("file-lanes: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    report.print();
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report).expect("rows are plain data");
-        if let Err(error) = std::fs::write(file, text) {
-            eprintln!("file-lanes: {}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    benches::end("file-lanes", run(&arguments), arguments.json.as_deref(), Report::print)
 }
 
 /// The middle of `values`.

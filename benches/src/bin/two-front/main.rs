@@ -163,20 +163,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let results = match run(&arguments, directory.path()) {
-        Ok(results) => results,
-        Err(error) => {
-            eprintln!("two-front: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    println!("\n{}\n{}\n{:.0} s in all", results.card, results.table(), results.seconds);
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&results).expect("results are plain data");
-        if let Err(error) = std::fs::write(file, text) {
-            eprintln!("two-front: {}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    benches::end("two-front", run(&arguments, directory.path()), arguments.json.as_deref(), |results| {
+        println!("\n{}\n{}\n{:.0} s in all", results.card, results.table(), results.seconds);
+    })
 }
