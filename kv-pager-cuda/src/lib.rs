@@ -39,6 +39,8 @@ pub use calibration::{Calibration, Measured};
 pub use device::DeviceTier;
 pub use device_options::{DeviceOptions, OwnedSlots};
 pub use driver::{Device, DeviceMemory, DriverError, RawStream, Stream};
+#[doc(hidden)]
+pub use lane::Refusal;
 pub use lane::{CudaLane, Direction, LaneOptions, Path};
 pub use numa::NodeId;
 pub use pinned::PinnedTier;

@@ -17,6 +17,11 @@ pub struct DriverError {
 }
 
 impl DriverError {
+    /// As of a call with an argument that the driver does not take.
+    pub(crate) const REFUSED: Self = Self { call: "a call", code: CUresult::CUDA_ERROR_INVALID_VALUE };
+    /// As of a card that has fallen off its bus.
+    pub(crate) const LOST: Self = Self { call: "a call", code: CUresult::CUDA_ERROR_UNKNOWN };
+
     /// Success, or the error of `call`.
     pub(crate) fn check(call: &'static str, code: CUresult) -> Result<(), Self> {
         if code == CUresult::CUDA_SUCCESS { Ok(()) } else { Err(Self { call, code }) }
@@ -32,16 +37,23 @@ impl DriverError {
         self.code == CUresult::CUDA_ERROR_OUT_OF_MEMORY
     }
 
+    /// Whether it is about this one call, and the device goes on. All else says that the device can't be used any more.
+    pub(crate) fn is_of_one_call(self) -> bool {
+        matches!(
+            self.code,
+            CUresult::CUDA_ERROR_INVALID_VALUE
+                | CUresult::CUDA_ERROR_OUT_OF_MEMORY
+                | CUresult::CUDA_ERROR_NOT_SUPPORTED
+                | CUresult::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED
+        )
+    }
+
     /// As the core tells it. A refusal to use the device at all is a lost device; the rest is a failed `action`.
     pub(crate) fn tell(self, tier: TierId, action: &str) -> Error {
-        match self.code {
-            CUresult::CUDA_ERROR_INVALID_VALUE
-            | CUresult::CUDA_ERROR_OUT_OF_MEMORY
-            | CUresult::CUDA_ERROR_NOT_SUPPORTED
-            | CUresult::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED => {
-                Error::Io { tier, action: action.to_owned(), source: std::io::Error::other(self) }
-            }
-            _ => Error::DeviceLost { tier, why: format!("{action}: {self}") },
+        if self.is_of_one_call() {
+            Error::Io { tier, action: action.to_owned(), source: std::io::Error::other(self) }
+        } else {
+            Error::DeviceLost { tier, why: format!("{action}: {self}") }
         }
     }
 }

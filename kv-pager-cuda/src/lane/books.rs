@@ -155,8 +155,8 @@ impl Books {
         }
     }
 
-    /// Calls off what waits, when the lane ends.
-    pub(super) fn call_off_waiting(&mut self) {
+    /// Ends what waits as `fault`: it never begins.
+    pub(super) fn end_waiting(&mut self, fault: MoveFault) {
         if self.waiting.is_empty() && self.aside.is_empty() {
             return;
         }
@@ -164,7 +164,7 @@ impl Books {
         for batch in &mut self.batches {
             for index in batch.taken..batch.moves {
                 if batch.writer.begin(index) {
-                    batch.writer.end(index, Err(MoveFault::Cancelled));
+                    batch.writer.end(index, Err(fault));
                 }
             }
             batch.ended += batch.moves - batch.taken;
@@ -172,9 +172,15 @@ impl Books {
             batch.writer.publish(Nanos::ZERO, 0);
         }
         while let Some(aside) = self.aside.pop_front() {
-            self.end_aside(&aside, MoveFault::Cancelled);
+            self.end_aside(&aside, fault);
         }
         self.drop_ended();
+    }
+
+    /// The device is lost: what waits has failed, and what is under way fails when no rank can be writing any more.
+    pub(super) fn lose(&mut self) {
+        self.flights.iter_mut().for_each(|flight| flight.fault = Some(MoveFault::DeviceLost));
+        self.end_waiting(MoveFault::DeviceLost);
     }
 
     /// Ends a move that was set aside and has left the list.
@@ -188,23 +194,14 @@ impl Books {
         self.drop_ended();
     }
 
-    /// Ends everything that was begun as `fault`, calls off everything that waits, and keeps flights only as what may still
-    /// be writing (B4).
-    pub(super) fn abandon(&mut self, fault: MoveFault, waits: Option<MoveFault>) {
+    /// Ends everything that was begun as timed out, calls off everything that waits, and keeps flights only as what may
+    /// still be writing (B4).
+    pub(super) fn time_out(&mut self) {
         for index in 0..self.flights.len() {
             let flight = self.flights[index];
             if !flight.timed_out {
                 self.flights[index].timed_out = true;
-                self.end_moves(&flight, Err(fault), Nanos::ZERO);
-            }
-        }
-        if let Some(fault) = waits {
-            for batch in &mut self.batches {
-                for index in batch.taken..batch.moves {
-                    if batch.writer.begin(index) {
-                        batch.writer.end(index, Err(fault));
-                    }
-                }
+                self.end_moves(&flight, Err(MoveFault::TimedOut), Nanos::ZERO);
             }
         }
         self.waiting.clear();

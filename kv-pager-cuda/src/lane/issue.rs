@@ -2,13 +2,13 @@
 //! Uses `lane::{books, cut, path, rank}`. Known by: `lane`, `lane::worker`.
 //!
 //! - **I1** a move is begun on its ticket before any driver call for it, and its chunk is in the books after the last one;
-//! - **I2** a chunk of which the driver refused a part still gets its end on every rank that takes one: what was queued of
-//!   it may be writing, and its moves end, as failed, only after that.
+//! - **I2** a chunk of which the driver refused a part still gets its end on every rank: what was queued of it, there or on the
+//!   ranks before, may be writing, and its moves end, as failed, only after that.
 //!
 //! The calls for one chunk are made rank by rank on the caller's thread, so the first link starts while the next is told.
 
 use super::books::{Aside, Batch, Books, Flight};
-use super::chunk::{LayerPiece, Scratch, stage_stride};
+use super::chunk::{Chunk, LayerPiece, Scratch, stage_stride};
 use super::cut::{Limits, chunk_parts};
 use super::layers::layer_pieces;
 use super::parts::Parts;
@@ -40,8 +40,8 @@ impl Issuer {
         Self { ranks, choices, scratch: Scratch::new(PIECES_MAX), parts: Parts::new() }
     }
 
-    /// Hands chunks to the devices while there is room for more. Returns the driver's refusal, if there was one: then the
-    /// device is to be given up.
+    /// Hands chunks to the devices while there is room for more. Returns the driver's word that a device can't be used any
+    /// more, if there was one: then the tier is to be given up. A refusal of one call only fails the chunk's moves.
     pub(super) fn issue(
         &mut self,
         books: &mut Books,
@@ -189,14 +189,10 @@ impl Issuer {
         let path = books.batch(batch_number).path.expect("chosen when the parts were taken");
         let Self { ranks, scratch, parts, .. } = self;
         let chunk = parts.chunk(books.next_chunk, group, path);
-        let carried = ranks.iter_mut().try_fold(0, |_, rank| {
-            let carried = rank.carry(&chunk, ends, scratch, visit);
-            rank.finish(chunk.number)?;
-            carried
-        });
+        let carried = on_every_rank(ranks, (&chunk, visit), |rank| rank.carry(&chunk, ends, scratch, visit));
         let bytes = ends.1.place(group).stride * parts.list.len() as u64;
         parts.fly(books, (batch_number, bytes), &carried, clock);
-        carried.map(|_| ())
+        survive(carried)
     }
 
     /// Queues the parts in hand on all ranks, some layers after the other: one chunk each, of which the last has the moves.
@@ -218,13 +214,12 @@ impl Issuer {
             let Self { ranks, scratch, parts, .. } = self;
             let fence = tier.fences().take().ok();
             let chunk = parts.chunk(books.next_chunk, group, Path::Gather);
-            let carried = ranks.iter_mut().try_fold(0, |_, rank| {
-                let carried = rank.carry_layers(&chunk, piece, ends, scratch, visit);
+            let carried = on_every_rank(ranks, (&chunk, visit), |rank| {
+                let copies = rank.carry_layers(&chunk, piece, ends, scratch, visit)?;
                 if let Some(fence) = fence {
                     rank.record_fence(tier.fences(), fence)?;
                 }
-                rank.finish(chunk.number)?;
-                carried
+                Ok(copies)
             });
             if let (Some(fence), Ok(_)) = (fence, &carried) {
                 let end = (piece.fragment_first + piece.fragments) / layer_fragments;
@@ -232,7 +227,7 @@ impl Issuer {
             }
             if index == last || carried.is_err() {
                 parts.fly(books, (batch_number, share), &carried, clock);
-                carried?;
+                return survive(carried);
             } else {
                 let copies = carried.unwrap_or(0);
                 let chunk = books.next_chunk;
@@ -273,5 +268,34 @@ impl Issuer {
         batch.fence = Some(fence);
         batch.writer.set_fence(fence);
         Ok(())
+    }
+}
+
+/// Makes `calls` for a chunk rank by rank, until one refuses, and gives the chunk its end on all of them (I2). Returns what the last
+/// rank's calls came to, or the first refusal.
+fn on_every_rank(
+    ranks: &mut [RankLane],
+    (chunk, visit): (&Chunk<'_>, &Visit),
+    mut calls: impl FnMut(&mut RankLane) -> Result<u32, DriverError>,
+) -> Result<u32, DriverError> {
+    let mut carried = Ok(0);
+    for rank in ranks {
+        if carried.is_ok() {
+            carried = rank.refusal().and_then(|()| calls(rank));
+        }
+        let ended = visit.to(rank.device()).and_then(|()| rank.finish(chunk.number));
+        carried = carried.and_then(|copies| ended.map(|()| copies));
+    }
+    carried
+}
+
+/// A refusal of one call has failed its chunk, and the lane goes on.
+fn survive(carried: Result<u32, DriverError>) -> Result<(), DriverError> {
+    match carried {
+        Err(error) if error.is_of_one_call() => {
+            tracing::error!(%error, "a card refused its share of a chunk, whose blocks are misses");
+            Ok(())
+        }
+        carried => carried.map(|_| ()),
     }
 }

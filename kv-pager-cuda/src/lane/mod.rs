@@ -4,7 +4,8 @@
 //! - **N1** a lane over N cards is one lane: a move ends when all ranks have ended it, and well only if all did;
 //! - **N2** submitting makes the driver calls on the caller's thread and never waits for a device; the lane's own thread
 //!   only looks whether chunks are over, and issues what had to wait;
-//! - **N3** nothing waits without a limit: what has not ended in time counts as timed out, a lost device ends everything;
+//! - **N3** nothing waits without a limit: what has not ended in time counts as timed out; a lost device ends everything, what is
+//!   under way as soon as no other rank writes; a call that is refused fails its chunk alone;
 //! - **N4** a move whose fence is not given out yet, or its work not queued, is set aside, and others pass it;
 //! - **N5** our calls are made in a [`Visit`](crate::driver), so a graph capture of the engine is not disturbed.
 //!
@@ -28,6 +29,8 @@ mod worker;
 pub use options::LaneOptions;
 pub use path::Path;
 pub(crate) use path::{Abilities, Choice, SizeClass};
+#[doc(hidden)]
+pub use rank::Refusal;
 
 use crate::device::DeviceTier;
 use crate::pinned::PinnedTier;
@@ -212,6 +215,15 @@ impl CudaLane {
     #[doc(hidden)]
     pub fn ignore_fences_for_test(&self) {
         self.shared.state.lock().issuer.ranks.iter_mut().for_each(RankLane::ignore_fences);
+    }
+
+    /// For tests alone: has the card of `rank` refuse its share of every chunk from now on, or take it again.
+    ///
+    /// # Panics
+    /// If there is no such rank.
+    #[doc(hidden)]
+    pub fn refuse_rank_for_test(&self, rank: usize, refusal: Option<Refusal>) {
+        self.shared.state.lock().issuer.ranks[rank].refuse(refusal);
     }
 }
 

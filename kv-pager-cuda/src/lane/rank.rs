@@ -16,6 +16,16 @@ use std::sync::Arc;
 /// Chunks whose events a rank keeps apart: more than can be in flight at once.
 pub(super) const EVENTS: usize = 256;
 
+/// What a card is made to say in tests, in place of its driver.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// That it does not take this call.
+    Call,
+    /// That it can't be used any more.
+    Device,
+}
+
 /// One rank's end of a lane.
 #[derive(Debug)]
 pub(super) struct RankLane {
@@ -35,6 +45,8 @@ pub(super) struct RankLane {
     pub(super) batch: Option<BatchCopy>,
     /// For tests: leaves fences out, so that a test of a wait can show that it would notice.
     pub(super) ignores_fences: bool,
+    /// For tests: what its card says instead of taking a chunk.
+    refusal: Option<Refusal>,
 }
 
 impl RankLane {
@@ -64,11 +76,25 @@ impl RankLane {
             batch: if options.batch_copies { BatchCopy::find() } else { None },
             device,
             ignores_fences: false,
+            refusal: None,
         })
     }
 
     pub(super) fn ignore_fences(&mut self) {
         self.ignores_fences = true;
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Option<Refusal>) {
+        self.refusal = refusal;
+    }
+
+    /// What a test has its card say.
+    pub(super) fn refusal(&self) -> Result<(), DriverError> {
+        match self.refusal {
+            None => Ok(()),
+            Some(Refusal::Call) => Err(DriverError::REFUSED),
+            Some(Refusal::Device) => Err(DriverError::LOST),
+        }
     }
 
     pub(super) fn has_batch(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::pinned::PinnedTier;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
 use kv_pager::sync::{Condvar, Mutex};
-use kv_pager::tier::{Health, Move, MoveFault, Ticket, Tier};
+use kv_pager::tier::{Health, Move, Ticket, Tier};
 use std::sync::Arc;
 
 /// What the callers and the lane's thread share.
@@ -45,12 +45,11 @@ impl Shared {
         self.check_moves(batch)?;
         let mut state = self.state.lock();
         let ticket = state.books.queue(batch, by_layer, path)?;
-        match self.device.health() {
-            Health::Lost { .. } => state.books.abandon(MoveFault::DeviceLost, Some(MoveFault::DeviceLost)),
-            _ if state.books.flights.front().is_some_and(|flight| flight.timed_out) => {
-                state.books.abandon(MoveFault::TimedOut, None);
-            }
-            _ => self.issue(&mut state),
+        let is_stuck = state.books.flights.front().is_some_and(|flight| flight.timed_out);
+        if is_stuck && !self.is_lost() {
+            state.books.time_out();
+        } else {
+            self.issue(&mut state);
         }
         self.wake(&mut state);
         Ok(ticket)
@@ -79,8 +78,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Issues what can be issued. A refusal of the driver ends everything (N3).
+    fn is_lost(&self) -> bool {
+        matches!(self.device.health(), Health::Lost { .. })
+    }
+
+    /// Issues what can be issued. A device that can't be used any more ends everything (N3).
     pub(super) fn issue(&self, state: &mut State) {
+        if self.is_lost() {
+            state.books.lose();
+            return;
+        }
         if state.is_quiet {
             return;
         }
@@ -95,7 +102,7 @@ impl Shared {
     /// N3: the device is lost.
     pub(super) fn give_up(&self, state: &mut State, why: &str) {
         self.device.mark_lost(format!("{}: {why}", self.direction.ends()));
-        state.books.abandon(MoveFault::DeviceLost, Some(MoveFault::DeviceLost));
+        state.books.lose();
     }
 
     /// Rings, if the thread sleeps and there is something to look after.

@@ -6,7 +6,7 @@
 //!   looks again and again for a short while, because a sleep costs more than the end of a transfer should.
 
 use super::{Shared, State};
-use crate::driver::{DriverError, Visit};
+use crate::driver::Visit;
 use kv_pager::clock::Time;
 use kv_pager::sync::MutexGuard;
 use kv_pager::tier::MoveFault;
@@ -50,7 +50,7 @@ impl Shared {
         loop {
             self.look(&mut state);
             if state.is_stopping {
-                state.books.call_off_waiting();
+                state.books.end_waiting(MoveFault::Cancelled);
                 if state.books.flights.is_empty() {
                     return;
                 }
@@ -76,34 +76,25 @@ impl Shared {
     fn look(&self, state: &mut State) {
         let was = state.books.flights.len();
         while let Some(oldest) = state.books.flights.front().copied() {
-            match self.look_at_oldest(state) {
-                Ok(true) => {
-                    let now = self.clock.now();
-                    // Of several that are over at once, only the first one's time is known.
-                    if state.books.flights.len() == was {
-                        state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
-                    }
-                    state.issuer.ranks.iter_mut().for_each(|rank| rank.release(oldest.chunk));
-                    state.books.end_oldest(now);
+            if !self.look_at_oldest(state) {
+                let since = self.clock.now().since(state.books.progress.max(oldest.issued));
+                if since >= self.options.stall && !oldest.timed_out {
+                    tracing::error!(
+                        lane = %self.direction.ends(),
+                        "nothing ended for {:.1} s: what is under way counts as timed out",
+                        since.as_secs_f64()
+                    );
+                    state.books.time_out();
                 }
-                Ok(false) => {
-                    let since = self.clock.now().since(state.books.progress.max(oldest.issued));
-                    if since >= self.options.stall && !oldest.timed_out {
-                        tracing::error!(
-                            lane = %self.direction.ends(),
-                            "nothing ended for {:.1} s: what is under way counts as timed out",
-                            since.as_secs_f64()
-                        );
-                        state.books.abandon(MoveFault::TimedOut, None);
-                    }
-                    break;
-                }
-                Err(error) => {
-                    self.give_up(state, &error.to_string());
-                    state.books.flights.clear();
-                    break;
-                }
+                break;
             }
+            let now = self.clock.now();
+            // Of several that are over at once, only the first one's time is known.
+            if state.books.flights.len() == was {
+                state.learn_rate(oldest.bytes, now.since(state.books.progress.max(oldest.issued)));
+            }
+            state.issuer.ranks.iter_mut().for_each(|rank| rank.release(oldest.chunk));
+            state.books.end_oldest(now);
         }
         if state.books.flights.len() < was {
             self.issue(state);
@@ -118,18 +109,29 @@ impl Shared {
         }
     }
 
-    /// Whether all ranks are over with the oldest chunk; takes down when each is.
-    fn look_at_oldest(&self, state: &mut State) -> Result<bool, DriverError> {
+    /// Whether all ranks are over with the oldest chunk; takes down when each is. A rank whose device is lost is over: its
+    /// driver has stopped all that ran there before it says so.
+    fn look_at_oldest(&self, state: &mut State) -> bool {
         let State { books, issuer, rank_busy_ns, .. } = state;
         let progress = books.progress;
         let oldest = books.flights.front_mut().expect("something is under way");
+        let mut lost = None;
         for (index, rank) in issuer.ranks.iter().enumerate() {
-            if oldest.ranks_over >> index & 1 == 0 && rank.is_over(oldest.chunk)? {
+            if oldest.ranks_over >> index & 1 == 0
+                && rank.is_over(oldest.chunk).unwrap_or_else(|error| {
+                    lost = Some(error);
+                    true
+                })
+            {
                 oldest.ranks_over |= 1 << index;
                 rank_busy_ns[index] += self.clock.now().since(progress.max(oldest.issued)).as_u64();
             }
         }
-        Ok(oldest.ranks_over.count_ones() as usize == issuer.ranks.len())
+        let is_over = oldest.ranks_over.count_ones() as usize == issuer.ranks.len();
+        if let Some(error) = lost {
+            self.give_up(state, &error.to_string());
+        }
+        is_over
     }
 
     /// Z2.

@@ -36,7 +36,7 @@ fn graphs_are_captured_and_replayed_while_lanes_run() {
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            enter();
+            enter(&device);
             begun.wait();
             let _over = OnDrop(&is_over);
             while !is_over.load(Ordering::Relaxed) {

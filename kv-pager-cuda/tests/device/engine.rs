@@ -9,11 +9,12 @@ fn check(what: &str, code: CUresult) {
     assert!(code == CUresult::CUDA_SUCCESS, "{what}: {code:?}");
 }
 
-/// Makes the primary context of card 0 this thread's.
-pub(crate) fn enter() {
+/// Makes the primary context of `device` this thread's.
+pub(crate) fn enter(device: &Device) {
     let mut context = std::ptr::null_mut();
+    let ordinal = i32::try_from(device.ordinal()).expect("few cards");
     // SAFETY: the card was opened; `context` is a place for one handle.
-    check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut context, 0) });
+    check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut context, ordinal) });
     // SAFETY: just retained, for the rest of the process.
     check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(context) });
 }
@@ -32,7 +33,7 @@ const SLOW_BYTES: usize = 512 << 20;
 
 impl Engine {
     pub(crate) fn new(device: &Arc<Device>) -> Self {
-        enter();
+        enter(device);
         let mut word = std::ptr::null_mut();
         // SAFETY: `word` is a place for one pointer.
         check("cuMemHostAlloc", unsafe {

@@ -1,15 +1,19 @@
 //! Several ranks on one card: a part is all its slices, and as good as the worst of them.
 
 use crate::card;
-use crate::engine::Engine;
+use crate::engine::{Engine, enter};
 use crate::rig::{
-    GROUP, assert_well, backend, lane_options, part, part_bytes, pattern, read_device, read_host, run, wait,
-    write_host,
+    GROUP, assert_well, backend, backend_on, lane_options, part, part_bytes, pattern, read_device, read_host,
+    run, wait, write_device, write_host,
 };
 use kv_pager::layout::DeviceLayout;
-use kv_pager::tier::{Lane, Move, MoveFault, Tier};
+use kv_pager::tier::{Health, Lane, Move, MoveFault, Ticket, Tier};
 use kv_pager::units::Nanos;
-use kv_pager_cuda::{Inner, LaneOptions, Path};
+use kv_pager_cuda::{CudaBackend, Inner, LaneOptions, Path, Refusal, open_device};
+use std::sync::Arc;
+use std::time::Duration;
+
+const LAYOUT: (DeviceLayout, Inner) = (DeviceLayout::LayerMajor, Inner::Nhd);
 
 #[test]
 fn a_part_is_all_its_slices() {
@@ -46,7 +50,7 @@ fn a_part_is_all_its_slices() {
 fn a_rank_that_never_answers_makes_the_part_a_miss() {
     let Some(device) = card("a_rank_that_never_answers_makes_the_part_a_miss") else { return };
     let options = LaneOptions { stall: Nanos::from_millis(300), ..lane_options() };
-    let backend = backend(&device, 2, (DeviceLayout::LayerMajor, Inner::Nhd), options);
+    let backend = backend(&device, 2, LAYOUT, options);
     let (well, stuck) = (Engine::new(&device), Engine::new(&device));
     stuck.hold_up();
     let fence = backend.device.fence(&[well.raw(), stuck.raw()]).expect("a fence");
@@ -69,7 +73,7 @@ fn a_rank_that_never_answers_makes_the_part_a_miss() {
 #[test]
 fn a_slow_rank_only_makes_a_part_late() {
     let Some(device) = card("a_slow_rank_only_makes_a_part_late") else { return };
-    let backend = backend(&device, 2, (DeviceLayout::LayerMajor, Inner::Nhd), lane_options());
+    let backend = backend(&device, 2, LAYOUT, lane_options());
     let (well, slow) = (Engine::new(&device), Engine::new(&device));
     slow.be_slow();
     let fence = backend.device.fence(&[well.raw(), slow.raw()]).expect("a fence");
@@ -77,4 +81,106 @@ fn a_slow_rank_only_makes_a_part_late() {
     assert!(!ticket.is_over() || backend.device.is_fence_over(fence));
     assert_well(&ticket);
     assert!(backend.device.is_fence_over(fence), "a move ends when all its ranks have");
+}
+
+/// Copies slot 0 out while the first rank's share waits for `engine` and the second rank's card says `refusal`.
+fn copy_refused(backend: &CudaBackend, engine: &Engine, refusal: Refusal) -> (Ticket, Vec<u8>) {
+    let bytes = pattern(3, part_bytes(backend, GROUP));
+    write_device(backend, GROUP, 0, &bytes);
+    write_host(backend, GROUP, 0, &vec![0; bytes.len()]);
+    engine.hold_up();
+    let fence = backend.device.fence(&[engine.raw(), engine.raw()]).expect("a fence");
+    backend.offload.refuse_rank_for_test(1, Some(refusal));
+    let ticket = backend.offload.submit(&[Move { source_fence: fence, ..part(GROUP, 0, 0) }]).expect("room");
+    (ticket, bytes)
+}
+
+/// Until the first rank has written its share, the ticket must not say that anything is over: its target may be written.
+fn let_go_and_see(backend: &CudaBackend, engine: &Engine, (ticket, bytes): (&Ticket, &[u8])) {
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!ticket.is_over(), "the first rank has yet to write its share");
+    engine.let_go();
+    wait(ticket);
+    let half = bytes.len() / 2;
+    let there = read_host(backend, GROUP, 0);
+    assert!(there[..half] == bytes[..half], "the first rank's share was written before the ticket told");
+    assert!(there[half..].iter().all(|byte| *byte == 0), "the second rank's share never came");
+}
+
+#[test]
+fn a_rank_that_fails_makes_the_part_a_miss_and_later_batches_go_on() {
+    let Some(device) = card("a_rank_that_fails_makes_the_part_a_miss_and_later_batches_go_on") else {
+        return;
+    };
+    for path in [Path::Gather, Path::Batch] {
+        let options = LaneOptions { path: Some(path), ..lane_options() };
+        let backend = backend(&device, 2, LAYOUT, options);
+        let engine = Engine::new(&device);
+        let (ticket, bytes) = copy_refused(&backend, &engine, Refusal::Call);
+        let behind = backend.offload.submit(&[part(GROUP, 1, 1)]).expect("room");
+        let_go_and_see(&backend, &engine, (&ticket, &bytes));
+        assert_eq!(ticket.outcome(0), Some(Err(MoveFault::Io)));
+        wait(&behind);
+        assert_eq!(behind.outcome(0), Some(Err(MoveFault::Io)), "that rank still refuses");
+        assert_eq!(backend.device.health(), Health::Well, "it was one call");
+        run(backend.onboard.as_ref(), &[part(GROUP, 2, 2)]);
+        backend.offload.refuse_rank_for_test(1, None);
+        let later: Vec<_> = (0..50).map(|slot| part(GROUP, slot, slot)).collect();
+        run(backend.offload.as_ref(), &later);
+        assert!(read_host(&backend, GROUP, 0) == bytes, "both shares, by {path}");
+    }
+}
+
+#[test]
+fn a_rank_that_is_lost_is_told_when_no_other_rank_writes() {
+    let Some(device) = card("a_rank_that_is_lost_is_told_when_no_other_rank_writes") else { return };
+    let backend = backend(&device, 2, LAYOUT, lane_options());
+    let engine = Engine::new(&device);
+    let (ticket, bytes) = copy_refused(&backend, &engine, Refusal::Device);
+    let behind = backend.offload.submit(&[part(GROUP, 1, 1)]).expect("room");
+    wait(&behind);
+    assert_eq!(behind.outcome(0), Some(Err(MoveFault::DeviceLost)), "it never began");
+    let_go_and_see(&backend, &engine, (&ticket, &bytes));
+    assert_eq!(ticket.outcome(0), Some(Err(MoveFault::DeviceLost)));
+    assert!(matches!(backend.device.health(), Health::Lost { .. }));
+    let other = backend.onboard.submit(&[part(GROUP, 0, 0)]).expect("room");
+    wait(&other);
+    assert_eq!(other.outcome(0), Some(Err(MoveFault::DeviceLost)));
+}
+
+/// Two cards, of which the second is lost for good: run alone, as `faults::a_lost_device_ends_everything_as_lost`.
+#[test]
+fn a_card_that_is_lost_leaves_the_other_to_its_lanes() {
+    const NAME: &str = "a_card_that_is_lost_leaves_the_other_to_its_lanes";
+    let Some(device) = card(NAME) else { return };
+    let Ok(second) = open_device(1) else {
+        eprintln!("{NAME}: skipped: it takes two cards");
+        return;
+    };
+    if std::env::var_os("KV_PAGER_TEST_LOST_DEVICE").is_none() {
+        eprintln!("{NAME}: skipped: set KV_PAGER_TEST_LOST_DEVICE, and run it alone");
+        return;
+    }
+    let both = backend_on(&[Arc::clone(&device), Arc::clone(&second)], LAYOUT, lane_options());
+    let alone = backend(&device, 1, LAYOUT, lane_options());
+    run(both.offload.as_ref(), &[part(GROUP, 0, 0)]);
+    let (ruined, first) = (Engine::new(&second), Engine::new(&device));
+    first.hold_up();
+    let fence = both.device.fence(&[first.raw(), ruined.raw()]).expect("a fence");
+    let ticket = both.offload.submit(&[Move { source_fence: fence, ..part(GROUP, 1, 1) }]).expect("room");
+    enter(&second);
+    ruined.ruin();
+    enter(&device);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!ticket.is_over(), "the first card has yet to write its share");
+    first.let_go();
+    wait(&ticket);
+    assert_eq!(ticket.outcome(0), Some(Err(MoveFault::DeviceLost)));
+    let later = both.onboard.submit(&[part(GROUP, 0, 0)]).expect("room");
+    wait(&later);
+    assert_eq!(later.outcome(0), Some(Err(MoveFault::DeviceLost)));
+    let many: Vec<_> = (0..50).map(|slot| part(GROUP, slot, slot)).collect();
+    run(alone.offload.as_ref(), &many);
+    run(alone.onboard.as_ref(), &many);
+    std::process::exit(0);
 }

@@ -46,15 +46,34 @@ pub(crate) fn backend(
 pub(crate) fn backend_with(
     device: &Arc<Device>,
     ranks: usize,
+    layout: (DeviceLayout, Inner),
+    lanes: LaneOptions,
+    options: &DeviceOptions,
+) -> CudaBackend {
+    let devices: Vec<_> = (0..ranks).map(|_| Arc::clone(device)).collect();
+    build(&devices, layout, lanes, options)
+}
+
+/// A rank on each of `devices`.
+pub(crate) fn backend_on(
+    devices: &[Arc<Device>],
+    layout: (DeviceLayout, Inner),
+    lanes: LaneOptions,
+) -> CudaBackend {
+    build(devices, layout, lanes, &DeviceOptions::default())
+}
+
+fn build(
+    devices: &[Arc<Device>],
     (layout, inner): (DeviceLayout, Inner),
     lanes: LaneOptions,
     options: &DeviceOptions,
 ) -> CudaBackend {
     let model = model();
-    let devices: Vec<_> = (0..ranks).map(|_| Arc::clone(device)).collect();
     let owned = OwnedSlots { slots: vec![96, 40], layout, inner };
-    let tier = DeviceTier::with_own_memory(&model, &devices, &owned, options).expect("a small tier");
-    let builder = CudaBackendBuilder::new(model, vec![0; ranks], vec![128, 48]).with_lane_options(lanes);
+    let tier = DeviceTier::with_own_memory(&model, devices, &owned, options).expect("a small tier");
+    let ordinals = devices.iter().map(|device| device.ordinal()).collect();
+    let builder = CudaBackendBuilder::new(model, ordinals, vec![128, 48]).with_lane_options(lanes);
     builder.without_calibration().build_over(tier, &clock()).expect("a small backend")
 }
 
