@@ -590,6 +590,33 @@ typedef struct KvpOptions {
   struct KvpQuota quota;
 } KvpOptions;
 
+// Where one layer's keys, or values, or latents lie on a card: value `d` of head `h` of token `t` of slot `s` is at
+// `base + s * slot_stride + t * token_stride + h * head_stride + d * sizeof(value)`.
+typedef struct KvpPlane {
+  // The device address of slot 0.
+  uint64_t base;
+  // From slot to slot, in bytes.
+  uint64_t slot_stride;
+  // From token to token, in bytes.
+  uint64_t token_stride;
+  // From head to head, in bytes.
+  uint64_t head_stride;
+} KvpPlane;
+
+// The engine's tensors on its cards. What pointers point to is read by `kvp_pager_open_on_cards` and not kept; the tensors stay
+// while the pager, or one of its sequences or deliveries, lives.
+typedef struct KvpCards {
+  // The cards by the driver's numbers, one rank each. Where there are several, each has its share of the heads, those of rank 0
+  // first; where there are more ranks than heads, heads are repeated.
+  const uint32_t *devices;
+  // How many: 1 to 64.
+  size_t devices_len;
+  // Of each rank in turn, each group's planes: by layer, keys before values, and one plane a layer for latents.
+  const struct KvpPlane *planes;
+  // How many, of all ranks together.
+  size_t planes_len;
+} KvpCards;
+
 // What a shutdown has written.
 typedef struct KvpWrittenOut {
   // Blocks of the host's that the file has now, and had not.
@@ -735,6 +762,24 @@ typedef struct KvpTenant {
 extern "C" {
 #endif // __cplusplus
 
+// A fence at what the engine has queued so far on `streams`, one `CUstream` a rank: for `kvp_sequence_commit`,
+// `kvp_sequence_close` and all else that takes one. Does not block. `KVP_STATUS_RETRY` if too many are under way;
+// `KVP_STATUS_CONFIGURATION` if a stream is capturing a graph.
+//
+// # Safety
+// A1: `streams` points to `streams_len` handles. CA2.
+KvpStatus kvp_cards_fence(const struct KvpPager *pager, void *const *streams, size_t streams_len, uint64_t *fence);
+
+// Makes what is queued on `stream`, a `CUstream` of `rank`, from now on wait for `fence`: one of `kvp_sequence_waits`, or of
+// `kvp_cards_fence`. Does not block the host.
+//
+// # Safety
+// CA2.
+KvpStatus kvp_cards_wait(const struct KvpPager *pager,
+                         uint32_t rank,
+                         void *stream,
+                         uint64_t fence);
+
 // How far a prompt is cached below the device: for each of its leading blocks the nearest tier, a `KvpTier`. If there are more than
 // `capacity`, `len` says how many, and nothing is copied.
 //
@@ -827,7 +872,7 @@ KvpStatus kvp_epoch(const struct KvpPager *pager, uint64_t *epoch);
 KvpStatus kvp_advance_epoch(const struct KvpPager *pager,
                             uint64_t *epoch);
 
-// Where the device slots of a group lie.
+// Where the device slots of a group lie, if the CPU's memory plays the device.
 KvpStatus kvp_device_memory(const struct KvpPager *pager, uint32_t group, struct KvpDeviceMemory *memory);
 
 // Copies bytes out of a plane of a device slot, from byte `offset` of the plane on. A slot that a lane is writing is refused.
@@ -866,6 +911,18 @@ KvpStatus kvp_options_init(struct KvpOptions *options,
 // # Safety
 // A1: as `kv_pager.h` says of `KvpOptions`.
 KvpStatus kvp_pager_open(const struct KvpOptions *options, struct KvpPager **pager);
+
+// Makes the tiers over an engine's tensors on cards, pinned host memory and a file if there is one, and a pager over them. Blocks
+// while memory is touched and copies of every size are measured: seconds, in which nothing else may write the tensors.
+//
+// `KVP_STATUS_CONFIGURATION` says what is missing where there is no CUDA or no such card. Host memory must be asked for.
+// `KvpOptions.device_layout` is not looked at: the planes say how the tensors lie.
+//
+// # Safety
+// A1: as `kv_pager.h` says of `KvpOptions` and `KvpCards`.
+KvpStatus kvp_pager_open_on_cards(const struct KvpOptions *options,
+                                  const struct KvpCards *cards,
+                                  struct KvpPager **pager);
 
 // Gives the pager back. Sequences, prompts and deliveries may be given back before or after; what is under way is called off or
 // waited for when the last of them goes. Nothing is written to the file because of it: see `kvp_write_out`. NULL is allowed.

@@ -1,4 +1,4 @@
-//! The C ABI of the engine contract (`docs/engine-contract.md`): plain data only, over the pager and the CPU backend.
+//! The C ABI of the engine contract (`docs/engine-contract.md`): plain data only, over the pager and the CPU or the CUDA backend.
 //!
 //! | module | holds |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `deliveries` | those of an engine that owns its device slots |
 //! | `keepers` | prompts that are prefetched, prompts and salts that are held; epochs |
 //! | `memory` | the bytes of the memory that plays the device |
+//! | `cards` | an engine's tensors on cards as the device, and fences on its streams |
 //! | `stats` | counters, occupancy, block events |
 //!
 //! - **A1** a pointer that is not NULL points to what its type says, for as long as the call lasts; a length says how many of
@@ -24,6 +25,7 @@
 //!
 //! `include/kv_pager.h` is made by `cbindgen` from this crate, and a test fails when it is not what would be made now.
 
+mod cards;
 mod deliveries;
 mod edge;
 mod keepers;
@@ -37,6 +39,7 @@ mod stats;
 mod status;
 mod tenants;
 
+pub use cards::{KvpCards, KvpPlane, kvp_cards_fence, kvp_cards_wait};
 pub use deliveries::{
     KvpBlockAt, KvpDeliveries, KvpDelivery, kvp_deliveries_free, kvp_deliveries_poll, kvp_deliveries_wait,
     kvp_lookup, kvp_offload, kvp_onboard,
@@ -52,7 +55,8 @@ pub use options::{
 };
 pub use pager::{
     KvpPager, KvpWrittenOut, kvp_invalidate, kvp_invalidate_all, kvp_pager_close, kvp_pager_is_busy,
-    kvp_pager_open, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait, kvp_write_out,
+    kvp_pager_open, kvp_pager_open_on_cards, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait,
+    kvp_write_out,
 };
 pub use policy::{KvpFileWrites, KvpKeeping, KvpLoading, kvp_set_costs};
 pub use prompt::{

@@ -1,4 +1,4 @@
-//! Memory: the bytes of the memory that plays the device, by address and by copy.
+//! Memory: the bytes of the memory that plays the device, by address and by copy. On cards it is the engine's, and so are the addresses.
 //! Uses `pager`, `status`, `edge`, the CPU backend. Known by: C.
 //!
 //! By address an engine reads and writes as on a real device: the contract's C1 to C3 and the pager's I2 keep it from what lanes
@@ -6,12 +6,23 @@
 #![expect(unsafe_code, reason = "functions of the C ABI keep their names, and take pointers with lengths")]
 
 use crate::edge::{self, given};
-use crate::pager::KvpPager;
+use crate::pager::{DeviceMemory, KvpPager};
 use crate::sequence::group_of;
 use crate::status::{Failure, KvpStatus, guarded};
 use kv_pager::ids::{GroupId, SlotId};
 use kv_pager::tier::Tier;
+use kv_pager_cpu::CpuBackend;
 use std::mem::MaybeUninit;
+
+/// The tiers of a pager whose device is played by the CPU's memory.
+fn cpu(pager: &KvpPager) -> Result<&CpuBackend, Failure> {
+    match &pager.device {
+        DeviceMemory::Cpu(cpu) => Ok(cpu),
+        DeviceMemory::Cards(_) => {
+            Err(Failure::argument("the device slots are tensors of the engine's, which knows where they lie"))
+        }
+    }
+}
 
 /// Where the slots of one group lie: plane `p` of slot `s` starts at `base + p * plane_stride + s * slot_stride`. A plane is one layer
 /// and side of a part, `[tokens, kv_heads, head_dim]`, row-major; keys come before values in each layer.
@@ -32,7 +43,7 @@ pub struct KvpDeviceMemory {
     pub slots: usize,
 }
 
-/// Where the device slots of a group lie.
+/// Where the device slots of a group lie, if the CPU's memory plays the device.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvp_device_memory(
     pager: Option<&KvpPager>,
@@ -42,7 +53,7 @@ pub extern "C" fn kvp_device_memory(
     guarded(|| {
         let (pager, memory) = (given(pager, "pager")?, given(memory, "memory")?);
         let group = group_of(group, pager.model.groups().len())?;
-        let device = pager.cpu.device();
+        let device = cpu(pager)?.device();
         let at = device.planes_at(group);
         memory.write(KvpDeviceMemory {
             base: device.memory().0.wrapping_add(at.offset),
@@ -74,7 +85,7 @@ impl Place {
         len: usize,
     ) -> Result<Self, Failure> {
         let group = group_of(group, pager.model.groups().len())?;
-        let slots = pager.cpu.device().classes()[group.index()].slots;
+        let slots = cpu(pager)?.device().classes()[group.index()].slots;
         let planes = pager.model.group(group).fragments() as usize;
         let plane_bytes = pager.model.fragment_bytes(group).as_usize();
         let is_there = slot < slots && plane < planes;
@@ -107,7 +118,7 @@ pub unsafe extern "C" fn kvp_slot_read(
         // SAFETY: A1, given on by this function's own contract.
         let target = unsafe { edge::buffer(bytes, len, "bytes") }?;
         let at = Place::new(pager, group, slot, plane, offset, len)?;
-        let guard = pager.cpu.device().read(at.group, at.slot)?;
+        let guard = cpu(pager)?.device().read(at.group, at.slot)?;
         target.write_copy_of_slice(&guard.plane(at.plane)[at.offset..at.offset + len]);
         Ok(())
     })
@@ -133,7 +144,7 @@ pub unsafe extern "C" fn kvp_slot_write(
         // SAFETY: A1, given on by this function's own contract.
         let source = unsafe { edge::slice(bytes, len, "bytes") }?;
         let at = Place::new(pager, group, slot, plane, offset, len)?;
-        let mut guard = pager.cpu.device().write(at.group, at.slot)?;
+        let mut guard = cpu(pager)?.device().write(at.group, at.slot)?;
         guard.plane_mut(at.plane)[at.offset..at.offset + len].copy_from_slice(source);
         Ok(())
     })

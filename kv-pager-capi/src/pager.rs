@@ -1,10 +1,11 @@
 //! The pager's handle: opening and closing it, waiting, erasing, writing out.
-//! Uses `options`, `status`, `edge`. Known by: all modules that take a pager.
+//! Uses `options`, `cards`, `status`, `edge`. Known by: all modules that take a pager.
 #![expect(
     unsafe_code,
     reason = "functions of the C ABI keep their names; options hold pointers with lengths"
 )]
 
+use crate::cards::{self, KvpCards};
 use crate::edge::given;
 use crate::options::{self, KvpOptions, Settings};
 use crate::stats::Unread;
@@ -18,27 +19,47 @@ use kv_pager::policy::Steward;
 use kv_pager::sync::Mutex;
 use kv_pager::units::Nanos;
 use kv_pager_cpu::CpuBackend;
+use kv_pager_cuda::DeviceTier;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+
+/// What the device tier is.
+#[derive(Debug)]
+pub(crate) enum DeviceMemory {
+    /// The CPU's own memory plays the device.
+    Cpu(CpuBackend),
+    /// Cards, in whose memory the engine's tensors lie.
+    Cards(Arc<DeviceTier>),
+}
 
 /// A pager with its tiers and lanes. Any number of threads may use it.
 #[derive(Debug)]
 pub struct KvpPager {
     pub(crate) pager: Pager,
-    pub(crate) cpu: CpuBackend,
+    pub(crate) device: DeviceMemory,
     pub(crate) model: ModelLayout,
     pub(crate) unread: Mutex<Unread>,
 }
 
 impl KvpPager {
     fn new(settings: Settings) -> Result<Self, kv_pager::Error> {
-        let Settings { spec, config, policy } = settings;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-        let cpu = CpuBackend::with_clock(&spec, &clock)?;
+        let cpu = CpuBackend::with_clock(&settings.spec, &clock)?;
         let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
+        Self::over(backend, DeviceMemory::Cpu(cpu), settings, clock)
+    }
+
+    /// A pager over a backend that was made for the same settings and clock.
+    pub(crate) fn over(
+        backend: Backend,
+        device: DeviceMemory,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, kv_pager::Error> {
+        let Settings { spec, config, policy } = settings;
         let policy = Box::new(Steward::new(policy));
         let pager = Pager::new(spec.model.clone(), config, backend, policy, clock)?;
-        Ok(Self { pager, cpu, model: spec.model, unread: Mutex::default() })
+        Ok(Self { pager, device, model: spec.model, unread: Mutex::default() })
     }
 }
 
@@ -56,6 +77,31 @@ pub unsafe extern "C" fn kvp_pager_open(
         // SAFETY: A1, given on by this function's own contract.
         let settings = unsafe { options::read(options) }?;
         pager.write(Box::into_raw(Box::new(KvpPager::new(settings)?)));
+        Ok(())
+    })
+}
+
+/// Makes the tiers over an engine's tensors on cards, pinned host memory and a file if there is one, and a pager over them. Blocks
+/// while memory is touched and copies of every size are measured: seconds, in which nothing else may write the tensors.
+///
+/// `KVP_STATUS_CONFIGURATION` says what is missing where there is no CUDA or no such card. Host memory must be asked for.
+/// `KvpOptions.device_layout` is not looked at: the planes say how the tensors lie.
+///
+/// # Safety
+/// A1: as `kv_pager.h` says of `KvpOptions` and `KvpCards`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvp_pager_open_on_cards(
+    options: *const KvpOptions,
+    cards: Option<&KvpCards>,
+    pager: Option<&mut MaybeUninit<*mut KvpPager>>,
+) -> KvpStatus {
+    guarded(|| {
+        let (cards, pager) = (given(cards, "cards")?, given(pager, "pager")?);
+        // SAFETY: A1, given on by this function's own contract.
+        let settings = unsafe { options::read(options) }?;
+        // SAFETY: as above; the tensors stay as long as the pager does.
+        let opened = unsafe { cards::open(settings, cards) }?;
+        pager.write(Box::into_raw(Box::new(opened)));
         Ok(())
     })
 }

@@ -81,8 +81,10 @@ pub(crate) struct ReplayArguments {
     #[arg(long = "virtual", conflicts_with_all = ["device", "file_dir", "threads"])]
     pub(crate) is_virtual: bool,
 
-    /// What lanes and prefill take, as `measure --out` writes it [default with --virtual: an H200 with llama3-8b].
-    #[arg(long, value_name = "FILE")]
+    /// What lanes and prefill take: a file as `measure --out` writes it, or one of the profiles that come along: h200-llama3-8b,
+    /// h200-llama3-8b-fast-drive, h200-llama3-8b-measured, h200-qwen2.5-0.5b-measured [default with --virtual:
+    /// h200-llama3-8b].
+    #[arg(long, value_name = "FILE|NAME")]
     pub(crate) profile: Option<PathBuf>,
 
     /// What holds the nearest tier: cpu, or a card such as cuda:0.

@@ -77,9 +77,16 @@ impl Settings {
 /// # Errors
 /// [`Failure::Argument`] if it can't be read, [`Failure::Pager`] if it is not plausible.
 pub(super) fn read_profile(path: &Path) -> Result<Profile, Failure> {
-    let text = fs::read_to_string(path).map_err(|source| Failure::Argument {
-        option: "--profile",
-        why: format!("can't read {}: {source}; write one with `kv-pager measure --out`", path.display()),
+    if let Some(shipped) = path.to_str().and_then(Profile::shipped) {
+        return Ok(shipped);
+    }
+    let text = fs::read_to_string(path).map_err(|source| {
+        let names: Vec<_> = Profile::shipped_names().collect();
+        let (path, names) = (path.display(), names.join(", "));
+        let why = format!(
+            "can't read {path}: {source}; write one with `kv-pager measure --out`, or name one of {names}"
+        );
+        Failure::Argument { option: "--profile", why }
     })?;
     Ok(Profile::from_json(&text)?)
 }

@@ -228,24 +228,23 @@ impl Issuer {
             if index == last || carried.is_err() {
                 parts.fly(books, (batch_number, share), &carried, clock);
                 return survive(carried);
-            } else {
-                let copies = carried.unwrap_or(0);
-                let chunk = books.next_chunk;
-                let issued = clock.now();
-                let flight = Flight {
-                    chunk,
-                    batch: batch_number,
-                    moves: 0,
-                    copies,
-                    bytes: share,
-                    issued,
-                    fault: None,
-                    timed_out: false,
-                    ranks_over: 0,
-                };
-                books.flights.push_back(flight);
-                books.next_chunk += 1;
             }
+            let copies = carried.unwrap_or(0);
+            let chunk = books.next_chunk;
+            let issued = clock.now();
+            let flight = Flight {
+                chunk,
+                batch: batch_number,
+                moves: 0,
+                copies,
+                bytes: share,
+                issued,
+                fault: None,
+                timed_out: false,
+                ranks_over: 0,
+            };
+            books.flights.push_back(flight);
+            books.next_chunk += 1;
         }
         Ok(())
     }

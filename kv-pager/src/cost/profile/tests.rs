@@ -15,6 +15,28 @@ fn a_profile_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn every_shipped_profile_is_of_the_model_in_its_name_and_has_all_lanes() {
+    for name in Profile::shipped_names() {
+        let profile = Profile::shipped(name).expect("it is listed");
+        assert!(
+            name.contains(&profile.model) && profile.machine.contains("H200"),
+            "{name}: {}",
+            profile.machine
+        );
+        CostModel::new(&profile).expect(name);
+        profile.check_model(&shape(&profile.model).expect("known")).expect(name);
+        let tiers = [TierId::Device, TierId::Host, TierId::File];
+        for pair in tiers.windows(2) {
+            for (source, target) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+                let ends = LaneEnds { source, target };
+                assert!(profile.lanes.iter().any(|lane| lane.ends == ends), "{name} lacks {ends}");
+            }
+        }
+    }
+    assert_eq!(Profile::shipped("h100"), None);
+}
+
+#[test]
 fn the_shipped_profile_gives_the_measured_rates() {
     let costs = CostModel::new(&Profile::h200_llama3_8b()).expect("shipped");
     let rate = |bytes: u64, copies: u32| {
