@@ -1,14 +1,15 @@
-//! File lanes beside raw direct I/O: cold random batches of slots, on the drive of a directory.
+//! File lanes beside raw direct I/O: slots in a random order, cold, on the drive of a directory.
 //!
 //! `file-lanes DIRECTORY [--device cuda:0] [--json FILE]`, also as a binary that was carried to another machine. Prints a row for
 //! each figure, in MiB/s where nothing else is said. Raw is the best over 1 to 32 requests at once, each of one slot, by `pread`
 //! and `pwrite` with `O_DIRECT` in as many threads, from and to the same host memory and the same payload file; *checked* is the
-//! same with a checksum over each slot. The lane moves a batch of as many slots, headers and checksums included, over slots that
-//! were full. Every batch is of other slots, so that none finds its slots in a cache that the one before has warmed. With
-//! `--device cuda:0` the other end is pinned memory, read and written directly.
+//! same with a checksum over each slot. The lane moves as many slots, headers and checksums included, over slots that were full:
+//! up to what the pager has under way on a lane, in batches as the pager makes them, one behind the other. Every round is of
+//! other slots, so that none finds its slots in a cache that the one before has warmed. With `--device cuda:0` the other end is
+//! pinned memory, read and written directly.
 //!
-//! `--seconds` is shared out among the figures: a drive that is slow is measured with smaller batches, and no less than three
-//! rounds. What the run makes in the directory takes `--file-mib` at once, and is removed at the end.
+//! `--seconds` is shared out among the figures: a drive that is slow is measured with fewer slots, and no less than three rounds.
+//! What the run makes in the directory takes `--file-mib` at once, and is removed at the end.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 
 mod memory;

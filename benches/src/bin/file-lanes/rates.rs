@@ -15,12 +15,14 @@ use std::fs::File;
 use std::io::IoSliceMut;
 
 const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// Rounds that are meant to fit into the time.
-const ROUNDS: u64 = 5;
+/// Rounds in which the best depths are found.
+const ROUNDS_CHOOSING: u64 = 3;
+/// Rounds that are meant to fit into the time, after those.
+const ROUNDS: u64 = 9;
 /// And those that are measured even if they don't.
 const ROUNDS_LEAST: u64 = 3;
-const BATCH_BYTES_MAX: u64 = 192 << 20;
-const BATCH_BYTES_LEAST: u64 = 8 << 20;
+/// Of a round, however slow the drive is.
+const ROUND_BYTES_LEAST: u64 = 8 << 20;
 
 const PAGE_BYTES: u64 = 4096;
 /// Pages that are looked at to tell how much is cached.
@@ -49,7 +51,7 @@ pub(crate) fn run(bench: &mut Bench, name: &str, share: Nanos) -> Result<(), Err
     bench.report.add(Row {
         what,
         way: "read, page cache".to_owned(),
-        batch_slots: count,
+        slots: count,
         lane: buffered,
         note: format!(
             "{access:?} was chosen, and leaves {cached} MiB in the page cache; this leaves {}",
@@ -60,59 +62,93 @@ pub(crate) fn run(bench: &mut Bench, name: &str, share: Nanos) -> Result<(), Err
     Ok(())
 }
 
-/// Raw requests beside the lane, in turns, so that what a drive does from one second to the next meets both: the medians of
-/// the best depth and of the lane. What raw writes destroy is not read again.
+/// Raw requests beside the lane, in turns, so that what a drive does from one second to the next meets both. First the depths are
+/// compared. Then the two best are measured again, each as often as the lane, and the better one counts: a best of six medians of
+/// few rounds each is above what any of them comes to. What raw writes destroy is not read again.
 fn compare(subject: &Subject, way: Way, share: Nanos) -> Row {
-    // A write is measured at the rate of the filling; reads may be slower, and then fewer rounds are made.
-    let batches = u32::try_from(DEPTHS.len() as u64 * 3 * ROUNDS).expect("a few");
-    let batch_bytes = subject.fill_rate * share.as_secs_f64() / f64::from(batches) * f64::from(1 << 20);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of bytes")]
-    let batch_bytes = (batch_bytes as u64).clamp(BATCH_BYTES_LEAST, BATCH_BYTES_MAX);
-    let count = subject.batch(batch_bytes);
-    let mut raw = vec![Vec::new(); DEPTHS.len()];
-    let (mut checked, mut lane) = (raw.clone(), Vec::new());
-    let (mut raw_cpu, mut lane_cpu) = ([0; DEPTHS.len()], 0);
+    let kind = Kind { way, is_checked: false };
     let mut seeds = u64::from(way == Way::Read) << 32..;
-    let mut pairs = || subject.pairs(count, seeds.next().expect("2^64 of them"));
+    let mut pairs = |count| subject.pairs(count, seeds.next().expect("2^64 of them"));
+    let count = {
+        let measures = u32::try_from(DEPTHS.len() as u64 * ROUNDS_CHOOSING + 4 * ROUNDS).expect("a few");
+        let sample = pairs(subject.batch(ROUND_BYTES_LEAST));
+        let rate = raw::rate(subject, &sample, DEPTHS[DEPTHS.len() / 2], kind);
+        let bytes = rate * share.as_secs_f64() / f64::from(measures) * f64::from(1 << 20);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number of bytes"
+        )]
+        subject.batch((bytes as u64).max(ROUND_BYTES_LEAST))
+    };
     let start = subject.clock.now();
+    let mut depths = DEPTHS.map(|depth| {
+        let rates = (0..ROUNDS_CHOOSING).map(|_| raw::rate(subject, &pairs(count), depth, kind));
+        (median(rates.collect()), depth)
+    });
+    depths.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let (mut best, mut second) = (Figure::new(depths[0].1), Figure::new(depths[1].1));
+    let (mut checked, mut lane) = (Figure::new(depths[0].1), Figure::new(0));
     let mut rounds = 0;
     while rounds < ROUNDS_LEAST || (rounds < ROUNDS && subject.clock.now().since(start) < share) {
-        for (index, depth) in DEPTHS.into_iter().enumerate() {
-            let pairs = [pairs(), pairs(), pairs()];
-            let before = cpu_us();
-            raw[index].push(raw::rate(subject, &pairs[0], depth, Kind { way, is_checked: false }));
-            raw_cpu[index] += cpu_us() - before;
-            checked[index].push(raw::rate(subject, &pairs[1], depth, Kind { way, is_checked: true }));
-            let before = cpu_us();
-            lane.push(subject.carry(&pairs[2], way));
-            lane_cpu += cpu_us() - before;
-        }
+        let own = [(); 4].map(|()| pairs(count));
+        best.take(|depth| raw::rate(subject, &own[0], depth, kind));
+        second.take(|depth| raw::rate(subject, &own[1], depth, kind));
+        checked.take(|depth| raw::rate(subject, &own[2], depth, Kind { is_checked: true, ..kind }));
+        lane.take(|_| subject.carry(&own[3], way));
         rounds += 1;
     }
-    let best = |rates: Vec<Vec<f64>>| {
-        let rates = rates.into_iter().map(median).zip(DEPTHS);
-        rates.fold((0.0, 0), |best, rate| if rate.0 > best.0 { rate } else { best })
-    };
-    let ((raw, depth), (checked, _), lane) = (best(raw), best(checked), median(lane));
-    let raw_cpu = DEPTHS.iter().position(|own| *own == depth).map_or(0, |index| raw_cpu[index]);
     let slots = rounds * count as u64;
-    #[expect(clippy::cast_precision_loss, reason = "printed with one digit")]
-    let each = |cpu_us: u64, slots: u64| cpu_us as f64 / slots as f64;
-    let (raw_cpu_us, lane_cpu_us) = (each(raw_cpu, slots), each(lane_cpu, slots * DEPTHS.len() as u64));
+    let [raw, second, checked, lane] = [best, second, checked, lane].map(|figure| figure.sum(slots));
+    let raw = if second.rate > raw.rate { second } else { raw };
     Row {
         way: if way == Way::Read { "read" } else { "write" }.to_owned(),
-        batch_slots: count,
+        slots: count,
         rounds,
-        raw,
-        depth,
-        checked,
-        lane,
-        share: lane / raw,
+        raw: raw.rate,
+        depth: raw.depth,
+        checked: checked.rate,
+        lane: lane.rate,
+        share: lane.rate / raw.rate,
         must: MUST,
-        raw_cpu_us,
-        lane_cpu_us,
-        note: format!("processor time a slot: raw {raw_cpu_us:.1} µs, lane {lane_cpu_us:.1} µs"),
+        raw_cpu_us: raw.cpu_us,
+        lane_cpu_us: lane.cpu_us,
+        note: format!("processor time a slot: raw {:.1} µs, lane {:.1} µs", raw.cpu_us, lane.cpu_us),
         ..Row::default()
+    }
+}
+
+/// One way of moving slots, round after round.
+struct Figure {
+    depth: usize,
+    rates: Vec<f64>,
+    /// Of all rounds.
+    cpu_us: u64,
+}
+
+/// What it comes to.
+struct Sum {
+    depth: usize,
+    /// The median, in MiB/s.
+    rate: f64,
+    /// Processor time of a slot.
+    cpu_us: f64,
+}
+
+impl Figure {
+    fn new(depth: usize) -> Self {
+        Self { depth, rates: Vec::new(), cpu_us: 0 }
+    }
+
+    fn take(&mut self, round: impl FnOnce(usize) -> f64) {
+        let before = cpu_us();
+        self.rates.push(round(self.depth));
+        self.cpu_us += cpu_us() - before;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "printed with one digit")]
+    fn sum(self, slots: u64) -> Sum {
+        Sum { depth: self.depth, rate: median(self.rates), cpu_us: self.cpu_us as f64 / slots as f64 }
     }
 }
 

@@ -15,8 +15,8 @@ pub(crate) struct Row {
     pub(crate) what: String,
     /// `read`, `write`, or what else was measured.
     pub(crate) way: String,
-    /// Slots of a batch.
-    pub(crate) batch_slots: usize,
+    /// Slots of a round.
+    pub(crate) slots: usize,
     pub(crate) rounds: u64,
     /// The best of raw requests; reads alone, where reads beside writes are measured.
     pub(crate) raw: f64,
@@ -72,7 +72,7 @@ impl Report {
 }
 
 const HEADER: [&str; 9] =
-    ["slot", "what", "batch", "raw, MiB/s (depth)", "checked", "lane", "of raw", "must", "note"];
+    ["slot", "what", "slots", "raw, MiB/s (depth)", "checked", "lane", "of raw", "must", "note"];
 
 fn line(row: &Row) -> [String; 9] {
     let rate = |rate: f64| if rate > 0.0 { format!("{rate:.0}") } else { String::new() };
@@ -91,7 +91,7 @@ fn line(row: &Row) -> [String; 9] {
     [
         row.what.clone(),
         row.way.clone(),
-        row.batch_slots.to_string(),
+        row.slots.to_string(),
         raw,
         rate(row.checked),
         rate(row.lane),

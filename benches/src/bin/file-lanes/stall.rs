@@ -28,13 +28,13 @@ pub(crate) fn run(bench: &mut Bench, name: &str) -> Result<(), Error> {
         alone.push(subject.carry(reads, Way::Read));
         let burst = subject.submit(writes, Way::Write);
         beside.push(subject.carry(reads, Way::Read));
-        wait(&burst);
+        burst.iter().for_each(wait);
     }
     let (alone, beside) = (median(alone), median(beside));
     bench.report.add(Row {
         what: format!("{} KiB", subject.slot_bytes / 1024),
         way: "read beside writes".to_owned(),
-        batch_slots: count,
+        slots: count,
         rounds: ROUNDS,
         raw: alone,
         lane: beside,

@@ -5,6 +5,7 @@ use crate::Bench;
 use crate::memory::HostSlots;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
+use kv_pager::config::Limits;
 use kv_pager::ids::{Fence, GroupId, ModelFingerprint, MoveId, SlotId};
 use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::tier::{Lane, Move, Persistence, Signal, Ticket};
@@ -15,9 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Bytes of host memory.
+/// Bytes of host memory: as many as the pager has under way on a lane.
 const HOST_BYTES: u64 = 256 << 20;
-/// Slots of host memory, and of a batch.
+/// Slots of host memory.
 const SLOTS_MAX: u64 = 4096;
 
 /// A slot of the file, and one of host memory.
@@ -45,8 +46,6 @@ pub(crate) struct Subject {
     host_slots: usize,
     pub(crate) clock: Arc<dyn Clock>,
     directory: PathBuf,
-    /// MiB/s at which the lane filled it.
-    pub(crate) fill_rate: f64,
 }
 
 impl Subject {
@@ -80,22 +79,18 @@ impl Subject {
         let [writer, reader] = file_lanes(&host.tier, &file, &lanes, &bench.clock)?;
         let (slots, host_slots) = (slots as usize, host_slots as usize);
         let clock = Arc::clone(&bench.clock);
-        let fill_rate = 0.0;
-        let mut subject =
-            Self { writer, reader, file, host, slot_bytes, slots, host_slots, clock, directory, fill_rate };
+        let subject = Self { writer, reader, file, host, slot_bytes, slots, host_slots, clock, directory };
         subject.fill();
         Ok(subject)
     }
 
-    fn fill(&mut self) {
-        let start = self.clock.now();
+    fn fill(&self) {
         for first in (0..self.slots).step_by(self.host_slots) {
             let files = first..self.slots.min(first + self.host_slots);
             let pairs: Vec<Pair> = files.enumerate().map(|(host, file)| Pair { file, host }).collect();
             self.carry(&pairs, Way::Write);
         }
         self.file.flush().expect("a sound drive");
-        self.fill_rate = self.rate(self.slots, self.clock.now().since(start));
     }
 
     /// Distinct random slots of the file, each with one of host memory.
@@ -106,23 +101,30 @@ impl Subject {
         pairs.map(|(host, file)| Pair { file, host }).collect()
     }
 
-    /// How many slots a batch of `bytes` has.
+    /// How many slots of host memory `bytes` are.
     pub(crate) fn batch(&self, bytes: u64) -> usize {
         let most = self.host_slots.min(self.slots / 2);
         usize::try_from(bytes / self.slot_bytes).expect("it is to fit memory").clamp(1, most.max(1))
     }
 
-    /// Begins to move a batch.
-    pub(crate) fn submit(&self, pairs: &[Pair], way: Way) -> Ticket {
-        let batch: Vec<Move> = pairs.iter().map(|pair| order(*pair, way)).collect();
-        let lane = if way == Way::Read { &self.reader } else { &self.writer };
-        lane.submit(&batch).expect("it fits the queue")
+    /// Begins to move slots, in batches as the pager makes them, one behind the other.
+    pub(crate) fn submit(&self, pairs: &[Pair], way: Way) -> Vec<Ticket> {
+        let limits = Limits::default();
+        let most =
+            usize::try_from(limits.batch_bytes.as_u64() / self.slot_bytes).expect("it is to fit memory");
+        let batches = pairs.chunks(most.clamp(1, limits.batch_moves as usize));
+        let submit = |pairs: &[Pair]| {
+            let batch: Vec<Move> = pairs.iter().map(|pair| order(*pair, way)).collect();
+            let lane = if way == Way::Read { &self.reader } else { &self.writer };
+            lane.submit(&batch).expect("it fits the queue")
+        };
+        batches.map(submit).collect()
     }
 
-    /// MiB/s of one batch over a lane.
+    /// MiB/s of slots over a lane.
     pub(crate) fn carry(&self, pairs: &[Pair], way: Way) -> f64 {
         let start = self.clock.now();
-        wait(&self.submit(pairs, way));
+        self.submit(pairs, way).iter().for_each(wait);
         self.rate(pairs.len(), self.clock.now().since(start))
     }
 

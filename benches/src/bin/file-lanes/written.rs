@@ -41,7 +41,7 @@ pub(crate) fn run(bench: &mut Bench, slot_kib: u32) -> Result<(), Error> {
     bench.report.add(Row {
         what: format!("{slot_kib} KiB"),
         way: "bytes written".to_owned(),
-        batch_slots: pairs.len(),
+        slots: pairs.len(),
         times,
         must: if slot_kib >= 512 { MUST } else { 0.0 },
         note: format!("{times:.3} for each of payload"),
