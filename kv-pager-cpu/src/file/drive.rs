@@ -8,7 +8,7 @@
 //! The trait is the seam where tests record, delay and fail what reaches the drive.
 
 use super::ring::DEPTH;
-use super::rings::Rings;
+use super::rings::{Rings, Turn};
 use crate::lane::CHUNK_MOVES_MAX;
 use kv_pager::sync::{AtomicU64, Ordering};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
@@ -58,6 +58,24 @@ impl<'a, 'b> ReadRequest<'a, 'b> {
     }
 }
 
+/// One of several writes.
+#[derive(Debug)]
+pub struct WriteRequest<'a, 'b> {
+    /// What is written.
+    pub from: &'a mut [IoSlice<'b>],
+    /// Where to.
+    pub offset: u64,
+    /// How many calls it took, once it was carried out.
+    pub outcome: io::Result<u32>,
+}
+
+impl<'a, 'b> WriteRequest<'a, 'b> {
+    /// To be carried out.
+    pub fn new(from: &'a mut [IoSlice<'b>], offset: u64) -> Self {
+        Self { from, offset, outcome: Ok(0) }
+    }
+}
+
 /// One file, as the tier uses it.
 pub trait Drive: Debug + Send + Sync {
     /// Reads at `offset` into the slices, as far as one call goes. Blocks on I/O.
@@ -72,7 +90,7 @@ pub trait Drive: Debug + Send + Sync {
     /// What the system says.
     fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
-    /// How many small requests [`Drive::read_many`] has under way at once.
+    /// How many small requests [`Drive::read_many`] or [`Drive::write_many`] has under way at once.
     fn depth(&self) -> usize {
         1
     }
@@ -81,6 +99,13 @@ pub trait Drive: Debug + Send + Sync {
     fn read_many(&self, requests: &mut [ReadRequest<'_, '_>]) {
         for request in requests {
             request.outcome = read_all(self, std::mem::take(&mut request.into), request.offset);
+        }
+    }
+
+    /// Writes each of `requests` whole, or says why not. Blocks on I/O.
+    fn write_many(&self, requests: &mut [WriteRequest<'_, '_>]) {
+        for request in requests {
+            request.outcome = write_all(self, std::mem::take(&mut request.from), request.offset);
         }
     }
 
@@ -119,16 +144,32 @@ pub enum Access {
 /// Through the page cache, what was written is made durable and forgotten each time there is so much of it.
 const CACHED_BYTES_MAX: u64 = 64 << 20;
 
+/// With so many rings there is always one whose reads the drive is at, while others are being handed in.
+const READ_RINGS: usize = 4;
+
+/// A drive answers a write later than a read, and likes more of them at once.
+pub(super) const WRITE_RINGS: usize = 8;
+
+/// Small writes that a thread hands over together: twice as many as are under way in a ring, so that some follow those that end.
+pub(super) const WRITES_TOGETHER: usize = 2 * DEPTH as usize;
+
 /// A file of the operating system's.
 #[derive(Debug)]
 pub(crate) struct FileDrive {
     file: File,
-    /// If several reads are handed to the system together.
-    rings: Option<Rings>,
+    /// If several requests are handed to the system together.
+    rings: Option<BothRings>,
     /// Through the page cache, and to be kept out of it as far as possible.
     is_passing: bool,
     /// Bytes written since they were last made durable.
     written: AtomicU64,
+}
+
+/// Reads don't wait for rings that writes have.
+#[derive(Debug)]
+struct BothRings {
+    reads: Rings,
+    writes: Rings,
 }
 
 impl FileDrive {
@@ -161,15 +202,20 @@ impl FileDrive {
         Ok((drive, Access::Buffered))
     }
 
-    /// Hands several reads to the system together, where it takes them so and they go around the page cache: through it, a
+    /// Hands several requests to the system together, where it takes them so and they go around the page cache: through it, a
     /// ring would keep a thread of the kernel's at each.
     pub(super) fn with_rings(self) -> Self {
-        let rings = if self.is_passing { None } else { Rings::new() };
-        Self { rings, ..self }
+        let rings = if self.is_passing { None } else { Rings::new(READ_RINGS).zip(Rings::new(WRITE_RINGS)) };
+        Self { rings: rings.map(|(reads, writes)| BothRings { reads, writes }), ..self }
     }
 
     fn over(file: File, is_passing: bool) -> Self {
         Self { file, rings: None, is_passing, written: AtomicU64::new(0) }
+    }
+
+    /// A ring for so many requests of so many bytes in all, if there is one and it would be of use.
+    fn turn(&self, which: fn(&BothRings) -> &Rings, requests: usize, bytes: usize) -> Option<Turn<'_>> {
+        which(self.rings.as_ref()?).take_for(requests, bytes)
     }
 
     fn advise(&self, offset: u64, bytes: u64, advice: Advice) {
@@ -218,8 +264,7 @@ impl Drive for FileDrive {
         for requests in requests.chunks_mut(CHUNK_MOVES_MAX) {
             let mut read = [const { Ok(0) }; CHUNK_MOVES_MAX];
             let bytes = requests.iter().flat_map(|request| &*request.into).map(|slice| slice.len()).sum();
-            let rings = self.rings.as_ref();
-            if let Some(mut turn) = rings.and_then(|rings| rings.take_for(requests.len(), bytes)) {
+            if let Some(mut turn) = self.turn(|rings| &rings.reads, requests.len(), bytes) {
                 let pieces = requests.iter_mut().map(|request| (&mut *request.into, request.offset));
                 turn.ring().read(self.file.as_fd(), pieces, &mut read);
             }
@@ -229,6 +274,25 @@ impl Drive for FileDrive {
                 let bytes = read.unwrap_or(0);
                 IoSliceMut::advance_slices(&mut into, bytes);
                 let calls = read_all(self, into, request.offset + bytes as u64);
+                request.outcome = calls.map(|calls| calls + u32::from(bytes > 0));
+            }
+        }
+    }
+
+    fn write_many(&self, requests: &mut [WriteRequest<'_, '_>]) {
+        for requests in requests.chunks_mut(CHUNK_MOVES_MAX) {
+            let mut written = [const { Ok(0) }; CHUNK_MOVES_MAX];
+            let bytes = requests.iter().flat_map(|request| &*request.from).map(|slice| slice.len()).sum();
+            if let Some(mut turn) = self.turn(|rings| &rings.writes, requests.len(), bytes) {
+                let pieces = requests.iter().map(|request| (&*request.from, request.offset));
+                turn.ring().write(self.file.as_fd(), pieces, &mut written);
+            }
+            // As for reads.
+            for (request, written) in requests.iter_mut().zip(written) {
+                let mut from = std::mem::take(&mut request.from);
+                let bytes = written.unwrap_or(0);
+                IoSlice::advance_slices(&mut from, bytes);
+                let calls = write_all(self, from, request.offset + bytes as u64);
                 request.outcome = calls.map(|calls| calls + u32::from(bytes > 0));
             }
         }

@@ -96,6 +96,11 @@ impl Group {
             && self.placement.place(last.index()).directory == self.placement.place(next.index()).directory
     }
 
+    /// How many small requests for payloads are handed to a drive at once.
+    pub(super) fn depth(&self) -> usize {
+        self.files.iter().map(|files| files.payloads.depth()).min().unwrap_or(1)
+    }
+
     /// Where the payloads of slots from `first` stand.
     pub(super) fn payload_offset(&self, first: usize) -> (&Files, u64) {
         let place = self.placement.place(first);

@@ -38,7 +38,7 @@ mod volume;
 mod write;
 mod writing;
 
-pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest};
+pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest, WriteRequest};
 pub use inspect::inspect;
 pub use inspection::{Damage, Depth, HotBlock, Inspection, Making};
 pub(crate) use read::FileReader;
@@ -80,7 +80,7 @@ pub struct FileTier {
     format: Format,
     groups: Box<[Group]>,
     access: Access,
-    /// How many small reads a thread has under way at once.
+    /// How many small requests a thread has under way at once.
     depth: usize,
     health: Mutex<Health>,
     census: Census,
@@ -117,8 +117,7 @@ impl FileTier {
             .iter()
             .zip(&spec.slots)
             .map(|(group, &slots)| SlotClass { slots, slot_bytes: Bytes::new(group.slot_bytes as u64) });
-        let files = opened.groups.iter().flat_map(|group| &group.files);
-        let depth = files.map(|files| files.payloads.depth()).min().unwrap_or(1);
+        let depth = opened.groups.iter().map(Group::depth).min().unwrap_or(1);
         Ok(Self {
             classes: classes.collect(),
             depth,

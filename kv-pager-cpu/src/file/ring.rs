@@ -1,4 +1,4 @@
-//! A ring: several reads of a file, handed to the system in one call (`io_uring`).
+//! A ring: several reads or writes of a file, handed to the system in one call (`io_uring`).
 //! Uses nothing. Known by: `file::rings`.
 //!
 //! A request of a few KiB costs the processor more than the drive: a call each, and a thread that is put to sleep and woken.
@@ -16,7 +16,7 @@ use rustix::io_uring::{
     io_uring_user_data, len_union, off_or_addr2_union,
 };
 use std::ffi::c_void;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -27,7 +27,7 @@ pub(super) const DEPTH: u32 = 16;
 /// The most requests of one call.
 const PIECES_MAX: usize = CHUNK_MOVES_MAX;
 
-/// What is read at one offset: slices that `read` is lent.
+/// What is read or written at one offset: slices that the call is lent.
 #[derive(Clone, Copy)]
 struct Piece {
     address: *mut c_void,
@@ -38,8 +38,8 @@ struct Piece {
 /// The kernel's half and this one.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// - **RI3** what a request that was taken through it names is used until its completion was read: `read` doesn't return
-    ///   before.
+    /// - **RI3** what a request that was taken through it names is used until its completion was read: `carry` doesn't
+    ///   return before.
     descriptor: OwnedFd,
     /// - **RI1** each area is mapped from `descriptor`, as long as the kernel said that it is, until the ring is dropped: what
     ///   `places` names lies within it;
@@ -123,10 +123,36 @@ impl Ring {
         pieces: impl Iterator<Item = (&'a mut [IoSliceMut<'b>], u64)>,
         results: &mut [io::Result<usize>],
     ) {
+        let pieces = pieces.map(|(slices, offset)| (slices.as_mut_ptr().cast(), slices.len(), offset));
+        self.carry(file, IoringOp::Readv, pieces, results);
+    }
+
+    /// Writes each of `pieces`, as [`Ring::read`] reads them.
+    ///
+    /// # Panics
+    /// As there.
+    pub(super) fn write<'a, 'b: 'a>(
+        &mut self,
+        file: BorrowedFd<'_>,
+        pieces: impl Iterator<Item = (&'a [IoSlice<'b>], u64)>,
+        results: &mut [io::Result<usize>],
+    ) {
+        // The kernel only reads what is written.
+        let pieces = pieces.map(|(slices, offset)| (slices.as_ptr().cast_mut().cast(), slices.len(), offset));
+        self.carry(file, IoringOp::Writev, pieces, results);
+    }
+
+    /// Carries out `operation` for each of `pieces`: where its slices stand, how many they are, and its offset.
+    fn carry(
+        &mut self,
+        file: BorrowedFd<'_>,
+        operation: IoringOp,
+        pieces: impl Iterator<Item = (*mut c_void, usize, u64)>,
+        results: &mut [io::Result<usize>],
+    ) {
         let mut all = [Piece { address: std::ptr::null_mut(), slices: 0, offset: 0 }; PIECES_MAX];
         let mut count = 0;
-        for (slices, offset) in pieces {
-            let (address, slices) = (slices.as_mut_ptr().cast(), slices.len());
+        for (address, slices, offset) in pieces {
             all[count] = Piece { address, slices: u32::try_from(slices).expect("a batch is small"), offset };
             count += 1;
         }
@@ -137,7 +163,7 @@ impl Ring {
         let (mut waiting, mut under_way) = (0, 0);
         while next < pieces.len() || waiting > 0 || under_way > 0 {
             while next < pieces.len() && under_way + waiting < DEPTH {
-                self.push(file, pieces[next], next);
+                self.push(file, operation, pieces[next], next);
                 next += 1;
                 waiting += 1;
             }
@@ -166,9 +192,9 @@ impl Ring {
     }
 
     /// Hands one request to the kernel's half.
-    fn push(&mut self, file: BorrowedFd<'_>, piece: Piece, number: usize) {
+    fn push(&mut self, file: BorrowedFd<'_>, operation: IoringOp, piece: Piece, number: usize) {
         let entry = io_uring_sqe {
-            opcode: IoringOp::Readv,
+            opcode: operation,
             fd: file.as_raw_fd(),
             off_or_addr2: off_or_addr2_union { off: piece.offset },
             addr_or_splice_off_in: addr_or_splice_off_in_union { addr: io_uring_ptr::new(piece.address) },
@@ -204,8 +230,8 @@ impl Ring {
 
     /// Has the kernel take `waiting` requests, and waits for `wanted` to end. Returns how many it took.
     fn enter(&self, waiting: u32, wanted: u32) -> Result<u32, Errno> {
-        // SAFETY: no `EXT_ARG`; the entries between head and tail name slices and bytes that their owner lends to `read`, which
-        // doesn't return before all that were taken have ended (RI3).
+        // SAFETY: no `EXT_ARG`; the entries between head and tail name slices and bytes that their owner lends to `read` or
+        // `write`, which don't return before all that were taken have ended (RI3).
         unsafe { io_uring_enter(&self.descriptor, waiting, wanted, IoringEnterFlags::GETEVENTS) }
     }
 
@@ -245,7 +271,7 @@ fn word(area: &MmapRaw, offset: u32) -> &AtomicU32 {
 mod tests {
     use super::{DEPTH, PIECES_MAX, Ring};
     use std::fs::File;
-    use std::io::{self, IoSliceMut};
+    use std::io::{self, IoSlice, IoSliceMut};
     use std::os::fd::AsFd;
     use std::os::unix::fs::FileExt;
 
@@ -291,6 +317,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_through_a_ring_is_in_the_file() {
+        let Some(mut ring) = ring() else { return };
+        let file = tempfile::tempfile().expect("a file");
+        let texts: Vec<[u8; 2]> = (0..PIECES_MAX).map(|at| [u8::try_from(at).expect("small"), 7]).collect();
+        let slices: Vec<_> = texts.iter().map(|text| text.each_ref().map(|byte| slice_of(byte))).collect();
+        // Backwards, so that no piece stands where its number says.
+        let offset = |at: usize| (PIECES_MAX - 1 - at) as u64 * 2;
+        let pieces = slices.iter().enumerate().map(|(at, slices)| (&slices[..], offset(at)));
+        let mut results = nothing(PIECES_MAX);
+        ring.write(file.as_fd(), pieces, &mut results);
+        assert!(results.iter().all(|result| matches!(result, Ok(2))), "{results:?}");
+        let mut read = vec![0; PIECES_MAX * 2];
+        file.read_exact_at(&mut read, 0).expect("it can be read");
+        assert_eq!(read, texts.into_iter().rev().flatten().collect::<Vec<_>>());
+    }
+
+    fn slice_of(byte: &u8) -> IoSlice<'_> {
+        IoSlice::new(std::slice::from_ref(byte))
+    }
+
+    #[test]
     fn each_piece_has_an_outcome_of_its_own() {
         let Some(mut ring) = ring() else { return };
         let file = tempfile::tempfile().expect("a file");
@@ -309,6 +356,11 @@ mod tests {
         let own = tempfile::NamedTempFile::new().expect("a file");
         let write_only = File::options().write(true).open(own.path()).expect("it is there");
         let results = read_at(&write_only, [0, 1, 2]);
+        assert!(results.iter().all(Result::is_err), "{results:?}");
+        let read_only = File::open(own.path()).expect("it is there");
+        let slice = [IoSlice::new(b"text")];
+        let mut results = nothing(2);
+        ring.write(read_only.as_fd(), [(&slice[..], 0), (&slice[..], 4)].into_iter(), &mut results);
         assert!(results.iter().all(Result::is_err), "{results:?}");
     }
 }

@@ -1,18 +1,15 @@
-//! The rings for the reads of one file, taken in turns.
+//! The rings for the reads of one file, or for its writes, taken in turns.
 //! Uses `file::ring`. Known by: `file::drive`.
 //!
-//! - **RT1** no more than [`RINGS`] are in use at once, so no more than that many times [`ring::DEPTH`](super::ring::DEPTH) requests
-//!   are under way: who wants another waits, and others compare checksums meanwhile;
+//! - **RT1** no more than were asked for are in use at once, so no more than that many times [`ring::DEPTH`](super::ring::DEPTH)
+//!   requests are under way: who wants another waits, and others are at checksums or headers meanwhile;
 //! - **RT2** there is one at least, so that who waits has somebody to wait for.
 
 use super::ring::Ring;
 use kv_pager::sync::{Condvar, Mutex};
 
-/// With so many there is always one whose requests the drive is at, while others are being handed in.
-const RINGS: usize = 4;
-
 /// Larger requests keep the drive busier than the processor: a thread makes each of them.
-const REQUEST_BYTES_MAX: usize = 64 << 10;
+pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug)]
 struct State {
@@ -30,9 +27,9 @@ pub(super) struct Rings {
 }
 
 impl Rings {
-    /// `None` where the system gives none.
-    pub(super) fn new() -> Option<Self> {
-        let mut idle = Vec::with_capacity(RINGS);
+    /// At most `most` of them, made as they are wanted; `None` where the system gives none.
+    pub(super) fn new(most: usize) -> Option<Self> {
+        let mut idle = Vec::with_capacity(most);
         match Ring::new() {
             Ok(ring) => idle.push(ring),
             Err(error) => {
@@ -40,7 +37,7 @@ impl Rings {
                 return None;
             }
         }
-        let state = State { idle, made: 1, most: RINGS };
+        let state = State { idle, made: 1, most };
         Some(Self { state: Mutex::new(state), given_back: Condvar::new() })
     }
 

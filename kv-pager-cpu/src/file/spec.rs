@@ -36,7 +36,7 @@ pub struct FileSpec {
     pub slots: Vec<u32>,
     /// How payloads are read and written.
     pub access: Access,
-    /// Whether several small reads are handed to the system together where it takes them so (`io_uring`), or each on its own.
+    /// Whether several small requests are handed to the system together where it takes them so (`io_uring`), or each on its own.
     pub has_rings: bool,
     /// The most extra keys of a block that are kept; one with more is not found again after a restart.
     pub extra_keys_max: u32,

@@ -71,6 +71,10 @@ impl Copier for FileWriter {
         self.target.group(last.group).is_adjacent(last.target, next.target)
     }
 
+    fn depth(&self) -> usize {
+        self.target.depth
+    }
+
     fn housekeep(&self) {
         if let Err(error) = self.target.housekeep() {
             tracing::warn!(%error, "what was given up may be found again, unless it is told later");

@@ -9,10 +9,11 @@
 //! All slots of a batch take each of O1's steps together: what is adjacent is one request, headers as well as payloads, and
 //! locks are taken once a step.
 
-use super::drive;
+use super::drive::{self, WRITES_TOGETHER, WriteRequest};
 use super::group::{Group, RunFault};
 use super::header::SlotState;
 use super::records::Record;
+use super::rings::REQUEST_BYTES_MAX;
 use super::runs::Runs;
 use crate::borrow::WriteBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
@@ -115,39 +116,110 @@ impl Group {
         });
     }
 
-    /// Writes the payloads of all that is void.
+    /// Writes the payloads of all that is void: several small requests together, if nobody reads.
     fn write_payloads(&self, parts: &mut [Option<Part<'_>>], written: &mut Written) {
-        self.for_each_run(
-            parts,
-            |_| true,
-            |run, _| {
-                let passing = self.gate.write();
-                let calls = self.write_payload_run(run, passing.others < BUSY_WRITES);
-                drop(passing);
-                let (calls, slots) = (calls?, run.len());
-                written.calls += calls;
-                written.payload_bytes += (slots * self.slot_bytes) as u64;
-                Ok(())
-            },
-        );
+        let runs = self.runs(parts, |_| true);
+        let are_together = self.slot_bytes <= REQUEST_BYTES_MAX && self.depth() > 1;
+        let at_once = if are_together { WRITES_TOGETHER } else { 1 };
+        for runs in runs.as_slice().chunks(at_once) {
+            let mut outcomes = [const { Ok(0) }; CHUNK_MOVES_MAX];
+            if !self.write_together(parts, runs, &mut outcomes) {
+                for (run, outcome) in runs.iter().zip(&mut outcomes) {
+                    *outcome = self.write_payload_run(&mut parts[run.clone()]);
+                }
+            }
+            for (run, outcome) in runs.iter().zip(outcomes) {
+                let mut note = |calls, slots| {
+                    written.calls += calls;
+                    written.payload_bytes += (slots * self.slot_bytes) as u64;
+                };
+                let outcome = outcome.map(|calls| note(calls, run.len()));
+                settle(parts, run.clone(), outcome, &mut |part, _| {
+                    self.write_payload_run(part).map(|calls| note(calls, 1))
+                });
+            }
+        }
     }
 
     /// Writes a run's payloads in one request, and computes their checksums: before, or, if the drive is idle, after it. Returns
     /// the number of calls.
-    fn write_payload_run(&self, run: &mut [Option<Part<'_>>], is_idle: bool) -> io::Result<u32> {
-        let (files, offset) = self.payload_offset(slot_of(run));
+    fn write_payload_run(&self, run: &mut [Option<Part<'_>>]) -> io::Result<u32> {
+        let passing = self.gate.write();
+        let is_idle = passing.others < BUSY_WRITES;
         if !is_idle {
             self.checksum(run);
         }
+        let (files, offset) = self.payload_offset(slot_of(run));
         let mut slices = [IoSlice::new(&[]); CHUNK_MOVES_MAX];
         for (part, slice) in run.iter().flatten().zip(&mut slices) {
             *slice = IoSlice::new(part.source.region(0));
         }
         let calls = drive::write_all(&*files.payloads, &mut slices[..run.len()], offset)?;
+        drop(passing);
         if is_idle {
             self.checksum(run);
         }
         Ok(calls)
+    }
+
+    /// Writes the payloads of each of `runs`, which are in order, in one request, all of a directory's together, unless somebody
+    /// reads, or it is a single one: then it writes nothing, and returns false.
+    fn write_together(
+        &self,
+        parts: &mut [Option<Part<'_>>],
+        runs: &[Range<usize>],
+        outcomes: &mut [io::Result<u32>],
+    ) -> bool {
+        let count = u32::try_from(runs.len()).expect("a batch is small");
+        let Some(passing) = (count > 1).then(|| self.gate.write_together(count)).flatten() else {
+            return false;
+        };
+        let is_idle = passing.others < BUSY_WRITES;
+        if !is_idle {
+            for run in runs {
+                self.checksum(&mut parts[run.clone()]);
+            }
+        }
+        self.write_runs(parts, runs, outcomes);
+        drop(passing);
+        if is_idle {
+            for run in runs {
+                self.checksum(&mut parts[run.clone()]);
+            }
+        }
+        true
+    }
+
+    fn write_runs(
+        &self,
+        parts: &[Option<Part<'_>>],
+        runs: &[Range<usize>],
+        outcomes: &mut [io::Result<u32>],
+    ) {
+        let mut slices = [IoSlice::new(&[]); CHUNK_MOVES_MAX];
+        for (part, slice) in parts.iter().zip(&mut slices) {
+            *slice = IoSlice::new(part.as_ref().map_or(&[], |part| part.source.region(0)));
+        }
+        for (directory, files) in self.files.iter().enumerate() {
+            let mut requests: [_; CHUNK_MOVES_MAX] = std::array::from_fn(|_| WriteRequest::new(&mut [], 0));
+            let mut numbers = [0; CHUNK_MOVES_MAX];
+            let (mut count, mut passed, mut rest) = (0, 0, &mut slices[..]);
+            for (number, run) in runs.iter().enumerate() {
+                let (_, behind) = std::mem::take(&mut rest).split_at_mut(run.start - passed);
+                let (own, behind) = behind.split_at_mut(run.len());
+                (passed, rest) = (run.end, behind);
+                let place = self.placement.place(slot_of(&parts[run.clone()]));
+                if place.directory == directory {
+                    requests[count] = WriteRequest::new(own, place.local * self.slot_bytes as u64);
+                    numbers[count] = number;
+                    count += 1;
+                }
+            }
+            files.payloads.write_many(&mut requests[..count]);
+            for (number, request) in numbers.into_iter().zip(requests).take(count) {
+                outcomes[number] = request.outcome;
+            }
+        }
     }
 
     fn checksum(&self, run: &mut [Option<Part<'_>>]) {
@@ -199,21 +271,35 @@ impl Group {
         is_wanted: impl Fn(&Part<'a>) -> bool,
         mut write: impl FnMut(&mut [Option<Part<'a>>], Range<usize>) -> io::Result<()>,
     ) {
-        let runs = Runs::of(self, parts.len(), |place| {
+        for run in self.runs(parts, is_wanted).as_slice() {
+            let outcome = write(&mut parts[run.clone()], run.clone());
+            settle(parts, run.clone(), outcome, &mut write);
+        }
+    }
+
+    /// The runs of adjacent slots that are wanted and have not failed.
+    fn runs<'a>(&self, parts: &[Option<Part<'a>>], is_wanted: impl Fn(&Part<'a>) -> bool) -> Runs {
+        Runs::of(self, parts.len(), |place| {
             let part = parts[place].as_ref().filter(|part| part.fault.is_none() && is_wanted(part));
             part.map(|part| part.slot)
-        });
-        for run in runs.as_slice().iter().cloned() {
-            let Err(error) = write(&mut parts[run.clone()], run.clone()) else { continue };
-            if run.len() == 1 {
-                fail(&mut parts[run.start], error);
-                continue;
-            }
-            for index in run {
-                if let Err(error) = write(&mut parts[index..=index], index..index + 1) {
-                    fail(&mut parts[index], error);
-                }
-            }
+        })
+    }
+}
+
+/// Has each slot of a run that failed written alone, with its place among `parts`, and notes what fails then (WR2).
+fn settle<'a>(
+    parts: &mut [Option<Part<'a>>],
+    run: Range<usize>,
+    outcome: io::Result<()>,
+    write: &mut impl FnMut(&mut [Option<Part<'a>>], Range<usize>) -> io::Result<()>,
+) {
+    let Err(error) = outcome else { return };
+    if run.len() == 1 {
+        return fail(&mut parts[run.start], error);
+    }
+    for index in run {
+        if let Err(error) = write(&mut parts[index..=index], index..index + 1) {
+            fail(&mut parts[index], error);
         }
     }
 }

@@ -202,7 +202,7 @@ fn a_write_of_several_slots_that_fails_leaves_the_sound_ones_written() {
     Device::fail(&device.payload_writes, Errno::IO);
     // The request for all three begins at the first slot, as does the one for the first alone: no other slot fails.
     device.fails_up_to.store(0, Ordering::Relaxed);
-    let outcomes = session.write_together(&chain);
+    let outcomes = session.write_together(&chain.iter().enumerate().collect::<Vec<_>>());
     assert_eq!(outcomes, [Err(MoveFault::Io), Ok(()), Ok(())]);
     device.mend();
     for (index, block) in chain.iter().enumerate().skip(1) {
@@ -212,6 +212,49 @@ fn a_write_of_several_slots_that_fails_leaves_the_sound_ones_written() {
     session.write(&chain[0], 0);
     drop(session);
     assert_eq!(recovered(&rig.open()), 3, "with their labels");
+}
+
+#[test]
+fn of_small_slots_that_are_written_together_only_those_that_the_drive_refuses_fail() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(4);
+    // None lies behind the one before it: each is a request of its own.
+    let places: Vec<_> = [6, 4, 2, 0].into_iter().zip(&chain).collect();
+    Device::fail(&device.payload_writes, Errno::IO);
+    device.fails_up_to.store(2 * 8192, Ordering::Relaxed);
+    let failed = Err(MoveFault::Io);
+    assert_eq!(session.write_together(&places), [Ok(()), Ok(()), failed, failed]);
+    device.mend();
+    for (at, block) in &places[..2] {
+        assert_eq!(session.read(slot(*at)), Ok(block.bytes()), "slot {at}");
+    }
+    assert_eq!(session.read(slot(0)), Err(MoveFault::Io), "there is nothing in it");
+    drop(session);
+    assert_eq!(recovered(&rig.open()), 2, "with their labels");
+}
+
+#[test]
+fn scattered_slots_are_written_alike_with_rings_and_without() {
+    for has_rings in [true, false] {
+        let rig = Rig::new();
+        let session = rig.open_with(|spec| spec.file.as_mut().expect("there is one").has_rings = has_rings);
+        // Some adjacent, so that a request is of several slots.
+        let order = [7, 2, 3, 0, 5, 6, 1, 4];
+        let mut total = 0;
+        for name in [1, 2] {
+            let chain = Labelled::chain_named(SLOTS, name);
+            let places: Vec<_> = order.into_iter().zip(&chain).collect();
+            assert!(session.write_together(&places).iter().all(Result::is_ok));
+            for (at, block) in places {
+                assert_eq!(session.read(slot(at)), Ok(block.bytes()), "slot {at}");
+                total += block.bytes().len() as u64;
+            }
+        }
+        assert_eq!(session.tier().bytes_written().payloads.as_u64(), total, "each once");
+        drop(session);
+        assert_eq!(recovered(&rig.open()), SLOTS as usize);
+    }
 }
 
 #[test]

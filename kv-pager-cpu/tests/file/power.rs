@@ -62,6 +62,10 @@ impl Drive for Recorded {
         Ok(written)
     }
 
+    fn depth(&self) -> usize {
+        self.drive.depth()
+    }
+
     fn announce(&self, offset: u64, bytes: u64) {
         self.drive.announce(offset, bytes);
     }
@@ -108,6 +112,15 @@ fn record(seed: u64) -> (Rig, Vec<Event>) {
             1 => {
                 session.tier().persistence().expect("it has").flush().expect("a sound drive");
                 events.lock().push(Event::Flushed { blocks: blocks.clone() });
+            }
+            2 => {
+                // Each a request of its own.
+                let places = [at, at + 3, at + 6].map(|at| at % SLOTS as usize);
+                let name = |place: usize| random(seed, step + 1000 * (place + 1)) | 1;
+                let chains = places.map(|place| Labelled::chain_named(1, name(place)));
+                let together: Vec<_> = places.into_iter().zip(chains.iter().map(|chain| &chain[0])).collect();
+                assert!(session.write_together(&together).iter().all(Result::is_ok));
+                blocks.extend(together.iter().map(|(place, block)| (slot(*place), block.hash().0)));
             }
             _ => {
                 let block = &Labelled::chain_named(1, random(seed, step) | 1)[0];

@@ -117,14 +117,14 @@ impl Session {
         carry(&*self.writer, slot(0), slot(at))
     }
 
-    /// Writes blocks to slots from 0 in one batch.
-    pub(crate) fn write_together(&self, blocks: &[Labelled]) -> Vec<Result<(), MoveFault>> {
+    /// Writes blocks to slots in one batch.
+    pub(crate) fn write_together(&self, blocks: &[(usize, &Labelled)]) -> Vec<Result<(), MoveFault>> {
         let host = self.backend.host().expect("there is one");
-        let place = |(index, block): (usize, &Labelled)| {
+        let place = |(index, (at, block)): (usize, &(usize, &Labelled))| {
             let mut lent = host.write(GroupId::FIRST, slot(index)).expect("free");
             lent.fragment_mut(0).copy_from_slice(&block.bytes());
-            self.tier().persistence().expect("it has").label(GroupId::FIRST, slot(index), &block.label());
-            order(slot(index), slot(index))
+            self.tier().persistence().expect("it has").label(GroupId::FIRST, slot(*at), &block.label());
+            order(slot(index), slot(*at))
         };
         let batch: Vec<Move> = blocks.iter().enumerate().map(place).collect();
         let ticket = self.writer.submit(&batch).expect("room");

@@ -98,6 +98,10 @@ impl Drive for Behind {
         self.drive.write(from, offset)
     }
 
+    fn depth(&self) -> usize {
+        self.drive.depth()
+    }
+
     fn announce(&self, offset: u64, bytes: u64) {
         self.drive.announce(offset, bytes);
     }
