@@ -164,7 +164,7 @@ impl Promotion {
             let seen = view.block(block);
             let worth = host.worth_of_absent(view, block);
             if least.is_none_or(|least| is_gain(worth, least)) {
-                self.keep(Candidate { block, worth, uses: u32::from(seen.uses), depth: seen.depth });
+                self.keep(Candidate { block, worth, uses: seen.uses, depth: seen.depth });
             }
         }
     }
