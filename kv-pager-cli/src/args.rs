@@ -5,6 +5,7 @@
 
 use crate::compare::Contestant;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kv_pager::config::Promotion;
 use kv_pager::layout::shape_names;
 use kv_pager::policy::keeping::Arm;
 use kv_pager::policy::plan::Loading;
@@ -124,6 +125,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "BYTES")]
     pub(crate) write_bytes_per_day: Option<Bytes>,
 
+    /// Whether hot blocks come from the file to host memory while the lanes between them stand idle. It takes measured costs: those of
+    /// --profile, or with --virtual the machine's.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = PromotionName::WhileIdle)]
+    pub(crate) promotion: PromotionName,
+
     /// Serve the stream once for every combination of --policy and --load, and compare them.
     #[arg(long, requires = "is_virtual", conflicts_with_all = ["policy", "load"])]
     pub(crate) all_arms: bool,
@@ -208,6 +214,25 @@ pub(crate) struct InspectArguments {
     /// Write the results to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// When blocks are promoted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum PromotionName {
+    /// While lanes stand idle.
+    WhileIdle,
+    /// Never.
+    Never,
+}
+
+impl PromotionName {
+    /// What a pager calls it.
+    pub(crate) fn promotion(self) -> Promotion {
+        match self {
+            Self::WhileIdle => Promotion::WhileIdle,
+            Self::Never => Promotion::Never,
+        }
+    }
 }
 
 /// The ways of loading that can be chosen.

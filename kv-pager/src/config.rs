@@ -27,6 +27,8 @@ pub struct Config {
     pub quota: Quota,
     /// Whose the device slots are.
     pub device_owner: DeviceOwner,
+    /// Whether hot blocks come nearer while lanes stand idle.
+    pub promotion: Promotion,
 }
 
 impl Config {
@@ -39,6 +41,17 @@ impl Config {
         self.watermarks.check()?;
         self.reserves.check()
     }
+}
+
+/// Whether blocks that are likely to be asked for are brought from the file to host memory before they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Promotion {
+    /// While the lanes between the two stand idle, and no request waits for a load or for room.
+    #[default]
+    WhileIdle,
+    /// Never: only a request, a prefetch or a hold brings a block nearer.
+    Never,
 }
 
 /// Who keeps the free list of the device tier.

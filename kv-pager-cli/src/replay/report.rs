@@ -73,6 +73,7 @@ fn checks(results: &Results) -> Table {
         ("blocks whose last copy went", grouped(results.drops)),
         ("blocks recovered from the file tier", counted(results.recovered_blocks)),
         ("blocks onboarded", grouped(results.onboarded_blocks)),
+        ("blocks promoted while lanes stood idle", grouped(results.promoted_blocks)),
         ("blocks verified: onboarded", counted(results.verified_blocks)),
         ("blocks verified: found on the device", counted(results.verified_resident_blocks)),
         ("blocks stopped by a checksum", counted(results.damaged_blocks)),

@@ -99,6 +99,9 @@ pub(super) struct Results {
     /// Those of the computed ones that had been computed before, counted in whole blocks.
     pub(super) recomputed_tokens: u64,
     pub(super) onboarded_blocks: u64,
+    /// Brought from the file to the host while lanes stood idle, and their bytes.
+    pub(super) promoted_blocks: u64,
+    pub(super) promoted_bytes: u64,
     /// Onboarded blocks whose bytes were compared with those first computed.
     pub(super) verified_blocks: Option<u64>,
     /// Blocks with wrong bytes that reached the engine.
@@ -155,6 +158,8 @@ impl Results {
             computed_tokens: cached.computed_tokens,
             recomputed_tokens: cached.recomputed_tokens,
             onboarded_blocks: cached.onboarded_blocks,
+            promoted_blocks: stats.promoted.parts,
+            promoted_bytes: stats.promoted.bytes.as_u64(),
             verified_blocks: Some(verified.verified_blocks),
             mismatched_blocks: Some(verified.mismatched_blocks),
             damaged_blocks: Some(stats.damaged),
@@ -185,6 +190,8 @@ impl Results {
             computed_tokens: outcome.computed_tokens,
             recomputed_tokens: outcome.recomputed_tokens,
             onboarded_blocks: outcome.onboarded_blocks,
+            promoted_blocks: stats.promoted.parts,
+            promoted_bytes: stats.promoted.bytes.as_u64(),
             verified_blocks: None,
             mismatched_blocks: None,
             damaged_blocks: None,

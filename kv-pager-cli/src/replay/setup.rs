@@ -48,6 +48,7 @@ impl Setup {
                 sequence_tokens: u32::try_from(settings.tokens_max).unwrap_or(u32::MAX).max(1),
                 ..Limits::default()
             },
+            promotion: arguments.promotion.promotion(),
             ..Config::default()
         };
         let mut temporary = None;

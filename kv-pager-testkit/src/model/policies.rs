@@ -4,11 +4,12 @@
 use crate::random::Random;
 use kv_pager::Pager;
 use kv_pager::cost::{CostModel, LaneCost, LaneProfile, Profile};
-use kv_pager::ids::TierId;
+use kv_pager::ids::{SlotId, TierId};
 use kv_pager::policy::keeping::Arm;
 use kv_pager::policy::plan::{EngineAbility, Loading};
 use kv_pager::policy::{
-    Decision, FileWrites, LoadPlan, Lru, Matched, Need, Policy, Reason, Steward, StewardSpec, View, Waiting,
+    Decision, FileWrites, Idle, LoadPlan, Lru, Matched, Need, Policy, Reason, Steward, StewardSpec, View,
+    Waiting,
 };
 use kv_pager::tier::LaneEnds;
 use kv_pager::units::Bytes;
@@ -85,6 +86,24 @@ impl Policy for Whim {
         let is_from_back = self.below(2) == 0;
         let chunk_blocks = 1 + self.below(3);
         LoadPlan { is_from_back, chunk_blocks, ..LoadPlan::of(start..end, Reason::Asked) }
+    }
+
+    fn promote(&mut self, view: &View<'_>, idle: &Idle, decisions: &mut Vec<Decision>) {
+        let Idle { ends, group, most, .. } = *idle;
+        let reason = Reason::Hot;
+        let colder = view.coldest(ends.target, group).take(self.below(3));
+        decisions.extend(colder.map(|block| Decision::Evict { block, tier: ends.target, reason }));
+        let slots = view.capacity(ends.source, group) as usize;
+        for _ in 0..self.below(most as usize + 2) {
+            let block = view.block_in(ends.source, group, SlotId::from_index(self.below(slots)));
+            let tier = if self.below(8) == 0 { ends.target } else { ends.source };
+            match self.below(8) {
+                _ if !block.is_some() => {}
+                0 => decisions.push(Decision::Drop { block, tier, reason }),
+                1 => decisions.push(Decision::Demote { block, tier, reason }),
+                _ => decisions.push(Decision::Promote { block, tier, reason }),
+            }
+        }
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {

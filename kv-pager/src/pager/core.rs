@@ -257,6 +257,7 @@ impl Core {
         self.balance(now);
         self.issue_loads(now);
         self.advance_keepers(now);
+        self.promote(now);
         self.engine.pump(now);
     }
 

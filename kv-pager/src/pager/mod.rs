@@ -33,6 +33,7 @@ mod planning;
 mod prefetch;
 mod pressure;
 mod progressed;
+mod promote;
 mod recover;
 mod settle;
 mod shutdown;
@@ -55,7 +56,7 @@ pub use prefetch::Prefetch;
 pub use progressed::Progressed;
 pub use shutdown::WrittenOut;
 pub use spans::Spans;
-pub use stats::{Evictions, LaneReport, PlanCounts, SequenceReport, Stats, TierReport};
+pub use stats::{Evictions, LaneReport, PlanCounts, Promoted, SequenceReport, Stats, TierReport};
 pub use step::Step;
 pub use tenants::TenantReport;
 

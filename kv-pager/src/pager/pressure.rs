@@ -175,13 +175,7 @@ impl Core {
             self.ask_policy(need, &mut decisions, now);
         }
         for decision in decisions.drain(..) {
-            let block = decision.block();
-            if self.passes_over(block) {
-                let slot = self.index.location(block, group, tier);
-                if slot.is_some() {
-                    self.pools.pool_mut(tier, group).touch(slot);
-                }
-                self.changes += 1;
+            if self.is_passed_over(decision.block(), group, tier) {
                 continue;
             }
             match decision {
@@ -190,6 +184,8 @@ impl Core {
                     self.drop_copy(block, group, tier);
                 }
                 Decision::Demote { block, .. } => victims.push(block),
+                // Nothing comes where room is short.
+                Decision::Promote { .. } => {}
             }
         }
         self.decisions = decisions;
@@ -199,6 +195,19 @@ impl Core {
         // Making room farther away may have made lists of its own; the longer one is kept.
         victims.clear();
         self.victims = victims;
+    }
+
+    /// Whether eviction passes over a victim, which is warm again then.
+    pub(super) fn is_passed_over(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        let is_passed_over = self.passes_over(block);
+        if is_passed_over {
+            let slot = self.index.location(block, group, tier);
+            if slot.is_some() {
+                self.pools.pool_mut(tier, group).touch(slot);
+            }
+            self.changes += 1;
+        }
+        is_passed_over
     }
 
     /// Lets the policy choose, told of all that has changed.
@@ -225,7 +234,7 @@ impl Core {
 
     /// Frees the slot of a part that has a copy farther away. If a child is about to leave, it follows the child; if a child
     /// stays, it is warmer than it looked.
-    fn evict_clean(&mut self, block: BlockId, group: GroupId, tier: TierId) {
+    pub(super) fn evict_clean(&mut self, block: BlockId, group: GroupId, tier: TierId) {
         let Some(slot) = self.idle_slot(block, group, tier) else { return };
         if !self.has_farther(block, group, tier) {
             return;

@@ -58,6 +58,7 @@ impl Core {
                 } else if self.is_orphan(block, group, to) {
                     self.spoil(to, &flight, false);
                 } else {
+                    self.count_promoted(&flight);
                     self.arrive(to, &flight);
                 }
             }

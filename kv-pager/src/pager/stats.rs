@@ -24,6 +24,7 @@ pub(super) struct Counters {
     pub(super) recovered: u64,
     pub(super) expired: u64,
     pub(super) cut_loads: u64,
+    pub(super) promoted: Promoted,
     pub(super) plans: PlanCounts,
 }
 
@@ -41,6 +42,15 @@ pub struct PlanCounts {
     /// How much later requests finished than the better of loading all and computing all would have, of those whose computing the
     /// engine reported.
     pub regret: Nanos,
+}
+
+/// What came nearer though no request had asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Promoted {
+    /// Parts: of a model with one group of layers, blocks.
+    pub parts: u64,
+    /// Their bytes, as the device has them.
+    pub bytes: Bytes,
 }
 
 /// Slots of one tier that were freed to make room, by why that was no loss, or one.
@@ -129,6 +139,8 @@ pub struct Stats {
     pub recovered: u64,
     /// Of the failed loads, those that were called off because computing was sooner.
     pub cut_loads: u64,
+    /// What was brought from the file to host memory while lanes stood idle.
+    pub promoted: Promoted,
     /// Plans made with measured costs.
     pub plans: PlanCounts,
     /// Blocks given up for their time to live was over.
@@ -171,6 +183,7 @@ impl Core {
             failed_loads: counters.failed_loads,
             recovered: counters.recovered,
             cut_loads: counters.cut_loads,
+            promoted: counters.promoted,
             plans: counters.plans,
             expired: counters.expired,
             kept: TierId::ALL.map(|tier| self.keepers.slots_in(tier)),

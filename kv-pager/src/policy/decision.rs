@@ -1,10 +1,11 @@
 //! What a policy is asked, and what it may answer.
-//! Layer 8. Uses `ids`, `config`, `layout`, `units`, `policy::plan`. Known by: `policy`, `pager`.
+//! Layer 8. Uses `ids`, `config`, `layout`, `units`, `tier`, `policy::plan`. Known by: `policy`, `pager`.
 
 use super::plan::{Plan, TierRuns};
 use crate::config::Limits;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::layout::{Format, ModelLayout};
+use crate::tier::LaneEnds;
 use crate::units::Nanos;
 use std::ops::Range;
 
@@ -28,6 +29,10 @@ pub enum Reason {
     NotEarned,
     /// What may be written to the file in a day has been.
     WriteBudget,
+    /// Nothing that is not nearer is more likely to be asked for, and lanes stand idle.
+    Hot,
+    /// Something that is worth clearly more takes its place.
+    Outweighed,
     /// Its tenant has more than its quota.
     OverQuota,
 }
@@ -41,6 +46,15 @@ pub enum Decision {
         /// Whose.
         block: BlockId,
         /// Where.
+        tier: TierId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Copy it to the next nearer tier.
+    Promote {
+        /// Whose.
+        block: BlockId,
+        /// From where.
         tier: TierId,
         /// Why.
         reason: Reason,
@@ -69,7 +83,10 @@ impl Decision {
     /// Whose part it is about.
     pub fn block(&self) -> BlockId {
         match self {
-            Self::Evict { block, .. } | Self::Demote { block, .. } | Self::Drop { block, .. } => *block,
+            Self::Evict { block, .. }
+            | Self::Demote { block, .. }
+            | Self::Drop { block, .. }
+            | Self::Promote { block, .. } => *block,
         }
     }
 }
@@ -85,6 +102,19 @@ pub struct Need {
     pub slots: u32,
     /// How many of the victims the lane to the next tier takes now: naming more to be demoted is of no use.
     pub demotions: u32,
+}
+
+/// Lanes between two tiers that stand idle, both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Idle {
+    /// From where blocks may be promoted, and to where.
+    pub ends: LaneEnds,
+    /// Of which class.
+    pub group: GroupId,
+    /// Slots of the target that are free beyond those that the high watermark asks for.
+    pub free: u32,
+    /// How many blocks may be promoted now.
+    pub most: u32,
 }
 
 /// One block of a match.

@@ -34,7 +34,7 @@ mod steward;
 mod view;
 
 pub use decision::{
-    Changed, Decision, LoadPlan, Matched, MatchedBlock, Need, Reason, Setting, Told, Urgency, Waiting,
+    Changed, Decision, Idle, LoadPlan, Matched, MatchedBlock, Need, Reason, Setting, Told, Urgency, Waiting,
 };
 pub use lru::Lru;
 pub use steward::{Answer, FileWrites, Steward, StewardSpec};
@@ -84,6 +84,10 @@ pub trait Policy: Debug + Send {
 
     /// Which of the matched blocks to load; the rest, and what comes after, is computed.
     fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan;
+
+    /// Which blocks to bring nearer while lanes stand idle ([`Decision::Promote`], parents before their children), and which to
+    /// evict for it beyond the free slots, in the order in which it is to be done. Asked often, so that most calls should do little.
+    fn promote(&mut self, _view: &View<'_>, _idle: &Idle, _decisions: &mut Vec<Decision>) {}
 
     /// Which blocks to move out of a tier, so that `need.slots` become free.
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>);

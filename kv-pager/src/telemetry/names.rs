@@ -100,6 +100,18 @@ pub const METRICS: &[Metric] = &[
         "Of the failed loads, those called off because computing was sooner.",
     ),
     counter(
+        "kv_pager_promoted_parts_total",
+        Unit::Count,
+        &[],
+        "Parts brought from the file to host memory before anybody asked for them, while lanes stood idle.",
+    ),
+    counter(
+        "kv_pager_promoted_bytes_total",
+        Unit::Bytes,
+        &[],
+        "Bytes of those parts, as the device has them.",
+    ),
+    counter(
         "kv_pager_recovered_blocks_total",
         Unit::Count,
         &[],

@@ -22,6 +22,8 @@ pub(super) struct RequestMetrics {
     damaged: Counter,
     failed_loads: Counter,
     cut_loads: Counter,
+    promoted_parts: Counter,
+    promoted_bytes: Counter,
     recovered: Counter,
     /// Loads, recomputes, two fronts, loads then computes.
     plans: [Counter; 4],
@@ -58,6 +60,8 @@ impl RequestMetrics {
             damaged: metrics::counter!("kv_pager_damaged_parts_total"),
             failed_loads: metrics::counter!("kv_pager_failed_loads_total"),
             cut_loads: metrics::counter!("kv_pager_cut_loads_total"),
+            promoted_parts: metrics::counter!("kv_pager_promoted_parts_total"),
+            promoted_bytes: metrics::counter!("kv_pager_promoted_bytes_total"),
             recovered: metrics::counter!("kv_pager_recovered_blocks_total"),
             plans: ["load", "recompute", "two_fronts", "load_then_compute"].map(plan),
             regret: metrics::counter!("kv_pager_plan_regret_nanoseconds_total"),
@@ -86,6 +90,8 @@ impl RequestMetrics {
         self.damaged.absolute(stats.damaged);
         self.failed_loads.absolute(stats.failed_loads);
         self.cut_loads.absolute(stats.cut_loads);
+        self.promoted_parts.absolute(stats.promoted.parts);
+        self.promoted_bytes.absolute(stats.promoted.bytes.as_u64());
         self.recovered.absolute(stats.recovered);
         let plans = &stats.plans;
         let made = [plans.loads, plans.recomputes, plans.two_fronts, plans.loads_then_computes];

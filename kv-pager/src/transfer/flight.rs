@@ -33,6 +33,8 @@ pub enum Purpose {
     Demote,
     /// The part becomes resident in the target too.
     Replicate,
+    /// The part becomes resident in the target too, for it is hot and the lane stood idle.
+    Promote,
     /// A shared slot was copied so that a sequence may write.
     CopyOnWrite,
 }

@@ -67,6 +67,11 @@ impl TransferEngine {
         self.by_ends[source.index()][target.index()].map_or(0, |lane| self.lanes[lane].queued())
     }
 
+    /// Whether nothing waits for this lane, and nothing is under way on it. `O(1)`.
+    pub fn is_idle(&self, source: TierId, target: TierId) -> bool {
+        self.by_ends[source.index()][target.index()].is_none_or(|lane| !self.lanes[lane].is_busy())
+    }
+
     /// Bytes that this lane was given and that have not ended. `O(1)`.
     pub fn bytes_in_flight(&self, source: TierId, target: TierId) -> Bytes {
         self.by_ends[source.index()][target.index()]

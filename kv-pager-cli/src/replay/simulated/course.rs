@@ -59,7 +59,7 @@ impl<'a> Course<'a> {
     /// # Errors
     /// [`Failure::Pager`] if tiers, profile and model do not fit together.
     pub(super) fn new(scenario: &'a Scenario<'a>, policy: Box<dyn Policy>) -> Result<Self, Failure> {
-        let Scenario { stream, model, profile, tiers, .. } = scenario;
+        let Scenario { stream, model, profile, tiers, promotion, .. } = scenario;
         let longest = stream.requests().iter().map(|request| request.prompt_tokens).max().unwrap_or(1);
         let limits = Limits {
             sequences: u32::try_from(HEADS).expect("5"),
@@ -68,7 +68,7 @@ impl<'a> Course<'a> {
         };
         let machine = VirtualMachine::new(model, profile, tiers, limits.moves_queued as usize)?;
         let backend = Backend { tiers: machine.tiers(), lanes: machine.lanes() };
-        let config = Config { limits, ..Config::default() };
+        let config = Config { limits, promotion: *promotion, ..Config::default() };
         let clock: Arc<dyn Clock> = machine.clock();
         let pager = Pager::new((*model).clone(), config, backend, policy, clock)?;
         let step_tokens_max = profile.prefill.step_tokens_max;

@@ -33,6 +33,7 @@ use course::Course;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::config::Promotion;
 use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::cost::{CostModel, Profile};
 use kv_pager::layout::ModelLayout;
@@ -54,6 +55,8 @@ pub(super) struct Scenario<'a> {
     /// The device tier, and those below it.
     pub(super) tiers: &'a [VirtualTierSize],
     pub(super) arrivals: Arrivals,
+    /// Whether hot blocks come nearer while lanes stand idle.
+    pub(super) promotion: Promotion,
 }
 
 /// Who watches a virtual replay.

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::replay::settings::{
     DEVICE_TRACE_BLOCKS, FILE_TRACE_BLOCKS, HOST_TRACE_BLOCKS, layout, read_profile, stream,
 };
+use kv_pager::config::Promotion;
 use kv_pager::cost::Profile;
 use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::ids::TierId;
@@ -24,6 +25,7 @@ pub(in crate::replay) struct VirtualSettings {
     profile: Profile,
     tiers: Vec<VirtualTierSize>,
     arrivals: Arrivals,
+    promotion: Promotion,
 }
 
 impl VirtualSettings {
@@ -44,12 +46,14 @@ impl VirtualSettings {
         let arrivals =
             arguments.time_scale.map_or(Arrivals::Closed(arguments.concurrency as usize), Arrivals::Scaled);
         let tokens = TokenSource::new(arguments.seed);
-        Ok(Self { stream, stream_name, tokens, model, profile, tiers, arrivals })
+        let promotion = arguments.promotion.promotion();
+        Ok(Self { stream, stream_name, tokens, model, profile, tiers, arrivals, promotion })
     }
 
     pub(super) fn scenario(&self) -> Scenario<'_> {
-        let Self { stream, tokens, model, profile, tiers, arrivals, .. } = self;
-        Scenario { stream, tokens: *tokens, model, profile, tiers, arrivals: *arrivals }
+        let Self { stream, tokens, model, profile, tiers, arrivals, promotion, .. } = self;
+        let (tokens, arrivals, promotion) = (*tokens, *arrivals, *promotion);
+        Scenario { stream, tokens, model, profile, tiers, arrivals, promotion }
     }
 
     /// The tier that is farthest from the device.

@@ -1,6 +1,7 @@
 use super::{Arrivals, Scenario, VirtualFindings, Watch};
 use crate::interrupt::Interrupt;
 use indicatif::ProgressBar;
+use kv_pager::config::Promotion;
 use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::cost::{LaneCost, LaneProfile, Node, PrefillCost, PrefillProfile, Profile};
 use kv_pager::ids::TierId;
@@ -43,6 +44,7 @@ fn run(stream: &Trace, device_blocks: u64, host_blocks: u64, arrivals: Arrivals)
         profile: &profile(),
         tiers: &[size(TierId::Device, device_blocks), size(TierId::Host, host_blocks)],
         arrivals,
+        promotion: Promotion::default(),
     };
     let (interrupt, progress) = (Interrupt::default(), ProgressBar::hidden());
     let watch = Watch { interrupt: &interrupt, progress: &progress };

@@ -46,6 +46,14 @@ impl Keeping for CostAware {
         self.reuse.odds(entry)
     }
 
+    fn worth(&mut self, entry: EntryId) -> Option<f64> {
+        self.reuse.worth(entry)
+    }
+
+    fn worth_of_absent(&mut self, name: u64) -> Option<f64> {
+        self.reuse.worth_of_absent(name)
+    }
+
     fn offer(&mut self, entries: &[EntryId]) {
         self.reuse.offer(entries);
     }

@@ -52,6 +52,11 @@ impl<R: Copy> Ghosts<R> {
         self.names.get(name).is_some()
     }
 
+    /// What is remembered of `name`. O(1).
+    pub(super) fn get(&self, name: u64) -> Option<R> {
+        self.names.get(name).map(|place| self.places[place as usize].record)
+    }
+
     /// Remembers `name` as the newest; forgets the oldest if there is no room. O(1).
     pub(super) fn insert(&mut self, name: u64, record: R) {
         self.take(name);

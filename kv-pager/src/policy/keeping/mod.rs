@@ -229,6 +229,17 @@ pub trait Keeping: Debug + Send {
         None
     }
 
+    /// What keeping the entry is worth: how likely it is asked for again before it would have to go, times what having it back costs
+    /// then. `None` from arms that don't say, and while the arm evicts by something else.
+    fn worth(&mut self, _entry: EntryId) -> Option<f64> {
+        None
+    }
+
+    /// The same of a block that lies farther away, were it here; by what is remembered of it. `None` if nothing is, too.
+    fn worth_of_absent(&mut self, _name: u64) -> Option<f64> {
+        None
+    }
+
     /// What it costs to have a block back. Arms that do not weigh costs ignore it.
     fn set_prices(&mut self, _prices: &Prices) {}
 

@@ -230,3 +230,25 @@ fn every_name_is_an_arm_and_no_other() {
     let error = "random".parse::<Arm>().expect_err("there is none");
     assert!(error.to_string().contains("cost-aware"), "{error}");
 }
+
+#[test]
+fn a_block_that_left_is_worth_what_it_would_be_worth_here() {
+    let mut reuse = Reuse::new(&BOUNDS);
+    let touch = |entry: u32, name: u64| Touch { entry: EntryId::new(entry), name, depth: 0 };
+    let visit = |reuse: &mut Reuse, touch: Touch| {
+        reuse.visit(&Visit { length: 1, touches: &[touch], absent: &[] });
+    };
+    // Names 1 and 2 return, name 3 does not yet.
+    for touch in [touch(1, 1), touch(2, 2), touch(1, 1), touch(2, 2), touch(3, 3)] {
+        visit(&mut reuse, touch);
+    }
+    reuse.set_backed(EntryId::new(1), true);
+    let before = reuse.worth(EntryId::new(1)).expect("it goes by value");
+    assert!(before > 0.0);
+    reuse.depart(EntryId::new(1), Departure::Evicted);
+    let after = reuse.worth_of_absent(1).expect("it is remembered");
+    assert!((after - before).abs() < 1e-12, "{after}, and {before} when it was here");
+    assert_eq!(reuse.worth_of_absent(9), None, "of a stranger nothing is known");
+    reuse.set_rule(Rule::Recency);
+    assert_eq!((reuse.worth(EntryId::new(2)), reuse.worth_of_absent(1)), (None, None));
+}

@@ -74,20 +74,13 @@ impl Fates {
     /// What becomes of `block`; `None` if it can't go now.
     pub(super) fn decide(&mut self, view: &View<'_>, block: BlockId, odds: Option<f64>) -> Option<Decision> {
         let At { tier, group, below, .. } = self.at;
-        // What has a copy nearer stays there, and its children rest on that.
-        let nearer = TierId::ALL[..tier.index()].iter().find(|near| view.is_in(block, group, **near));
-        let is_kept = |copy: TierId| {
-            let after = nearer.copied().unwrap_or(copy);
-            view.is_kept_by_nearer(block, group, tier, after)
-        };
-        let copy = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far));
-        if copy.is_some_and(|copy| !is_kept(*copy)) {
+        if Self::has_clean_copy(view, tier, group, block) {
             return Some(Decision::Evict { block, tier, reason: Reason::CleanCopy });
         }
         let Some(below) = below else {
             return Some(Decision::Drop { block, tier, reason: Reason::NoTierBelow });
         };
-        if is_kept(below) {
+        if Self::is_kept(view, tier, group, block, below) {
             return None;
         }
         // The next copy is on its way, and what waits for it can't go yet.
@@ -98,6 +91,19 @@ impl Fates {
             Some(reason) => Decision::Drop { block, tier, reason },
             None => Decision::Demote { block, tier, reason: Reason::Coldest },
         })
+    }
+
+    /// Whether `block` lies farther than `tier` too, and may go from there.
+    pub(super) fn has_clean_copy(view: &View<'_>, tier: TierId, group: GroupId, block: BlockId) -> bool {
+        let copy = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far));
+        copy.is_some_and(|copy| !Self::is_kept(view, tier, group, block, *copy))
+    }
+
+    /// Whether children keep `block` from going from `tier` if its next copy is `copy`. What has a copy nearer stays there, and its
+    /// children rest on that.
+    fn is_kept(view: &View<'_>, tier: TierId, group: GroupId, block: BlockId, copy: TierId) -> bool {
+        let nearer = TierId::ALL[..tier.index()].iter().find(|near| view.is_in(block, group, **near));
+        view.is_kept_by_nearer(block, group, tier, nearer.copied().unwrap_or(copy))
     }
 
     /// Why the block is not to be written to `below`.

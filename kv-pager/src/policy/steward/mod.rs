@@ -9,6 +9,7 @@
 //! | `standing` | one tier's class of slots, and the arm that orders it |
 //! | `fates` | what becomes of a victim: evicted, demoted or dropped |
 //! | `writes` | what may be written to the file in a day |
+//! | `promotion` | what comes nearer while lanes stand idle |
 //! | `prices` | what having a block back costs, by tier and depth |
 //! | `meeting` | where the fronts of a request meet that waits for its loads |
 //! | `beside` | shadows that run beside a live pager |
@@ -17,6 +18,7 @@ mod beside;
 mod fates;
 mod meeting;
 mod prices;
+mod promotion;
 mod standing;
 mod writes;
 
@@ -25,7 +27,7 @@ pub use writes::FileWrites;
 
 use super::keeping::{Arm, Bounds};
 use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
-use super::{Changed, Decision, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
+use super::{Changed, Decision, Idle, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
 use crate::cost::LaneCost;
 use crate::ids::{GroupId, TierId};
 use crate::layout::{Format, ModelLayout};
@@ -34,8 +36,13 @@ use crate::units::Bytes;
 use beside::Beside;
 use fates::Fates;
 use meeting::Grain;
+use promotion::Promotion;
 use standing::Standing;
 use writes::Writes;
+
+/// The way on which blocks are promoted. From the host to the device it would gain little: a load from there takes a tenth of the
+/// time that computing does, and device slots are not free for long.
+const PROMOTED: LaneEnds = LaneEnds { source: TierId::File, target: TierId::Host };
 
 /// Requests after which prices are worked out anew.
 const PRICES_EVERY: u32 = 64;
@@ -63,6 +70,8 @@ pub struct Steward {
     loader: Option<Loader>,
     fates: Fates,
     beside: Option<Beside>,
+    /// By group, if there are a file and host memory.
+    promotions: Vec<Promotion>,
     /// By group, then by tier: bytes of a part.
     part_bytes: Vec<[Bytes; TierId::COUNT]>,
     /// By tier: bytes of all parts of a block.
@@ -87,6 +96,7 @@ impl Steward {
             loader: None,
             fates: Fates::new(spec.file_writes, Writes::new(spec.write_bytes_per_day)),
             beside: None,
+            promotions: Vec::new(),
             part_bytes: Vec::new(),
             block_bytes: [Bytes::ZERO; TierId::COUNT],
             tokens_per_block: 1,
@@ -130,6 +140,12 @@ impl Policy for Steward {
                 self.standings.push(Standing::new(self.spec.keeping, tier, group, is_full, &bounds));
             }
         }
+        if view.has(PROMOTED.source) && view.has(PROMOTED.target) {
+            self.promotions.extend(model.group_ids().map(|group| {
+                let slots = view.capacity(PROMOTED.source, group);
+                Promotion::new(group, model.is_full(group), slots, request_blocks)
+            }));
+        }
         if self.spec.has_shadows {
             let group = model.anchor().unwrap_or(GroupId::FIRST);
             let request = Bounds { capacity: 1, request_blocks, tokens_per_block: self.tokens_per_block };
@@ -151,6 +167,9 @@ impl Policy for Steward {
         self.price(view);
         for standing in &mut self.standings {
             standing.visit(view, told.blocks, told.length);
+        }
+        for promotion in &mut self.promotions {
+            promotion.note_told(told.blocks.len());
         }
         if let Some(beside) = &mut self.beside {
             beside.visit(view, told.blocks);
@@ -211,6 +230,16 @@ impl Policy for Steward {
             step_tokens_max: prospects.engine.step_tokens_max,
         };
         meeting::to_compute(costs, waiting, left_ns, grain)
+    }
+
+    fn promote(&mut self, view: &View<'_>, idle: &Idle, decisions: &mut Vec<Decision>) {
+        let is_meant = |promotion: &&mut Promotion| promotion.group() == idle.group;
+        let keeps = |standing: &&mut Standing| standing.keeps(TierId::Host, idle.group);
+        let promotion = self.promotions.iter_mut().find(is_meant);
+        let host = self.standings.iter_mut().find(keeps);
+        if let (PROMOTED, Some(promotion), Some(host)) = (idle.ends, promotion, host) {
+            promotion.decide(view, idle, host, decisions);
+        }
     }
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {

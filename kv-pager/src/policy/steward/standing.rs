@@ -160,6 +160,17 @@ impl Standing {
         }
     }
 
+    /// What the block that would go next is worth, if the arm says; it is not looked at once more.
+    pub(super) fn least_worth(&mut self) -> Option<f64> {
+        let victim = self.arm.victim()?;
+        self.arm.worth(victim)
+    }
+
+    /// What a block that lies farther away would be worth here.
+    pub(super) fn worth_of_absent(&mut self, view: &View<'_>, block: BlockId) -> Option<f64> {
+        self.arm.worth_of_absent(name_of(view, block))
+    }
+
     /// A child of `parent` is about to leave: once all have, the parent is the next that may.
     fn count_leaving(&mut self, view: &View<'_>, parent: BlockId) {
         let Some(slot) = self.slot_of(view, parent) else { return };

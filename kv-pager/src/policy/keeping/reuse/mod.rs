@@ -249,10 +249,14 @@ impl Reuse {
         if self.rule == Rule::Recency {
             return 0.0;
         }
-        let category = Category::from_index(queue / 2);
-        let age = self.inserted - self.states[entry.index()].past.used_at;
-        let price = self.prices.of(category.band(), queue % 2 == 1);
-        self.outlook(category).chance(as_float(age)) * price
+        self.value_of(self.states[entry.index()].past, queue % 2 == 1)
+    }
+
+    /// The chance of a block with this past to return within the horizon, times the price of having it back.
+    fn value_of(&mut self, past: Past, is_backed: bool) -> f64 {
+        let age = self.inserted - past.used_at;
+        let price = self.prices.of(past.category.band(), is_backed);
+        self.outlook(past.category).chance(as_float(age)) * price
     }
 }
 
@@ -315,6 +319,16 @@ impl Keeping for Reuse {
         let Past { category, used_at, .. } = self.states[entry.index()].past;
         let age = as_float(self.inserted - used_at);
         Some(self.outlook(category).ever(age))
+    }
+
+    fn worth(&mut self, entry: EntryId) -> Option<f64> {
+        let State { past, is_backed, .. } = self.states[entry.index()];
+        (self.rule == Rule::Value).then(|| self.value_of(past, is_backed))
+    }
+
+    fn worth_of_absent(&mut self, name: u64) -> Option<f64> {
+        let past = self.ghosts.get(name).filter(|_| self.rule == Rule::Value)?;
+        Some(self.value_of(past, true))
     }
 
     fn offer(&mut self, entries: &[EntryId]) {
