@@ -5,8 +5,8 @@
 //!   for when they are free, which queue behind it;
 //! - **H2** one that has to wait for device slots keeps those behind it from being opened, so that none is passed for ever;
 //! - **H3** all else that can be done at a moment is done before time goes on; whoever could not be opened is tried again when a
-//!   request has left, when the slots that were leaving have left, and, as by an engine, between two steps: every [`PATIENCE`]
-//!   while nothing is computed.
+//!   request has left, and, as by an engine, between two steps: every [`PATIENCE`] while nothing is computed. When the slots that
+//!   were leaving have left it is tried at once if nothing is computed, and otherwise once in a [`PATIENCE`].
 
 use super::computed::ComputedBlocks;
 use super::job::{Job, Next};
@@ -47,6 +47,8 @@ pub(super) struct Course<'a> {
     /// When a request that could not be opened is tried again at the latest, and whether slots were leaving for it.
     open_again: Time,
     was_leaving: bool,
+    /// When opening one was last tried.
+    tried: Time,
     computed: ComputedBlocks,
     outcome: Outcome,
     /// A buffer for one prompt.
@@ -84,6 +86,7 @@ impl<'a> Course<'a> {
             arrived: 0,
             open_again: Time::START,
             was_leaving: false,
+            tried: Time::START,
             computed: ComputedBlocks::new(model.tokens_per_block() as usize),
             outcome: Outcome::default(),
             tokens: Vec::new(),
@@ -162,11 +165,14 @@ impl<'a> Course<'a> {
     /// Opens those at the head (H1), finds out what each can compute, and lets go who is served. Returns how many were.
     fn advance(&mut self) -> Result<u64, Failure> {
         let now = self.machine.now();
-        let may_open = self.open_again <= now || self.was_leaving && !self.is_leaving();
+        let is_patient = self.server.next_event() != Time::NEVER && now < self.tried.after(PATIENCE);
+        let has_left = || self.was_leaving && !self.is_leaving();
+        let may_open = self.open_again <= now || !is_patient && has_left();
         let (mut place, mut left, mut may_open) = (0, 0, may_open);
         while place < self.jobs.len().min(HEADS) {
             if may_open && !self.jobs[place].is_open() {
                 may_open = self.open(place)?;
+                self.tried = now;
                 self.open_again = if may_open { now } else { self.next_try() };
                 self.was_leaving = !may_open && self.is_leaving();
             }

@@ -57,13 +57,30 @@ impl<R: Copy> Ghosts<R> {
         self.names.get(name).map(|place| self.places[place as usize].record)
     }
 
+    /// Gets ready to look for many names (see [`Names::warm`]).
+    pub(super) fn warm(&self, names: impl Iterator<Item = u64>) {
+        self.names.warm(names);
+    }
+
     /// Remembers `name` as the newest; forgets the oldest if there is no room. O(1).
     pub(super) fn insert(&mut self, name: u64, record: R) {
-        self.take(name);
+        self.renew(name, |_| record);
+    }
+
+    /// Remembers `name` as the newest, with what `record` makes of what was remembered of it; forgets the oldest if there is no
+    /// room. O(1).
+    pub(super) fn renew(&mut self, name: u64, record: impl FnOnce(Option<R>) -> R) {
+        if let Some(place) = self.names.get(name) {
+            self.unlink(place);
+            let ghost = &mut self.places[place as usize];
+            ghost.record = record(Some(ghost.record));
+            self.link(place);
+            return;
+        }
         if self.len() == self.capacity {
             self.forget_oldest();
         }
-        let ghost = Ghost { name, older: self.newest, newer: NONE, record };
+        let ghost = Ghost { name, older: NONE, newer: NONE, record: record(None) };
         let place = if let Some(place) = self.free.pop() {
             self.places[place as usize] = ghost;
             place
@@ -71,18 +88,32 @@ impl<R: Copy> Ghosts<R> {
             self.places.push(ghost);
             u32::try_from(self.places.len() - 1).expect("entries are counted in 32 bits")
         };
-        match self.newest {
-            NONE => self.oldest = place,
-            newest => self.places[newest as usize].newer = place,
-        }
-        self.newest = place;
+        self.link(place);
         self.names.insert(name, place);
     }
 
     /// Takes `name` out: it is back. O(1).
     pub(super) fn take(&mut self, name: u64) -> Option<R> {
         let place = self.names.remove(name)?;
-        let Ghost { older, newer, record, .. } = self.places[place as usize];
+        self.unlink(place);
+        self.free.push(place);
+        Some(self.places[place as usize].record)
+    }
+
+    /// Makes the ghost at `place` the newest.
+    fn link(&mut self, place: u32) {
+        let newest = std::mem::replace(&mut self.newest, place);
+        match newest {
+            NONE => self.oldest = place,
+            newest => self.places[newest as usize].newer = place,
+        }
+        let ghost = &mut self.places[place as usize];
+        (ghost.older, ghost.newer) = (newest, NONE);
+    }
+
+    /// Takes the ghost at `place` out of the order.
+    fn unlink(&mut self, place: u32) {
+        let Ghost { older, newer, .. } = self.places[place as usize];
         match older {
             NONE => self.oldest = newer,
             older => self.places[older as usize].newer = newer,
@@ -91,8 +122,6 @@ impl<R: Copy> Ghosts<R> {
             NONE => self.newest = older,
             newer => self.places[newer as usize].older = older,
         }
-        self.free.push(place);
-        Some(record)
     }
 
     /// Forgets the one that left first, if there is any. O(1).
@@ -118,6 +147,16 @@ mod tests {
         assert!(ghosts.contains(11), "there was room");
         ghosts.insert(14, 114);
         assert_eq!((ghosts.take(11), ghosts.len()), (None, 3));
+    }
+
+    #[test]
+    fn renewed_it_is_the_newest_with_what_is_made_of_its_past() {
+        let mut ghosts = Ghosts::new(2);
+        ghosts.renew(1, |past| past.map_or(10, |past: u32| past + 1));
+        ghosts.insert(2, 20);
+        ghosts.renew(1, |past| past.map_or(10, |past| past + 1));
+        ghosts.insert(3, 30);
+        assert_eq!((ghosts.take(1), ghosts.take(2), ghosts.take(3)), (Some(11), None, Some(30)));
     }
 
     #[test]

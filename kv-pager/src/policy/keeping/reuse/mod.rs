@@ -153,29 +153,23 @@ impl Reuse {
         here.into_iter().chain(absent).min().unwrap_or(visit.length)
     }
 
-    /// Counts one use of a block: what its past has come to, and what it looks like now.
-    fn count_use(&mut self, past: Option<Past>, depth: u32, request: Request) -> Past {
-        if let Some(past) = past {
-            let age = (self.inserted - past.used_at).max(1);
-            self.statistics.count_return(past.category, as_float(age));
-        }
-        let uses = past.map_or(0, |past| past.uses).saturating_add(1);
-        let category = Category::of(&Look {
-            uses,
+    /// What the block at `depth` of a request looks like, as if it had never been used.
+    fn look(&self, depth: u32, request: Request) -> Look {
+        Look {
+            uses: 0,
             depth: self.units(depth),
             known: self.units(request.known),
             added: self.units(request.length - request.known),
             is_last: depth + 1 == request.length,
-        });
-        self.statistics.count_trial(category);
-        Past { used_at: self.inserted, category, uses }
+        }
     }
 
     fn touch(&mut self, touch: &Touch, request: Request) {
         let state = self.states[touch.entry.index()];
         let is_new = state.stamp == State::ABSENT;
         let past = if is_new { self.ghosts.take(touch.name) } else { Some(state.past) };
-        let past = self.count_use(past, touch.depth, request);
+        let look = self.look(touch.depth, request);
+        let past = count_use(&mut self.statistics, past, look, self.inserted);
         self.len += usize::from(is_new);
         self.stamp += 1;
         let is_backed = state.is_backed && !is_new;
@@ -260,6 +254,17 @@ impl Reuse {
     }
 }
 
+/// Counts one use of a block after so many insertions: what its past has come to, and what it looks like now.
+fn count_use(statistics: &mut Statistics, past: Option<Past>, look: Look, inserted: u64) -> Past {
+    if let Some(past) = past {
+        statistics.count_return(past.category, as_float((inserted - past.used_at).max(1)));
+    }
+    let uses = past.map_or(0, |past| past.uses).saturating_add(1);
+    let category = Category::of(&Look { uses, ..look });
+    statistics.count_trial(category);
+    Past { used_at: inserted, category, uses }
+}
+
 /// Ages and counts of insertions stay far below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 insertions")]
 fn as_float(count: u64) -> f64 {
@@ -277,15 +282,16 @@ impl Keeping for Reuse {
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {
+        self.ghosts.warm(visit.absent.iter().map(|block| block.name));
         let request = Request { length: visit.length, known: self.known_front(visit) };
         let before = self.len;
         for touch in visit.touches.iter().rev() {
             self.touch(touch, request);
         }
         for block in visit.absent.iter().rev() {
-            let past = self.ghosts.take(block.name);
-            let past = self.count_use(past, block.depth, request);
-            self.ghosts.insert(block.name, past);
+            let look = self.look(block.depth, request);
+            let (statistics, inserted) = (&mut self.statistics, self.inserted);
+            self.ghosts.renew(block.name, |past| count_use(statistics, past, look, inserted));
         }
         self.count_insertions(before);
     }
