@@ -390,6 +390,25 @@ typedef uint32_t KvpPriority;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// Whether blocks that are likely to be asked for are brought from the file to host memory before they are.
+enum KvpPromotion
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // While the lanes between the two stand idle, and no request waits for a load or for room.
+  KVP_PROMOTION_WHILE_IDLE = 0,
+  // Never.
+  KVP_PROMOTION_NEVER = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpPromotion KvpPromotion;
+#else
+typedef uint32_t KvpPromotion;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // A kind of memory; lower is nearer the accelerator. Arrays by tier are in this order.
 enum KvpTier
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -552,8 +571,8 @@ typedef struct KvpOptions {
   uint32_t loading;
   // A `KvpFileWrites`.
   uint32_t file_writes;
-  // 0.
-  uint32_t reserved;
+  // A `KvpPromotion`.
+  uint32_t promotion;
   // Device slots by group.
   const uint32_t *device_slots;
   // Slots of host memory by group, or NULL for no such tier.

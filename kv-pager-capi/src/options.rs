@@ -6,11 +6,11 @@
 )]
 
 use crate::edge;
-use crate::policy::{self, KvpFileWrites, KvpKeeping, KvpLoading};
+use crate::policy::{self, KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion};
 use crate::status::{Failure, KvpStatus, guarded};
 use crate::tenants::KvpQuota;
 use kv_pager::Config;
-use kv_pager::config::{DeviceOwner, Limits, Reserves, Watermarks};
+use kv_pager::config::{DeviceOwner, Limits, Promotion, Reserves, Watermarks};
 use kv_pager::ids::{HashKey, ModelEpoch, ModelFingerprint};
 use kv_pager::layout::{Attention, DType, DeviceLayout, Entry, KvGroup, ModelLayout};
 use kv_pager::policy::StewardSpec;
@@ -170,8 +170,8 @@ pub struct KvpOptions {
     pub loading: u32,
     /// A `KvpFileWrites`.
     pub file_writes: u32,
-    /// 0.
-    pub reserved: u32,
+    /// A `KvpPromotion`.
+    pub promotion: u32,
     /// Device slots by group.
     pub device_slots: *const u32,
     /// Slots of host memory by group, or NULL for no such tier.
@@ -252,7 +252,7 @@ pub extern "C" fn kvp_options_init(
             keeping: KvpKeeping::CostAware as u32,
             loading: KvpLoading::Adaptive as u32,
             file_writes: KvpFileWrites::All as u32,
-            reserved: 0,
+            promotion: KvpPromotion::WhileIdle as u32,
             device_slots: ptr::null(),
             host_slots: ptr::null(),
             file_slots: ptr::null(),
@@ -351,6 +351,10 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
         (KvpDeviceOwner::Managed as u32, DeviceOwner::Managed),
         (KvpDeviceOwner::Engine as u32, DeviceOwner::Engine),
     ];
+    let promotions = [
+        (KvpPromotion::WhileIdle as u32, Promotion::WhileIdle),
+        (KvpPromotion::Never as u32, Promotion::Never),
+    ];
     let fingerprint = ModelFingerprint(options.fingerprint.get());
     let spec = CpuSpec {
         fingerprint,
@@ -390,6 +394,7 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
         },
         quota: options.quota.get()?,
         device_owner: known("KvpOptions.device_owner", options.device_owner, &owners)?,
+        promotion: known("KvpOptions.promotion", options.promotion, &promotions)?,
     };
     Ok(Settings { spec, config, policy: policy::spec(options)? })
 }

@@ -51,6 +51,16 @@ pub enum KvpFileWrites {
     Earned = 1,
 }
 
+/// Whether blocks that are likely to be asked for are brought from the file to host memory before they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum KvpPromotion {
+    /// While the lanes between the two stand idle, and no request waits for a load or for room.
+    WhileIdle = 0,
+    /// Never.
+    Never = 1,
+}
+
 /// The policy that options choose.
 pub(crate) fn spec(options: &KvpOptions) -> Result<StewardSpec, Failure> {
     let keepings = [

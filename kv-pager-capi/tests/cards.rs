@@ -59,6 +59,18 @@ fn told<T>(call: impl FnOnce(&mut MaybeUninit<T>) -> KvpStatus) -> T {
     unsafe { value.assume_init() }
 }
 
+/// What a call lends until its sequence's next change.
+fn borrowed<T: Copy>(
+    call: impl FnOnce(&mut MaybeUninit<*const T>, &mut MaybeUninit<usize>) -> KvpStatus,
+) -> Vec<T> {
+    let mut start = MaybeUninit::uninit();
+    let len = told(|len| call(&mut start, len));
+    // SAFETY: a call that went well has written both.
+    let start = unsafe { start.assume_init() };
+    // SAFETY: so much is lent, and copied before anything else is called.
+    unsafe { std::slice::from_raw_parts(start, len) }.to_vec()
+}
+
 fn options(host_slots: Option<&u32>) -> KvpOptions {
     let struct_bytes = u32::try_from(size_of::<KvpOptions>()).expect("small");
     let options = told(|options| kvp_options_init(Some(options), KVP_ABI_VERSION, struct_bytes));
@@ -126,9 +138,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn pager(&self) -> Option<&KvpPager> {
+    fn pager(&self) -> &KvpPager {
         // SAFETY: it was just made, and is closed last.
-        Some(unsafe { &*self.pager })
+        unsafe { &*self.pager }
     }
 
     fn handles(&self) -> [*mut c_void; 1] {
@@ -138,7 +150,7 @@ impl Engine {
     fn fence(&self) -> u64 {
         let handles = self.handles();
         // SAFETY: one live stream.
-        told(|fence| unsafe { kvp_cards_fence(self.pager(), handles.as_ptr(), 1, Some(fence)) })
+        told(|fence| unsafe { kvp_cards_fence(Some(self.pager()), handles.as_ptr(), 1, Some(fence)) })
     }
 
     /// What the part of block `at` of prompt `letter` holds.
@@ -148,10 +160,7 @@ impl Engine {
     }
 
     fn table(sequence: &KvpSequence) -> Vec<u32> {
-        let (mut slots, mut len) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        ok(kvp_sequence_table(Some(sequence), 0, Some(&mut slots), Some(&mut len)));
-        // SAFETY: written, and borrowed until the sequence's next change, which comes later.
-        unsafe { std::slice::from_raw_parts(slots.assume_init(), len.assume_init()) }.to_vec()
+        borrowed(|slots, len| kvp_sequence_table(Some(sequence), 0, Some(slots), Some(len)))
     }
 
     /// Serves a prompt to its end, checks all of its bytes, and returns the tokens that came from each tier.
@@ -171,11 +180,11 @@ impl Engine {
         };
         // SAFETY: as many tokens as is said.
         let prompt: *mut KvpPrompt =
-            told(|prompt| unsafe { kvp_prompt_prepare(self.pager(), Some(&request), Some(prompt)) });
+            told(|prompt| unsafe { kvp_prompt_prepare(Some(self.pager()), Some(&request), Some(prompt)) });
         // SAFETY: just made.
         let prompt = unsafe { Box::from_raw(prompt) };
         let sequence =
-            self.retried(|sequence| kvp_sequence_open(self.pager(), Some(&prompt), Some(sequence)));
+            self.retried(|sequence| kvp_sequence_open(Some(self.pager()), Some(&prompt), Some(sequence)));
         kvp_prompt_free(Some(prompt));
         // SAFETY: just made; closed below.
         let open: &KvpSequence = unsafe { &*sequence };
@@ -202,13 +211,10 @@ impl Engine {
     }
 
     fn verify(&self, open: &KvpSequence, letter: u32) {
-        let (mut fences, mut len) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        ok(kvp_sequence_waits(Some(open), Some(&mut fences), Some(&mut len)));
-        // SAFETY: written, and borrowed until the sequence's next change.
-        let fences = unsafe { std::slice::from_raw_parts::<u64>(fences.assume_init(), len.assume_init()) };
+        let fences = borrowed(|fences, len| kvp_sequence_waits(Some(open), Some(fences), Some(len)));
         for fence in fences {
             // SAFETY: a live stream.
-            ok(unsafe { kvp_cards_wait(self.pager(), 0, self.handles()[0], *fence) });
+            ok(unsafe { kvp_cards_wait(Some(self.pager()), 0, self.handles()[0], fence) });
         }
         for (at, slot) in Self::table(open).into_iter().enumerate() {
             let mut found = vec![0; self.part_bytes];
@@ -221,9 +227,9 @@ impl Engine {
     fn retried<T>(&self, mut call: impl FnMut(&mut MaybeUninit<T>) -> KvpStatus) -> T {
         let mut value = MaybeUninit::uninit();
         for _ in 0..1000 {
-            let seen = told(|seen| kvp_pager_progress(self.pager(), Some(seen)));
+            let seen = told(|seen| kvp_pager_progress(Some(self.pager()), Some(seen)));
             match call(&mut value) {
-                KvpStatus::Retry => ok(kvp_pager_wait(self.pager(), seen, SECOND_NS, None)),
+                KvpStatus::Retry => ok(kvp_pager_wait(Some(self.pager()), seen, SECOND_NS, None)),
                 status => {
                     ok(status);
                     // SAFETY: a call that went well has written.
@@ -246,10 +252,10 @@ fn an_engines_tensors_are_served_and_come_back_from_pinned_memory() {
     let memory = DeviceMemory::allocate(&device, part_bytes * DEVICE_SLOTS as usize).expect("memory");
     let pager = open(&planes(memory.address()), Some(&HOST_SLOTS)).expect("a card, and what fits it");
     let engine = Engine { pager, memory, stream: Stream::new(&device).expect("a stream"), part_bytes };
-    let refused = kvp_device_memory(engine.pager(), 0, Some(&mut MaybeUninit::uninit()));
+    let refused = kvp_device_memory(Some(engine.pager()), 0, Some(&mut MaybeUninit::uninit()));
     assert_eq!(refused, KvpStatus::Argument, "the engine has the addresses");
     // SAFETY: a live stream; the rank is refused.
-    let refused = unsafe { kvp_cards_wait(engine.pager(), 1, engine.handles()[0], KVP_FENCE_OVER) };
+    let refused = unsafe { kvp_cards_wait(Some(engine.pager()), 1, engine.handles()[0], KVP_FENCE_OVER) };
     assert_eq!(refused, KvpStatus::Argument);
     for letter in 1..=4 {
         assert_eq!(engine.serve(letter), [0; 3], "nobody has asked for it before");

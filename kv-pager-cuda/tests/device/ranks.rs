@@ -7,11 +7,10 @@ use crate::rig::{
     run, wait, write_device, write_host,
 };
 use kv_pager::layout::DeviceLayout;
-use kv_pager::tier::{Health, Lane, Move, MoveFault, Ticket, Tier};
+use kv_pager::tier::{Health, Lane, Move, MoveFault, Signal, Ticket, Tier};
 use kv_pager::units::Nanos;
 use kv_pager_cuda::{CudaBackend, Inner, LaneOptions, Path, Refusal, open_device};
 use std::sync::Arc;
-use std::time::Duration;
 
 const LAYOUT: (DeviceLayout, Inner) = (DeviceLayout::LayerMajor, Inner::Nhd);
 
@@ -95,10 +94,17 @@ fn copy_refused(backend: &CudaBackend, engine: &Engine, refusal: Refusal) -> (Ti
     (ticket, bytes)
 }
 
+/// A tenth of a second later it still isn't over: the first rank has yet to write its share.
+fn assert_goes_on(ticket: &Ticket) {
+    let signal = Arc::new(Signal::new());
+    ticket.attach(&signal);
+    signal.wait_past(signal.count(), Nanos::from_millis(100));
+    assert!(!ticket.is_over(), "nothing may be told while a rank writes");
+}
+
 /// Until the first rank has written its share, the ticket must not say that anything is over: its target may be written.
 fn let_go_and_see(backend: &CudaBackend, engine: &Engine, (ticket, bytes): (&Ticket, &[u8])) {
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!ticket.is_over(), "the first rank has yet to write its share");
+    assert_goes_on(ticket);
     engine.let_go();
     wait(ticket);
     let half = bytes.len() / 2;
@@ -171,8 +177,7 @@ fn a_card_that_is_lost_leaves_the_other_to_its_lanes() {
     enter(&second);
     ruined.ruin();
     enter(&device);
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!ticket.is_over(), "the first card has yet to write its share");
+    assert_goes_on(&ticket);
     first.let_go();
     wait(&ticket);
     assert_eq!(ticket.outcome(0), Some(Err(MoveFault::DeviceLost)));
