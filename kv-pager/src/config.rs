@@ -85,8 +85,8 @@ pub struct Limits {
     pub move_deadline: Nanos,
     /// Block events that wait to be read.
     pub events: u32,
-    /// Blocks of one sequence that one hold of the lock handles: what is longer is opened, forked, committed and closed in slices,
-    /// and others get their turn in between. At most 512.
+    /// Blocks of one sequence that one hold of the lock handles: what is longer is opened, forked, committed, told of and closed in
+    /// slices, and others get their turn in between. At most 512.
     pub slice_blocks: u32,
     /// Salts that are told apart as tenants, at most 1,023. All others share one tenant, and one quota.
     pub tenants: u16,

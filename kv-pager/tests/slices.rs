@@ -6,7 +6,7 @@ use kv_pager::error::ErrorKind;
 use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
-use kv_pager::policy::Lru;
+use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
 use kv_pager::pool::SlotState;
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Machine, MachineSpec};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const TOKENS: u32 = 16;
 const THREADS: usize = 3;
-const REQUESTS: u32 = 1500;
+const REQUESTS: u32 = 300;
 
 /// A model of full attention, or one whose other group looks through a window of five blocks, after a sink.
 fn model(is_windowed: bool) -> ModelLayout {
@@ -30,12 +30,12 @@ fn model(is_windowed: bool) -> ModelLayout {
     ModelLayout::new(TOKENS, groups).expect("valid")
 }
 
-fn build(model: ModelLayout, device: u32, host: u32) -> (Machine, Pager) {
+fn build(model: ModelLayout, device: u32, host: u32, policy: Box<dyn Policy>) -> (Machine, Pager) {
     let machine = Machine::new(&model, MachineSpec { device, host, file: 0, lane_limit: 64 });
     let limits = Limits { sequence_tokens: 4096, slice_blocks: 2, ..Limits::default() };
     let config = Config { limits, watermarks: Watermarks { low: 0.0, high: 0.0 }, ..Config::default() };
     let clock = Arc::new(ManualClock::new());
-    let pager = Pager::new(model, config, machine.backend(), Box::new(Lru), clock).expect("fits");
+    let pager = Pager::new(model, config, machine.backend(), policy, clock).expect("fits");
     (machine, pager)
 }
 
@@ -93,9 +93,9 @@ fn serve(pager: &Pager, machine: &Machine, seed: u32) -> bool {
 }
 
 /// Threads serve requests in slices of two blocks, while another checks every invariant whenever it gets the lock.
-fn serve_and_check(model: ModelLayout, device: u32, host: u32) {
+fn serve_and_check(model: ModelLayout, device: u32, host: u32, policy: Box<dyn Policy>) {
     let groups = model.group_ids();
-    let (machine, pager) = build(model, device, host);
+    let (machine, pager) = build(model, device, host, policy);
     let busy = AtomicUsize::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -131,27 +131,35 @@ fn serve_and_check(model: ModelLayout, device: u32, host: u32) {
 
 #[test]
 fn between_slices_all_invariants_hold_on_a_device_alone() {
-    serve_and_check(model(false), 60, 0);
+    serve_and_check(model(false), 60, 0, Box::new(Lru));
 }
 
 #[test]
 fn between_slices_all_invariants_hold_over_two_tiers() {
-    serve_and_check(model(false), 60, 90);
+    serve_and_check(model(false), 60, 90, Box::new(Lru));
 }
 
 #[test]
 fn between_slices_all_invariants_hold_with_windows_on_a_device_alone() {
-    serve_and_check(model(true), 60, 0);
+    serve_and_check(model(true), 60, 0, Box::new(Lru));
 }
 
 #[test]
 fn between_slices_all_invariants_hold_with_windows_over_two_tiers() {
-    serve_and_check(model(true), 60, 90);
+    serve_and_check(model(true), 60, 90, Box::new(Lru));
+}
+
+#[test]
+fn between_slices_of_what_a_policy_is_told_all_invariants_hold() {
+    for is_windowed in [false, true] {
+        let spec = StewardSpec { has_shadows: true, ..StewardSpec::default() };
+        serve_and_check(model(is_windowed), 60, 90, Box::new(Steward::new(spec)));
+    }
 }
 
 #[test]
 fn a_long_match_ends_where_its_windows_are_and_is_loaded_from_there() {
-    let (machine, pager) = build(model(true), 24, 60);
+    let (machine, pager) = build(model(true), 24, 60, Box::new(Lru));
     let long: Vec<TokenId> = (0..20 * TOKENS).map(TokenId).collect();
     let turn = |blocks: u32, tail: u32| {
         let mut tokens = long[..(blocks * TOKENS) as usize].to_vec();
@@ -189,7 +197,7 @@ fn a_long_match_ends_where_its_windows_are_and_is_loaded_from_there() {
 
 #[test]
 fn a_long_sequence_that_does_not_fit_gives_everything_back() {
-    let (_machine, pager) = build(model(false), 20, 0);
+    let (_machine, pager) = build(model(false), 20, 0, Box::new(Lru));
     let long = prompt(0);
     let mut first = pager.open(&Request::new(&long)).expect("room");
     assert!(compute(&mut first));

@@ -82,22 +82,11 @@ impl Core {
         to == state.entries.len()
     }
 
-    /// Gives up all tokens from `tokens` on; the compute behind `fence` may still use their slots. Returns how many entries stay:
-    /// the others are to be let go, then [`Core::end_truncate`].
-    pub(super) fn truncate(&mut self, state: &mut SequenceState, tokens: usize, fence: Fence) -> usize {
-        state.computing = None;
-        state.fence = fence;
-        // What is written next into a block that is cut has another name.
-        self.note_let_go(state, tokens / state.tokens_per_block());
-        state.tokens.truncate(tokens);
-        state.hashes.truncate(tokens / state.tokens_per_block());
-        // What has slid past is opened again.
-        if self.has_slid_past(state, tokens) { 0 } else { state.blocks() }
-    }
-
-    /// Makes the last block that is left one to be written to.
+    /// Makes the last block that is left of a sequence that was cut one to be written to.
     pub(super) fn end_truncate(&mut self, state: &mut SequenceState) {
         let size = state.tokens_per_block();
+        // What is written next into a block that is cut has another name.
+        self.note_let_go(state, state.tokens.len() / size);
         let tokens = state.tokens.len();
         let blocks = state.entries.len();
         state.cursor = state.cursor.min(tokens / size).min(blocks);
@@ -114,19 +103,6 @@ impl Core {
         }
     }
 
-    /// Whether a window has left behind what going on at `position` needs: a part that was there, and is not any more.
-    fn has_slid_past(&self, state: &SequenceState, position: usize) -> bool {
-        self.windowed_groups().any(|group| {
-            let is_gone = |at: usize| {
-                let entry = state.entries.get(at);
-                entry.is_some_and(|entry| entry.done > 0 && !state.slot(group, at).is_some())
-            };
-            // Should a copy of the last block fail, it is computed from its start.
-            let start = position - position % state.tokens_per_block();
-            [start, position].into_iter().any(|from| self.model.reach(group, from).blocks().any(is_gone))
-        })
-    }
-
     /// Ends what is closed: nothing of it is held any more. `last` is its last block, if a hold wants to know.
     pub(super) fn end_close(&mut self, state: Box<SequenceState>, last: Option<Leaf>) {
         self.balance_again = [0; TierId::COUNT];
@@ -139,6 +115,8 @@ impl Core {
     /// them is left.
     pub(super) fn let_go_slice(&mut self, state: &mut SequenceState, first: usize) -> bool {
         let slice = self.config.limits.slice_blocks as usize;
+        // Who looked for room in vain may find some.
+        self.look_again();
         self.let_go_from(state, first.max(state.entries.len().saturating_sub(slice)));
         state.entries.len() <= first
     }

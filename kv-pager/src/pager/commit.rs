@@ -289,7 +289,6 @@ impl Core {
     /// [`Error::TierBusy`] or [`Error::TierFull`] if there are too few; then those of earlier slices are to be
     /// [given back](Core::unclaim_slice).
     pub(super) fn extend_slice(&mut self, state: &mut SequenceState, now: Time) -> Result<bool, Error> {
-        self.housekeep(now);
         self.serve(state.salt);
         let first = state.entries.len();
         let blocks = state.blocks().min(first + self.config.limits.slice_blocks as usize);

@@ -21,6 +21,7 @@ use crate::policy::{Decision, MatchedBlock, Policy};
 use crate::pool::{SlotPool, TierPools};
 use crate::prefix::{PrefixIndex, TenantId};
 use crate::sequence::SequenceState;
+use crate::sync::Held;
 use crate::tier::{Health, Signal};
 use crate::transfer::{Ended, TransferEngine};
 use crate::units::Nanos;
@@ -90,6 +91,8 @@ pub(super) struct Core {
     pub(super) room_made: u64,
     /// By tier and group: what that count was when a look for room in the call at hand found none.
     pub(super) vain_looks: [[Option<u64>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// How often that was forgotten: who lets the lock go for a moment sees whether others had it.
+    pub(super) looked_again: u64,
     /// The weights that blocks are named after now.
     pub(super) epoch: ModelEpoch,
     /// While blocks of the epoch before may be left: how many records have been looked at.
@@ -124,8 +127,14 @@ pub(super) struct Core {
     pub(super) victims: Vec<BlockId>,
     pub(super) missing: Vec<BlockId>,
     pub(super) changed: Vec<SlotId>,
-    pub(super) told: Vec<BlockId>,
     pub(super) meant: Vec<(GroupId, SlotId)>,
+}
+
+impl Held for Core {
+    #[cfg(feature = "hold-blocks")]
+    fn begin_hold(&mut self) {
+        self.index.begin_hold();
+    }
 }
 
 impl Core {
@@ -186,6 +195,7 @@ impl Core {
             changes: 0,
             room_made: 0,
             vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            looked_again: 0,
             keepers: Keepers::default(),
             room_for: None,
             room_slots: 0,
@@ -209,7 +219,6 @@ impl Core {
             victims: Vec::new(),
             missing: Vec::new(),
             changed: Vec::new(),
-            told: Vec::new(),
             meant: Vec::new(),
             config,
         };
@@ -241,6 +250,7 @@ impl Core {
 
     /// A look for room may find some again.
     pub(super) fn look_again(&mut self) {
+        self.looked_again += 1;
         self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
     }
 

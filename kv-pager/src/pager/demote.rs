@@ -167,7 +167,8 @@ impl Core {
         let below = [TierId::Host, TierId::File];
         let is_above = |block| below.iter().all(|tier| !self.index.location(block, group, *tier).is_some());
         let mut ancestor = self.index.parent(victim);
-        while ancestor.is_some() && is_above(ancestor) {
+        // One that has no place ends it.
+        while ancestor.is_some() && missing.len() < slots.len() && is_above(ancestor) {
             missing.push(ancestor);
             ancestor = self.index.parent(ancestor);
         }

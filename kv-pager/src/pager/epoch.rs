@@ -12,7 +12,7 @@ use crate::ids::{BlockId, ModelEpoch};
 use crate::sync::Ordering;
 
 /// How many records one call looks at.
-const RECORDS_A_CALL: usize = 512;
+const RECORDS_A_CALL: usize = 256;
 
 impl Pager {
     /// The epoch that requests are named in.
@@ -24,7 +24,7 @@ impl Pager {
     /// here on, nor after a restart with [`Config::epoch`](crate::Config) as it is now. Sequences that are open go on with what
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
-    /// `O(1)`, but for what [holds](Pager::hold) keep, which are named anew; the memory is reclaimed by the calls that follow, 512 records each, and the event stream tells of each
+    /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the calls that follow, 256 records each, and the event stream tells of each
     /// block then. If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();
@@ -37,9 +37,17 @@ impl Pager {
         let epoch = core.epoch;
         core.index.begin_epoch(epoch);
         core.stale_from = Some(0);
-        core.rename_keepers(&self.shared.hasher);
+        core.give_up_kept();
         self.shared.epoch.store(epoch.0, Ordering::Release);
-        epoch
+        drop(core);
+        loop {
+            let mut core = self.shared.core.lock();
+            let present = core.epoch;
+            let Some((keeper, mut prompt)) = core.stale_prompt() else { return epoch };
+            drop(core);
+            prompt.rename(present, &self.shared.hasher);
+            self.shared.core.lock().put_back_prompt(keeper, prompt);
+        }
     }
 }
 

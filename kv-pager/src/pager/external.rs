@@ -5,19 +5,25 @@
 //! - **N2** nothing on the device is matched, held or evicted here: the engine knows what it has;
 //! - **N3** a block is a hit only in the host and the file, once its transfer has ended well (I3).
 //!
+//! Long calls are made in slices: all slots are claimed before anything is started, and what an onboard has found is referred to
+//! until its loads are ordered and the policy is told.
+//!
 //! The device's pool serves as a register of slots that are named in calls under way, so that an engine which names one twice is
 //! told so instead of being served wrong bytes.
 
 use super::core::Core;
+use super::finding::{self, Grip};
 use super::handle::Prompt;
 use super::loads::{PendingLoad, Way};
-use super::{Pager, Progress};
+use super::slices;
+use super::{Pager, Progress, Shared};
 use crate::clock::Time;
 use crate::config::DeviceOwner;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::pool::SlotState;
 use crate::prefix::BlockKeys;
+use crate::sequence::SequenceState;
 use crate::transfer::{Priority, Purpose};
 use crate::units::Nanos;
 use std::collections::HashMap;
@@ -60,12 +66,17 @@ impl Deliveries {
     pub fn poll(&mut self) -> &[Delivery] {
         self.seen = self.pager.progress();
         self.pager.poll();
-        let mut core = self.pager.shared.core.lock();
-        for (outcome, ticket) in self.outcomes.iter_mut().zip(&self.tickets) {
-            if *outcome == Delivery::UnderWay {
-                *outcome = core.take_delivery(*ticket);
+        let slice = self.pager.shared.slice_blocks;
+        let mut slices = self.outcomes.chunks_mut(slice).zip(self.tickets.chunks(slice));
+        slices::repeat(&self.pager.shared, |core| {
+            let Some((outcomes, tickets)) = slices.next() else { return true };
+            for (outcome, ticket) in outcomes.iter_mut().zip(tickets) {
+                if *outcome == Delivery::UnderWay {
+                    *outcome = core.take_delivery(*ticket);
+                }
             }
-        }
+            false
+        });
         &self.outcomes
     }
 
@@ -87,10 +98,12 @@ impl Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        let mut core = self.pager.shared.core.lock();
-        for ticket in &self.tickets {
-            core.register.forget(*ticket);
-        }
+        let mut slices = self.tickets.chunks(self.pager.shared.slice_blocks);
+        slices::repeat(&self.pager.shared, |core| {
+            let Some(slice) = slices.next() else { return true };
+            slice.iter().for_each(|ticket| core.register.forget(*ticket));
+            false
+        });
     }
 }
 
@@ -132,12 +145,9 @@ impl Pager {
     /// ⌊(n−1)/tokens per block⌋ blocks of n tokens.
     #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn lookup(&self, prompt: &Prompt) -> Vec<TierId> {
-        let now = self.shared.clock.now();
-        let mut core = self.shared.core.lock();
-        core.housekeep(now);
-        let mut matched = Vec::new();
-        core.match_prefix(&prompt.state(self.shared.tokens_per_block), &mut matched);
-        matched.iter().map(|found| found.nearest).collect()
+        self.poll();
+        let found = finding::find(&self.shared, &prompt.state(self.shared.tokens_per_block), Grip::Loose);
+        found.iter().map(|found| found.nearest).collect()
     }
 
     /// Brings cached blocks of `prompt` into the engine's slots. A block that is not cached, or is being moved for somebody else,
@@ -149,22 +159,35 @@ impl Pager {
     #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn onboard(&self, prompt: &Prompt, wanted: &[BlockAt]) -> Result<Deliveries, Error> {
         let seen = self.progress();
-        let now = self.shared.clock.now();
-        let mut core = self.shared.core.lock();
-        core.check_external(wanted)?;
-        core.housekeep(now);
-        let mut matched = Vec::new();
-        core.match_prefix(&prompt.state(self.shared.tokens_per_block), &mut matched);
-        let start = |at: &BlockAt| {
-            let block = matched.get(at.block).map(|found| found.block);
-            core.start_onboard(block, at.slot, now)
-        };
-        let tickets = wanted.iter().map(start).collect();
-        let asked: Vec<BlockId> = matched.iter().map(|found| found.block).collect();
-        core.tell(&asked, prompt.names().len());
-        core.issue_loads(now);
-        core.engine.pump(now);
-        drop(core);
+        let shared = &*self.shared;
+        claim(shared, wanted)?;
+        self.poll();
+        let now = shared.clock.now();
+        let found = finding::find(shared, &prompt.state(shared.tokens_per_block), Grip::Referred);
+        let mut tickets = Vec::with_capacity(wanted.len());
+        let mut slices = wanted.chunks(shared.slice_blocks);
+        slices::repeat(shared, |core| {
+            let slice = slices.next().unwrap_or_default();
+            tickets.extend(slice.iter().map(|at| {
+                let block = found.get(at.block).map(|found| found.block);
+                core.start_onboard(block, at.slot, now)
+            }));
+            core.issue_loads(now);
+            core.engine.pump(now);
+            tickets.len() == wanted.len()
+        });
+        if shared.tells {
+            let mut telling = shared.telling.lock();
+            telling.clear();
+            let mut slices = found.chunks(shared.slice_blocks);
+            slices::repeat(shared, |core| {
+                let Some(slice) = slices.next() else { return true };
+                slice.iter().for_each(|found| core.collect(found.block, &mut telling));
+                false
+            });
+            slices::tell(shared, &mut telling, prompt.names().len(), now);
+        }
+        finding::give_back(shared, &found);
         Ok(self.deliveries(seen, wanted, tickets))
     }
 
@@ -177,14 +200,22 @@ impl Pager {
     #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
     pub fn offload(&self, prompt: &Prompt, given: &[BlockAt], fence: Fence) -> Result<Deliveries, Error> {
         let seen = self.progress();
-        let now = self.shared.clock.now();
-        let mut core = self.shared.core.lock();
-        core.check_external(given)?;
-        core.housekeep(now);
-        let tickets = given.iter().map(|at| core.start_offload(prompt, *at, fence, now)).collect();
-        core.keepers.wake_all(prompt.salt());
-        core.engine.pump(now);
-        drop(core);
+        let shared = &*self.shared;
+        claim(shared, given)?;
+        self.poll();
+        let now = shared.clock.now();
+        let state = prompt.state(shared.tokens_per_block);
+        let mut front = Front::ROOT;
+        let mut tickets = Vec::with_capacity(given.len());
+        slices::repeat(shared, |core| {
+            core.offload_slice(&state, given, &mut front, &mut tickets, (fence, now));
+            let is_over = tickets.len() == given.len();
+            if is_over {
+                core.keepers.wake_all(state.salt);
+            }
+            core.engine.pump(now);
+            is_over
+        });
         Ok(self.deliveries(seen, given, tickets))
     }
 
@@ -199,6 +230,56 @@ impl Pager {
     }
 }
 
+/// Makes the engine's slots the pager's, in slices: all of them, or none.
+///
+/// # Errors
+/// Those of [`Pager::onboard`].
+fn claim(shared: &Shared, named: &[BlockAt]) -> Result<(), Error> {
+    let mut slots: Vec<SlotId> = named.iter().map(|at| at.slot).collect();
+    slots.sort_unstable();
+    let mut claimed = 0;
+    let is_claimed = slices::in_slices(shared, |core| {
+        core.check_engines()?;
+        let pool = core.device(GROUP);
+        for slot in slots.iter().skip(claimed).take(shared.slice_blocks) {
+            // One that is named twice is taken by then.
+            if !pool.take_this(*slot) {
+                return Err(Error::SlotInUse { slot: *slot });
+            }
+            pool.hold(*slot);
+            claimed += 1;
+        }
+        Ok(claimed == slots.len())
+    });
+    if is_claimed.is_err() {
+        let mut slices = slots[..claimed].chunks(shared.slice_blocks);
+        slices::repeat(shared, |core| {
+            let Some(slice) = slices.next() else { return true };
+            slice.iter().for_each(|slot| core.device(GROUP).release(*slot));
+            false
+        });
+    }
+    is_claimed
+}
+
+/// Leading blocks of a prompt that are cached below the device.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    blocks: usize,
+    /// The last of them.
+    last: BlockId,
+}
+
+impl Front {
+    const ROOT: Self = Self { blocks: 0, last: BlockId::NONE };
+
+    /// What names the block after it.
+    fn keys<'a>(&self, state: &'a SequenceState, extra_keys: &'a [u64]) -> BlockKeys<'a> {
+        let tokens = state.block_tokens(self.blocks);
+        BlockKeys { parent: self.last, salt: state.salt, tokens, extra_keys }
+    }
+}
+
 /// The one group of the models that are served this way.
 const GROUP: GroupId = GroupId::FIRST;
 
@@ -207,36 +288,28 @@ impl Core {
         self.config.device_owner == DeviceOwner::Engine
     }
 
-    /// Refuses calls that name slots wrongly.
-    fn check_external(&self, named: &[BlockAt]) -> Result<(), Error> {
-        if !self.is_engines() {
-            let why =
-                "the pager owns the device slots; open sequences, or choose DeviceOwner::Engine".to_owned();
-            return Err(Error::Configuration { setting: "Config::device_owner", why });
+    /// Refuses to serve slots that are not the engine's.
+    fn check_engines(&self) -> Result<(), Error> {
+        if self.is_engines() {
+            return Ok(());
         }
-        let pool = self.pools.pool(TierId::Device, GROUP);
-        let mut slots: Vec<SlotId> = named.iter().map(|at| at.slot).collect();
-        slots.sort_unstable();
-        for (index, slot) in slots.iter().enumerate() {
-            let is_there = slot.is_some() && slot.index() < pool.capacity() as usize;
-            let is_twice = index > 0 && slots[index - 1] == *slot;
-            if !is_there || is_twice || pool.state(*slot) != SlotState::Free {
-                return Err(Error::SlotInUse { slot: *slot });
-            }
-        }
-        Ok(())
+        let why = "the pager owns the device slots; open sequences, or choose DeviceOwner::Engine".to_owned();
+        Err(Error::Configuration { setting: "Config::device_owner", why })
     }
 
-    /// The engine's slot becomes the pager's until its move has ended (N1).
+    /// The engine's slot, which is [claimed](claim), is the pager's until its move has ended (N1).
     fn borrow(&mut self, block: BlockId, slot: SlotId) -> u64 {
         let pool = self.device(GROUP);
-        let is_taken = pool.take_this(slot);
-        assert!(is_taken, "slot {slot:?} was free a moment ago");
-        pool.hold(slot);
         pool.reserve(slot, block);
         pool.begin_move(slot);
         self.index.set_location(block, GROUP, TierId::Device, slot);
         self.register.expect(slot)
+    }
+
+    /// A slot that was claimed is the engine's again at once: nothing moves there.
+    fn settle_claim(&mut self, slot: SlotId, outcome: Delivery) -> u64 {
+        self.device(GROUP).release(slot);
+        self.register.settled(outcome)
     }
 
     fn start_onboard(&mut self, block: Option<BlockId>, slot: SlotId, now: Time) -> u64 {
@@ -251,19 +324,46 @@ impl Core {
                 self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority });
                 ticket
             }
-            _ => self.register.settled(Delivery::Failed),
+            _ => self.settle_claim(slot, Delivery::Failed),
         }
     }
 
-    fn start_offload(&mut self, prompt: &Prompt, at: BlockAt, fence: Fence, now: Time) -> u64 {
-        self.serve(prompt.salt());
-        let Some(block) = self.record_of(prompt, at.block, now) else {
-            return self.register.settled(Delivery::Failed);
-        };
+    /// Goes on with an offload by one slice: as many blocks are started, or passed on the way to the next one that is.
+    fn offload_slice(
+        &mut self,
+        state: &SequenceState,
+        given: &[BlockAt],
+        front: &mut Front,
+        tickets: &mut Vec<u64>,
+        (fence, now): (Fence, Time),
+    ) {
+        self.serve(state.salt);
+        for _ in 0..self.config.limits.slice_blocks {
+            let Some(at) = given.get(tickets.len()) else { return };
+            if at.block < front.blocks || !self.is_front(state, front) {
+                *front = Front::ROOT;
+            }
+            let is_named = state.epoch == self.epoch && at.block < state.hashes.len();
+            if is_named && at.block > front.blocks && self.advance(state, front) {
+                continue;
+            }
+            let record =
+                if is_named && at.block == front.blocks { self.record_of(state, front, now) } else { None };
+            tickets.push(match record {
+                Some(block) => self.start_offload(block, at.slot, fence, now),
+                None => self.settle_claim(at.slot, Delivery::Failed),
+            });
+            if let Some(block) = record.filter(|block| self.is_still(state, at.block, *block)) {
+                self.advance_to(front, block);
+            }
+        }
+    }
+
+    fn start_offload(&mut self, block: BlockId, slot: SlotId, fence: Fence, now: Time) -> u64 {
         if self.whole(block, GROUP, TierId::Host).is_some()
             || self.whole(block, GROUP, TierId::File).is_some()
         {
-            return self.register.settled(Delivery::Done);
+            return self.settle_claim(slot, Delivery::Done);
         }
         let is_moving = TierId::ALL.iter().any(|tier| self.index.location(block, GROUP, *tier).is_some());
         let has_room = self.pools.has(TierId::Host)
@@ -271,7 +371,7 @@ impl Core {
             && !self.lost[TierId::Host.index()];
         if is_moving || !has_room || self.ensure_free(TierId::Host, GROUP, 1, now).is_err() {
             self.prune(block);
-            return self.register.settled(Delivery::Failed);
+            return self.settle_claim(slot, Delivery::Failed);
         }
         let mut target = SlotId::NONE;
         self.pools.pool_mut(TierId::Host, GROUP).take(1, |slot| target = slot);
@@ -279,36 +379,45 @@ impl Core {
         pool.reserve(target, block);
         pool.begin_move(target);
         self.index.set_location(block, GROUP, TierId::Host, target);
-        let ticket = self.borrow(block, at.slot);
-        self.device(GROUP).note_write(at.slot, fence);
+        let ticket = self.borrow(block, slot);
+        self.device(GROUP).note_write(slot, fence);
         let way = Way { block, group: GROUP, from: TierId::Device, to: TierId::Host, target };
         self.enqueue(way, Purpose::Replicate, Priority::Offload);
         ticket
     }
 
-    /// The record of a full block of a prompt all of whose ancestors are cached below the device; made if need be.
-    fn record_of(&mut self, prompt: &Prompt, index: usize, now: Time) -> Option<BlockId> {
-        let state = prompt.state(self.model.tokens_per_block());
-        if state.epoch != self.epoch {
-            return None;
+    /// Whether all blocks of a front are cached below the device still: the last one is, and none is without its parent (I6).
+    fn is_front(&self, state: &SequenceState, front: &Front) -> bool {
+        let last = front.blocks.checked_sub(1);
+        last.is_none_or(|last| self.is_still(state, last, front.last) && self.has_lower_location(front.last))
+    }
+
+    /// The next block of the front, if it is known.
+    fn after(&self, state: &SequenceState, front: &Front) -> Option<BlockId> {
+        let extra_keys: Vec<u64> = state.keys_of_block(front.blocks).collect();
+        self.index.find(state.hashes[front.blocks], &front.keys(state, &extra_keys))
+    }
+
+    /// Goes on by one block. False if that is not cached below the device.
+    fn advance(&self, state: &SequenceState, front: &mut Front) -> bool {
+        self.after(state, front).is_some_and(|block| self.advance_to(front, block))
+    }
+
+    fn advance_to(&self, front: &mut Front, block: BlockId) -> bool {
+        let is_below = self.has_lower_location(block);
+        if is_below {
+            *front = Front { blocks: front.blocks + 1, last: block };
         }
-        let mut parent = BlockId::NONE;
-        for at in 0..=index.min(state.hashes.len().checked_sub(1)?) {
-            let extra_keys: Vec<u64> = state.keys_of_block(at).collect();
-            let keys = BlockKeys {
-                parent,
-                salt: state.salt,
-                tokens: state.block_tokens(at),
-                extra_keys: &extra_keys,
-            };
-            let found = self.index.find(state.hashes[at], &keys);
-            parent = match found {
-                Some(block) if at == index || self.has_lower_location(block) => block,
-                None if at == index => self.index.insert(state.hashes[at], &keys, now)?,
-                _ => return None,
-            };
+        is_below
+    }
+
+    /// The record of the block that comes after a front; made if need be.
+    fn record_of(&mut self, state: &SequenceState, front: &Front, now: Time) -> Option<BlockId> {
+        if let Some(block) = self.after(state, front) {
+            return Some(block);
         }
-        (index < state.hashes.len()).then_some(parent)
+        let extra_keys: Vec<u64> = state.keys_of_block(front.blocks).collect();
+        self.index.insert(state.hashes[front.blocks], &front.keys(state, &extra_keys), now)
     }
 
     fn has_lower_location(&self, block: BlockId) -> bool {

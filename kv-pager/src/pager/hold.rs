@@ -5,6 +5,7 @@ use super::Pager;
 use super::core::Core;
 use super::handle::Prompt;
 use super::keepers::{KeeperId, KeeperKind, Kept};
+use super::slices;
 use crate::config::Allowance;
 use crate::error::Error;
 use crate::ids::{Salt, TierId};
@@ -35,7 +36,8 @@ impl Pager {
     /// whose blocks are evicted only by what is written there, is not there, or is a device whose slots are the engine's.
     pub fn hold(&self, prompt: &Prompt, tier: TierId) -> Result<Hold, Error> {
         let now = self.shared.clock.now();
-        let (mut core, state) = self.lock_for(prompt);
+        let mut state = prompt.state(self.shared.tokens_per_block);
+        let mut core = self.lock_for(&mut state);
         core.check_hold(tier)?;
         let wanted = state.hashes.len();
         let id = core.add_keeper(KeeperKind::Hold(tier), state, wanted);
@@ -73,18 +75,13 @@ impl Pager {
 
     /// Releases all holds of `salt` and of prompts in its cache, whoever has their handles. Returns how many it was.
     pub fn release_holds(&self, salt: Salt) -> usize {
-        let mut core = self.shared.core.lock();
-        let meant: Vec<KeeperId> = core.keepers.holds_of(salt).collect();
-        for id in &meant {
-            core.remove_keeper(*id);
-        }
-        core.housekeep(self.shared.clock.now());
+        let meant: Vec<KeeperId> = self.shared.core.lock().keepers.holds_of(salt).collect();
+        meant.iter().for_each(|id| slices::end_keeper(&self.shared, *id));
         meant.len()
     }
 
-    /// The lock, and the state of a prompt that is named in the epoch at hand.
-    pub(super) fn lock_for(&self, prompt: &Prompt) -> (TimedGuard<'_, Core>, SequenceState) {
-        let mut state = prompt.state(self.shared.tokens_per_block);
+    /// The lock, with `state` named in the epoch at hand.
+    pub(super) fn lock_for(&self, state: &mut SequenceState) -> TimedGuard<'_, Core> {
         let mut core = self.shared.core.lock();
         while state.epoch != core.epoch {
             let epoch = core.epoch;
@@ -92,7 +89,7 @@ impl Pager {
             state.rename(epoch, &self.shared.hasher);
             core = self.shared.core.lock();
         }
-        (core, state)
+        core
     }
 }
 
@@ -116,15 +113,12 @@ impl Core {
 impl Hold {
     /// What it keeps, and where.
     pub fn kept(&self) -> Kept {
-        self.pager.shared.core.lock().kept(self.id)
+        slices::kept(&self.pager.shared, self.id)
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let shared = &self.pager.shared;
-        let mut core = shared.core.lock();
-        core.remove_keeper(self.id);
-        core.housekeep(shared.clock.now());
+        slices::end_keeper(&self.pager.shared, self.id);
     }
 }

@@ -6,12 +6,10 @@
 
 use super::Pager;
 use super::core::Core;
+use super::slices;
 use crate::error::Error;
 use crate::event::BlockEvent;
 use crate::ids::{BlockId, Salt, TierId};
-
-/// How many blocks one hold of the lock erases.
-const BLOCKS_A_SLICE: usize = 512;
 
 impl Pager {
     /// Erases all blocks of `salt`, and makes that durable: they are not found after a restart either. Returns how many it was.
@@ -34,15 +32,14 @@ impl Pager {
     }
 
     fn erase(&self, is_meant: impl Fn(Salt) -> bool) -> Result<u64, Error> {
-        let meant: Vec<(BlockId, Salt)> = {
-            let core = self.shared.core.lock();
-            core.index.blocks().filter(|(_, salt)| is_meant(*salt)).collect()
-        };
-        let mut erased = 0;
-        for slice in meant.chunks(BLOCKS_A_SLICE) {
-            let mut core = self.shared.core.lock();
-            erased += slice.iter().map(|(block, salt)| u64::from(core.erase(*block, *salt))).sum::<u64>();
-        }
+        let (mut erased, mut record) = (0, 0);
+        slices::repeat(&self.shared, |core| {
+            let until = core.index.capacity().min(record + self.shared.slice_blocks);
+            let slice = (record..until).map(BlockId::from_index);
+            erased += slice.map(|block| u64::from(core.erase(block, &is_meant))).sum::<u64>();
+            record = until;
+            record == core.index.capacity()
+        });
         let tiers = {
             let mut core = self.shared.core.lock();
             core.housekeep(self.shared.clock.now());
@@ -58,9 +55,9 @@ impl Pager {
 }
 
 impl Core {
-    /// Takes a block out of the index, if it is still one of `salt`. Returns whether it was found until now.
-    fn erase(&mut self, block: BlockId, salt: Salt) -> bool {
-        let is_found = self.index.is_named(block) && self.index.view(block).salt == salt;
+    /// Takes a block out of the index, if its salt is meant. Returns whether it was found until now.
+    fn erase(&mut self, block: BlockId, is_meant: &impl Fn(Salt) -> bool) -> bool {
+        let is_found = self.index.is_named(block) && is_meant(self.index.view(block).salt);
         if is_found {
             self.detach(block);
             self.sweep_detached(block);

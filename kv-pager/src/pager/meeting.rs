@@ -18,42 +18,108 @@ use crate::pool::SlotState;
 use crate::sequence::{EntryKind, SequenceState};
 use crate::transfer::{Flight, Purpose};
 use crate::units::Nanos;
+use std::ops::Range;
+
+/// What a sequence waits for, as far as it has been counted.
+#[derive(Clone, Debug)]
+pub(super) struct Meeting {
+    /// From which entry on.
+    at: usize,
+    /// Up to which one.
+    counted: usize,
+    waiting: Waiting,
+    /// The entries whose loads are to be called off, once that is known, and whether any was.
+    to_cut: Range<usize>,
+    has_cut: bool,
+}
+
+/// What has come of a look where the fronts meet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Met {
+    /// All that is to be loaded is waited for.
+    Wait,
+    /// Not all has been counted, or is to be [called off](Core::cut_slice).
+    More,
+}
 
 impl Core {
-    /// Calls off loads from entry `at` on, which has not come, if the policy would rather compute or their time is over. Returns
-    /// whether any was, so that it is worth looking again.
-    pub(super) fn meet(&mut self, state: &mut SequenceState, at: usize, now: Time) -> bool {
+    /// Counts a slice of what is waited for from entry `at` on, which has not come, and at its end says which loads are to be called
+    /// off, if the policy would rather compute or their time is over. Keeps in `meeting` how far it has come.
+    pub(super) fn meet(
+        &mut self,
+        state: &mut SequenceState,
+        at: usize,
+        meeting: &mut Option<Meeting>,
+        now: Time,
+    ) -> Met {
         let is_windowed = self.windowed_groups().next().is_some();
         if is_windowed || self.is_engines() || state.entries[at].kind != EntryKind::Loading {
-            return false;
-        }
-        let mut waiting = Waiting {
-            tokens: at * state.tokens_per_block(),
-            blocks: [0; TierId::COUNT],
-            urgency: self.course(state).urgency,
-        };
-        let mut blocks = 0;
-        for place in at..state.entries.len() {
-            let Some(from) = state.entries[place].source.filter(|_| self.is_coming(state, place)) else {
-                break;
-            };
-            waiting.blocks[from.index()] += 1;
-            blocks += 1;
+            return Met::Wait;
         }
         let lateness = self.course(state).lateness(now);
         // While others compute, waiting costs the device nothing; but nobody waits on and on for a lane that stands still.
         if lateness != Lateness::Twice && self.others_work(state) > Nanos::ZERO {
-            return false;
+            return Met::Wait;
         }
-        let is_late = lateness != Lateness::InTime;
-        let wanted = if is_late {
-            blocks
-        } else {
+        let slice = self.config.limits.slice_blocks as usize;
+        let mut so_far = meeting
+            .take()
+            .filter(|so_far| so_far.at == at && !so_far.has_cut)
+            .unwrap_or_else(|| self.begin_meeting(state, at));
+        let until = state.entries.len().min(so_far.counted + slice);
+        while so_far.counted < until {
+            let place = so_far.counted;
+            let Some(from) = state.entries[place].source.filter(|_| self.is_coming(state, place)) else {
+                break;
+            };
+            so_far.waiting.blocks[from.index()] += 1;
+            so_far.counted += 1;
+        }
+        if so_far.counted == until && until < state.entries.len() {
+            *meeting = Some(so_far);
+            return Met::More;
+        }
+        let blocks = so_far.counted - at;
+        let wanted = if lateness == Lateness::InTime {
             let prospects = self.costs.prospects();
             let view = View::new(&self.pools, &self.index, prospects, self.demotable(), now);
-            self.policy.meet(&view, &waiting).min(blocks)
+            self.policy.meet(&view, &so_far.waiting).min(blocks)
+        } else {
+            blocks
         };
-        wanted > 0 && self.call_off_loads(state, at, wanted, now)
+        if wanted == 0 {
+            return Met::Wait;
+        }
+        *meeting = Some(Meeting { to_cut: at..at + wanted, ..so_far });
+        Met::More
+    }
+
+    /// Calls off the next slice of the loads that are to be. `None` if none is; otherwise whether it is worth looking again: it is not
+    /// if the lanes had begun all of them.
+    pub(super) fn cut_slice(
+        &mut self,
+        state: &SequenceState,
+        meeting: &mut Option<Meeting>,
+        now: Time,
+    ) -> Option<Met> {
+        let cut = meeting.as_mut().filter(|meeting| !meeting.to_cut.is_empty())?;
+        let first = cut.to_cut.start;
+        let until = cut.to_cut.end.min(first + self.config.limits.slice_blocks as usize);
+        cut.has_cut |= self.call_off_loads(state, first, until - first, now);
+        cut.to_cut.start = until;
+        if until < cut.to_cut.end || cut.has_cut {
+            return Some(Met::More);
+        }
+        Some(Met::Wait)
+    }
+
+    fn begin_meeting(&mut self, state: &SequenceState, at: usize) -> Meeting {
+        let waiting = Waiting {
+            tokens: at * state.tokens_per_block(),
+            blocks: [0; TierId::COUNT],
+            urgency: self.course(state).urgency,
+        };
+        Meeting { at, counted: at, waiting, to_cut: 0..0, has_cut: false }
     }
 
     /// Whether a load into entry `place` is on its way, or waits to be.

@@ -20,6 +20,7 @@ mod demote;
 mod epoch;
 mod external;
 mod faults;
+mod finding;
 mod handle;
 mod hold;
 mod invalidate;
@@ -62,6 +63,7 @@ pub use tenants::TenantReport;
 
 use self::core::Core;
 use self::opening::Opening;
+use self::telling::Telling;
 use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::error::Error;
@@ -91,6 +93,9 @@ struct Shared {
     tokens_per_block: u32,
     /// How far the long sequence at hand has been opened (SL3).
     opening: Mutex<Opening>,
+    /// The request that the policy is being told of (SL4), if it is to be told of any.
+    telling: Mutex<Telling>,
+    tells: bool,
     slice_blocks: usize,
     model: ModelLayout,
 }
@@ -135,6 +140,8 @@ impl Pager {
         let tokens_per_block = model.tokens_per_block();
         let epoch = AtomicU64::new(config.epoch.0);
         let core = Core::new(model.clone(), config, backend, policy, Arc::clone(&signal), clock.now())?;
+        let tells = core.tells();
+        let request_blocks = config.limits.sequence_tokens.div_ceil(tokens_per_block);
         let shared = Shared {
             core: Timed::new(core),
             clock,
@@ -143,6 +150,8 @@ impl Pager {
             epoch,
             tokens_per_block,
             opening: Mutex::new(Opening::default()),
+            telling: Mutex::new(Telling::with_capacity(if tells { request_blocks as usize } else { 0 })),
+            tells,
             slice_blocks: config.limits.slice_blocks as usize,
             model,
         };
@@ -241,6 +250,8 @@ impl Pager {
 
     /// What other policies, or other sizes of memory, would have hit, if the policy runs such shadows. Allocates.
     pub fn answers(&self) -> Vec<Answer> {
+        // What reads names may be at it: no one should wait for that with the lock.
+        let _telling = self.shared.telling.lock();
         self.shared.core.lock().policy.answers()
     }
 
@@ -284,6 +295,12 @@ impl Pager {
     #[cfg(feature = "hold-times")]
     pub fn hold_times(&self) -> Vec<u64> {
         self.shared.core.hold_times()
+    }
+
+    /// How many holds of the pager's lock looked at how many different blocks; the last counts those that looked at more. For tests.
+    #[cfg(feature = "hold-blocks")]
+    pub fn hold_blocks(&self) -> Vec<u64> {
+        self.shared.core.lock().index.holds().to_vec()
     }
 
     /// Asserts the invariants of everything that the pager knows. `O(slots + blocks)`; for tests.

@@ -19,7 +19,7 @@ use std::ops::Range;
 impl Core {
     /// Fills the entries and tables of `state`, whose tokens and names are set, in one go.
     pub(super) fn open(&mut self, state: &mut SequenceState, now: Time) -> Result<(), Error> {
-        self.check_open(state, now)?;
+        self.check_open(state)?;
         let mut matched = std::mem::take(&mut self.matched);
         self.match_prefix(state, &mut matched);
         let is_opened = self.open_matched(state, &mut matched, now);
@@ -27,7 +27,9 @@ impl Core {
         self.matched = matched;
         is_opened?;
         self.issue_loads(now);
-        self.hasten_for(state);
+        if self.engine.has_prefetches() {
+            self.hasten(&state.sorted_blocks());
+        }
         self.engine.pump(now);
         Ok(())
     }
@@ -56,7 +58,8 @@ impl Core {
         Ok(())
     }
 
-    /// Goes on opening a long sequence by one slice of what its stage says. [`Stage::Survey`] is the caller's, without the lock.
+    /// Goes on opening a long sequence by one slice of what its stage says. [`Stage::Survey`] and [`Stage::Seek`] are the caller's,
+    /// without the lock.
     ///
     /// # Errors
     /// Those of [`Core::open`]; then what it has is to be [given back](Core::give_up_slice).
@@ -69,7 +72,7 @@ impl Core {
         match opening.stage {
             Stage::Match => {
                 if state.entries.is_empty() {
-                    self.check_open(state, now)?;
+                    self.check_open(state)?;
                 }
                 self.match_slice(state, opening);
             }
@@ -84,6 +87,11 @@ impl Core {
                 opening.stage = if is_windowed { Stage::Trim } else { Stage::Fill };
             }
             Stage::Fill => self.fill_slice(state, opening, now)?,
+            Stage::Hasten => {
+                self.hasten(&opening.sought);
+                self.engine.pump(now);
+                opening.stage = Stage::Note;
+            }
             Stage::Note => {
                 let left = opening.matched.len() - opening.noted;
                 let count = left.min(self.config.limits.slice_blocks as usize);
@@ -95,7 +103,7 @@ impl Core {
                     opening.stage = Stage::Open;
                 }
             }
-            Stage::Survey | Stage::Open | Stage::Anew => {}
+            Stage::Survey | Stage::Seek | Stage::Open | Stage::Anew => {}
         }
         Ok(())
     }
@@ -157,8 +165,11 @@ impl Core {
             self.begin_course(state, &plan.load, now);
         }
         self.issue_loads(now);
+        if is_filled && self.engine.has_prefetches() {
+            opening.stage = Stage::Seek;
+            return Ok(());
+        }
         if is_filled {
-            self.hasten_for(state);
             opening.stage = Stage::Note;
         }
         self.engine.pump(now);
@@ -176,9 +187,8 @@ impl Core {
     }
 
     /// Refuses what can't be opened now.
-    fn check_open(&mut self, state: &SequenceState, now: Time) -> Result<(), Error> {
+    fn check_open(&mut self, state: &SequenceState) -> Result<(), Error> {
         self.check_length(state.tokens.len())?;
-        self.housekeep(now);
         if self.is_engines() {
             let why = "the device slots are the engine's; call lookup, onboard and offload".to_owned();
             return Err(Error::Configuration { setting: "Config::device_owner", why });

@@ -9,7 +9,7 @@
 
 use super::core::{Claim, Core};
 use super::planning::{Part, Planned, Survey};
-use crate::ids::{Fence, GroupId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::layout::{ModelLayout, Reach};
 use crate::policy::MatchedBlock;
 use crate::pool::SlotState;
@@ -32,6 +32,10 @@ pub(super) enum Stage {
     Trim,
     /// Take slots for the next slice, and order its loads.
     Fill,
+    /// Sort what it waits for, since prefetches are queued: without the lock.
+    Seek,
+    /// Move ahead those of the prefetches that it waits for.
+    Hasten,
     /// Note the next slice of hits.
     Note,
     /// Nothing.
@@ -54,6 +58,8 @@ pub(super) struct Opening {
     pub(super) filled: usize,
     /// How many of the match have been noted as hits, the leaf first.
     pub(super) noted: usize,
+    /// Its blocks in the order of their names, if prefetches may bring some of them.
+    pub(super) sought: Vec<BlockId>,
     /// By block and group, in a model with windows.
     seen: Vec<Seen>,
     /// What the match stands on and is not kept yet, and how much of it is by now.
@@ -201,6 +207,11 @@ impl Core {
         self.index.add_reference(block);
         state.entries.push(Entry { block, ..Entry::EMPTY });
         state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
+        self.see(opening, block);
+    }
+
+    /// Sees where the parts of the next block of a match are.
+    pub(super) fn see(&self, opening: &mut Opening, block: BlockId) {
         let seen =
             self.groups().map(|group| Seen { tier: self.nearest_part(block, group), kept: SlotId::NONE });
         opening.seen.extend(seen);

@@ -2,8 +2,11 @@
 //! Layer 9. Known by: engines.
 
 use super::Pager;
+use super::core::Core;
+use super::finding::{self, Grip};
 use super::handle::Prompt;
 use super::keepers::{KeeperId, KeeperKind, Kept};
+use super::slices;
 use crate::error::Error;
 
 /// A prefetch that is under way, or done and kept until the request opens. Dropping it calls it off: what no lane has begun is not
@@ -25,33 +28,42 @@ impl Pager {
     /// [`Error::TooManyKept`] at [`Reserves::prefetches`](crate::config::Reserves).
     pub fn prefetch(&self, prompt: &Prompt) -> Result<Prefetch, Error> {
         let now = self.shared.clock.now();
-        let (mut core, state) = self.lock_for(prompt);
-        let limit = core.config.reserves.prefetches;
-        if core.keepers.count(KeeperKind::Prefetch) >= limit as usize {
+        let mut state = prompt.state(self.shared.tokens_per_block);
+        loop {
+            self.lock_for(&mut state).check_prefetch()?;
+            let wanted = finding::find(&self.shared, &state, Grip::Loose).len();
+            let mut core = self.shared.core.lock();
+            // Of an epoch that has begun meanwhile nothing was found.
+            if state.epoch == core.epoch {
+                core.check_prefetch()?;
+                let id = core.add_keeper(KeeperKind::Prefetch, state, wanted);
+                core.housekeep(now);
+                drop(core);
+                return Ok(Prefetch { pager: self.clone(), id });
+            }
+        }
+    }
+}
+
+impl Core {
+    fn check_prefetch(&self) -> Result<(), Error> {
+        let limit = self.config.reserves.prefetches;
+        if self.keepers.count(KeeperKind::Prefetch) >= limit as usize {
             return Err(Error::TooManyKept { limit });
         }
-        core.now = now;
-        let mut matched = Vec::new();
-        core.match_prefix(&state, &mut matched);
-        let id = core.add_keeper(KeeperKind::Prefetch, state, matched.len());
-        core.housekeep(now);
-        drop(core);
-        Ok(Prefetch { pager: self.clone(), id })
+        Ok(())
     }
 }
 
 impl Prefetch {
     /// What it has brought so far, and what is on its way.
     pub fn kept(&self) -> Kept {
-        self.pager.shared.core.lock().kept(self.id)
+        slices::kept(&self.pager.shared, self.id)
     }
 }
 
 impl Drop for Prefetch {
     fn drop(&mut self) {
-        let shared = &self.pager.shared;
-        let mut core = shared.core.lock();
-        core.remove_keeper(self.id);
-        core.housekeep(shared.clock.now());
+        slices::end_keeper(&self.pager.shared, self.id);
     }
 }

@@ -213,7 +213,7 @@ impl Core {
     /// Lets the policy choose, told of all that has changed.
     fn ask_policy(&mut self, need: Need, decisions: &mut Vec<Decision>, now: Time) {
         loop {
-            let has_changed = self.tell_changes(need.tier, need.group);
+            let has_changed = self.tell_changes(need.tier, need.group) > 0;
             let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
             self.policy.make_room(&view, need, decisions);
             // It may not have been told of what may go now.

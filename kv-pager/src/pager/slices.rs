@@ -1,24 +1,32 @@
 //! Slices: what takes long is done in several holds of the lock, and others get it in between.
 //! Layer 9. Uses `pager::core`. Known by: `pager::handle`.
 //!
-//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence, but for telling the policy of one that closes;
+//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence;
 //! - **SL2** between two slices everything that the pager knows is consistent: a sequence that is half open is one whose later blocks
 //!   are not there yet, one that is half closed is one whose later blocks have gone;
-//! - **SL3** long sequences are opened one at a time, so that no two of them wait for the slots that the other has taken.
+//! - **SL3** long sequences are opened one at a time, so that no two of them wait for the slots that the other has taken;
+//! - **SL4** the policy is told of one request at a time, slice by slice, while the sequence still holds its blocks: what it has been
+//!   told of some and not of others is a request that is not over yet.
 
 use super::Shared;
 use super::core::Core;
+use super::keepers::{KeeperId, Kept};
 use super::opening::{Opening, Stage};
 use super::step::{Slice, Step};
+use super::telling::{ChangesTold, Telling};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::Fence;
 use crate::policy::Urgency;
 use crate::sequence::SequenceState;
+use crate::sync::TimedGuard;
 use std::ops::Range;
 
 /// Takes the lock until `slice` says that all is done; whoever waits for it has his turn in between.
-fn in_slices(shared: &Shared, mut slice: impl FnMut(&mut Core) -> Result<bool, Error>) -> Result<(), Error> {
+pub(super) fn in_slices(
+    shared: &Shared,
+    mut slice: impl FnMut(&mut Core) -> Result<bool, Error>,
+) -> Result<(), Error> {
     loop {
         let mut core = shared.core.lock();
         if slice(&mut core)? {
@@ -29,9 +37,24 @@ fn in_slices(shared: &Shared, mut slice: impl FnMut(&mut Core) -> Result<bool, E
 }
 
 /// The same for what can't fail.
-fn give_back(shared: &Shared, mut slice: impl FnMut(&mut Core) -> bool) {
+pub(super) fn repeat(shared: &Shared, mut slice: impl FnMut(&mut Core) -> bool) {
     let is_done = in_slices(shared, |core| Ok(slice(core)));
     is_done.expect("nothing is asked for that could be refused");
+}
+
+/// The lock, after what has ended was taken in and room was made in a hold of its own (G1).
+fn kept_house(shared: &Shared, now: Time) -> TimedGuard<'_, Core> {
+    let mut core = shared.core.lock();
+    core.housekeep(now);
+    let before = core.looked_again;
+    core.pass();
+    let mut core = shared.core.lock();
+    core.now = now;
+    // Others may have made room in between, or closed what was in the way.
+    if core.looked_again != before {
+        core.look_again();
+    }
+    core
 }
 
 /// Opens a sequence, whose tokens and names are set; says how it is to be served if that is not known.
@@ -41,7 +64,7 @@ pub(super) fn open(
     urgency: Option<Urgency>,
 ) -> Result<(), Error> {
     let now = shared.clock.now();
-    let mut core = shared.core.lock();
+    let mut core = kept_house(shared, now);
     if let Some(urgency) = urgency {
         // Named in an earlier epoch: named anew, without the lock.
         while state.epoch != core.epoch {
@@ -63,8 +86,9 @@ pub(super) fn open(
         if is_open.is_ok() && opening.stage == Stage::Open {
             return Ok(());
         }
-        give_back(shared, |core| core.give_up_slice(state, &mut opening));
+        repeat(shared, |core| core.give_up_slice(state, &mut opening));
         is_open?;
+        drop(kept_house(shared, now));
     }
 }
 
@@ -76,6 +100,11 @@ fn go_on(shared: &Shared, state: &mut SequenceState, opening: &mut Opening, now:
             state.extend_entries(state.blocks());
             continue;
         }
+        if opening.stage == Stage::Seek {
+            opening.sought = state.sorted_blocks();
+            opening.stage = Stage::Hasten;
+            continue;
+        }
         let mut core = shared.core.lock();
         core.open_slice(state, opening, now)?;
         core.pass();
@@ -85,7 +114,7 @@ fn go_on(shared: &Shared, state: &mut SequenceState, opening: &mut Opening, now:
 
 /// Lets go what there is, and opens again from what is cached now.
 fn reopen(shared: &Shared, state: &mut SequenceState) -> Result<(), Error> {
-    give_back(shared, |core| core.let_go_slice(state, 0));
+    repeat(shared, |core| core.let_go_slice(state, 0));
     state.slid.fill(0);
     state.cursor = 0;
     open(shared, state, None)
@@ -97,14 +126,11 @@ pub(super) fn next_step(
     tokens_max: usize,
 ) -> Result<Step, Error> {
     let now = shared.clock.now();
-    let mut has_begun = false;
+    let mut meeting = None;
+    state.computing = None;
+    let mut core = kept_house(shared, now);
     loop {
-        let mut core = shared.core.lock();
-        if !has_begun {
-            core.begin_step(state, now);
-            has_begun = true;
-        }
-        match core.step_slice(state, tokens_max, now)? {
+        match core.step_slice(state, tokens_max, &mut meeting, now)? {
             Slice::Step(step) => return Ok(step),
             Slice::More => core.pass(),
             Slice::Reopen => {
@@ -112,6 +138,7 @@ pub(super) fn next_step(
                 reopen(shared, state)?;
             }
         }
+        core = shared.core.lock();
     }
 }
 
@@ -146,27 +173,31 @@ pub(super) fn extend(shared: &Shared, state: &mut SequenceState) -> Result<(), E
     if before == state.blocks() {
         return Ok(());
     }
-    let is_extended = in_slices(shared, |core| core.extend_slice(state, now));
+    let is_extended = loop {
+        let mut core = kept_house(shared, now);
+        match core.extend_slice(state, now) {
+            Ok(false) => core.pass(),
+            other => break other.map(|_| ()),
+        }
+    };
     if is_extended.is_err() {
-        give_back(shared, |core| core.unclaim_slice(state, before));
+        repeat(shared, |core| core.unclaim_slice(state, before));
     }
     is_extended
 }
 
 pub(super) fn truncate(shared: &Shared, state: &mut SequenceState, tokens: usize, fence: Fence) {
     let now = shared.clock.now();
-    let kept = {
-        let mut core = shared.core.lock();
+    let kept = state.cut(&shared.model, tokens, fence);
+    repeat(shared, |core| {
         core.now = now;
-        core.truncate(state, tokens, fence)
-    };
-    give_back(shared, |core| {
         let is_done = core.let_go_slice(state, kept);
         if is_done {
             core.end_truncate(state);
         }
         is_done
     });
+    tell_changes(shared);
 }
 
 pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<SequenceState>, Error> {
@@ -176,7 +207,7 @@ pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<Sequenc
         core.lease_state()?
     };
     child.copy_request(state);
-    give_back(shared, |core| core.fork_slice(state, &mut child));
+    repeat(shared, |core| core.fork_slice(state, &mut child));
     Ok(child)
 }
 
@@ -184,17 +215,22 @@ pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<Sequenc
 pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
     let now = shared.clock.now();
     let hit_tokens = state.hit_tokens();
+    if shared.tells {
+        let mut telling = shared.telling.lock();
+        telling.clear();
+        repeat(shared, |core| core.collect_slice(&state, &mut telling));
+        tell(shared, &mut telling, state.blocks(), now);
+    }
     let mut state = Some(state);
-    let mut is_told = false;
+    let mut is_counted = false;
     let mut last = None;
-    give_back(shared, |core| {
+    repeat(shared, |core| {
         let Some(open) = state.as_deref_mut() else { return true };
         core.now = now;
-        if !is_told {
+        if !is_counted {
             last = core.last_block(open);
-            core.tell_request(open);
             core.count_closed(open, hit_tokens);
-            is_told = true;
+            is_counted = true;
         }
         if !core.let_go_slice(open, 0) {
             return false;
@@ -202,7 +238,49 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
         if let Some(closed) = state.take() {
             core.end_close(closed, last);
         }
-        core.housekeep(now);
         true
     });
+    tell_changes(shared);
+    shared.core.lock().housekeep(now);
+}
+
+/// Tells the policy of slots that have changed by now, so that nothing is decided in one hold on what has changed in many.
+fn tell_changes(shared: &Shared) {
+    if shared.tells {
+        let mut told = ChangesTold::default();
+        repeat(shared, |core| core.tell_changes_slice(&mut told));
+    }
+}
+
+/// Tells the policy of a request of `length` blocks, which are collected and referred to (SL4). Names are read without the lock.
+pub(super) fn tell(shared: &Shared, telling: &mut Telling, length: usize, now: Time) {
+    if telling.blocks.is_empty() {
+        return;
+    }
+    tell_changes(shared);
+    {
+        let mut core = shared.core.lock();
+        core.now = now;
+        core.begin_telling(telling);
+    }
+    telling.read(length);
+    repeat(shared, |core| core.tell_slice(telling, length));
+}
+
+/// Gives back all that a keeper holds, and calls off its moves that nobody waits for.
+pub(super) fn end_keeper(shared: &Shared, id: KeeperId) {
+    let mut given = Vec::new();
+    repeat(shared, |core| core.end_keeper_slice(id, &mut given));
+    given.sort_unstable();
+    let mut core = shared.core.lock();
+    core.call_off_kept(&given);
+    core.housekeep(shared.clock.now());
+}
+
+/// Where the blocks of a keeper are.
+pub(super) fn kept(shared: &Shared, id: KeeperId) -> Kept {
+    let mut kept = Kept::default();
+    let mut from = 0;
+    repeat(shared, |core| core.kept_slice(id, &mut from, &mut kept));
+    kept
 }

@@ -15,7 +15,7 @@ use crate::sequence::SequenceState;
 use crate::units::Nanos;
 use std::collections::BTreeMap;
 
-/// How many blocks one call gives up at most.
+/// How many blocks one call looks at, and gives up, at most.
 const BLOCKS_A_CALL: usize = 256;
 
 /// A block, and a part of its name: the record may be another block's by the time it is looked at.
@@ -108,8 +108,8 @@ impl Core {
         self.expiries.is_used && self.index.take_pass(block)
     }
 
-    /// A sequence lets go its blocks from `first` on: what only such as it have used will expire. `O(blocks)`, if it has a time to
-    /// live.
+    /// A sequence lets go a slice of its blocks, from `first` on: what only such as it have used will expire. `O(slice)`, if it has a
+    /// time to live.
     pub(super) fn note_let_go(&mut self, state: &SequenceState, first: usize) {
         let Some(time_to_live) = state.time_to_live else { return };
         let now = self.now;
@@ -122,7 +122,9 @@ impl Core {
         }
         while self.expiries.remembered + chain.len() > self.index.capacity() {
             let Some(mut first) = self.expiries.take_first() else { break };
-            self.expire_chain(&mut first, usize::MAX);
+            // No longer than a slice.
+            let mut left = first.chain.len();
+            self.expire_chain(&mut first, &mut left);
         }
         if !chain.is_empty() {
             self.expiries.add(now.after(time_to_live), Expiry { closed: now, time_to_live, chain });
@@ -137,14 +139,10 @@ impl Core {
 
     /// Gives up what has expired, as far as one call goes.
     pub(super) fn expire(&mut self, now: Time) {
-        let before = self.counters.expired;
-        while self.expiries.entries.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
-            let done = usize::try_from(self.counters.expired - before).expect("bounded by a call");
-            if done >= BLOCKS_A_CALL {
-                return;
-            }
+        let mut left = BLOCKS_A_CALL;
+        while left > 0 && self.expiries.entries.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
             let Some(mut expiry) = self.expiries.take_first() else { return };
-            match self.expire_chain(&mut expiry, BLOCKS_A_CALL - done) {
+            match self.expire_chain(&mut expiry, &mut left) {
                 Walk::Over => {}
                 Walk::More => self.expiries.add(now, expiry),
                 Walk::InUse => {
@@ -155,10 +153,14 @@ impl Core {
         }
     }
 
-    /// Gives up blocks of such a list, leaf first, as far as nobody else has used them, at most `most` of them.
-    fn expire_chain(&mut self, expiry: &mut Expiry, most: usize) -> Walk {
-        let mut given_up = 0;
+    /// Gives up blocks of such a list, leaf first, as far as nobody else has used them; looks at no more than `left`, which are
+    /// counted off.
+    fn expire_chain(&mut self, expiry: &mut Expiry, left: &mut usize) -> Walk {
         while let Some(Known { block, tag }) = expiry.chain.last().copied() {
+            if *left == 0 {
+                return Walk::More;
+            }
+            *left -= 1;
             // Evicted since, or somebody else's record.
             if !self.index.is_named(block) || self.tag(block) != tag {
                 expiry.chain.pop();
@@ -175,10 +177,6 @@ impl Core {
             if self.index.children(block).any(|child| !self.index.is_detached(child)) {
                 return Walk::InUse;
             }
-            if given_up == most {
-                return Walk::More;
-            }
-            given_up += 1;
             self.counters.expired += 1;
             self.detach(block);
             self.sweep_detached(block);

@@ -2,6 +2,7 @@
 //! Layer 9. Known by: `pager`.
 
 use super::core::Core;
+use super::meeting::{Meeting, Met};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
@@ -44,12 +45,6 @@ enum Stand {
 }
 
 impl Core {
-    /// Begins to look for the next step of a sequence; [`Core::step_slice`] goes on.
-    pub(super) fn begin_step(&mut self, state: &mut SequenceState, now: Time) {
-        self.housekeep(now);
-        state.computing = None;
-    }
-
     /// The next step of a sequence, of at most `tokens_max` tokens, as far as a slice tells. Looks at each block once in the
     /// sequence's life, but for those that are waited for.
     ///
@@ -59,9 +54,15 @@ impl Core {
         &mut self,
         state: &mut SequenceState,
         tokens_max: usize,
+        meeting: &mut Option<Meeting>,
         now: Time,
     ) -> Result<Slice, Error> {
         self.serve(state.salt);
+        match self.cut_slice(state, meeting, now) {
+            Some(Met::More) => return Ok(Slice::More),
+            Some(Met::Wait) => return Ok(Slice::Step(Step::Wait)),
+            None => {}
+        }
         if state.computing.is_some() {
             self.look_again();
             return self.step_compute(state, tokens_max.max(1), now);
@@ -77,8 +78,10 @@ impl Core {
             }
             let at = state.cursor;
             match self.stand(state, at) {
-                Stand::Wait if self.meet(state, at, now) => {}
-                Stand::Wait => return Ok(Slice::Step(Step::Wait)),
+                Stand::Wait => match self.meet(state, at, meeting, now) {
+                    Met::Wait => return Ok(Slice::Step(Step::Wait)),
+                    Met::More => return Ok(Slice::More),
+                },
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
                 Stand::Done => break,
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),

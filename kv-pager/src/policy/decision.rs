@@ -202,7 +202,7 @@ pub struct Waiting {
     pub urgency: Urgency,
 }
 
-/// A request, told whole when it is closed: what a policy learns from.
+/// A request, told when it is closed: what a policy learns from.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
     /// Its named blocks, from the first on, in order.

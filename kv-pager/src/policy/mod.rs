@@ -40,14 +40,18 @@ pub use lru::Lru;
 pub use steward::{Answer, FileWrites, Steward, StewardSpec};
 pub use view::{Prospects, View};
 
+use keeping::Study;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Decides. Contract:
 ///
 /// - **D1** the same calls with the same views give the same decisions (I9);
 /// - **D2** `make_room` may return more or fewer decisions than asked for; victims stand in the order in which they should go;
 /// - **D3** no method blocks or does I/O: all run under the pager's lock;
-/// - **D4** `plan` looks at the runs of a match, not at every block of it.
+/// - **D4** `plan` looks at the runs of a match, not at every block of it;
+/// - **D5** `visit` looks at no more than [`Limits::slice_blocks`](crate::config::Limits) blocks a call: it is called until all is
+///   taken in, and others get the lock in between.
 pub trait Policy: Debug + Send {
     /// Its name on the command line and in reports.
     fn name(&self) -> &'static str;
@@ -62,8 +66,17 @@ pub trait Policy: Debug + Send {
     /// [`Policy::make_room`] and [`Policy::visit`], though not always to the last slot: what is decided on must be looked at.
     fn follow(&mut self, _view: &View<'_>, _changed: &Changed<'_>) {}
 
-    /// A request has been served: its blocks are where the view says. Each request is told once, when its sequence is closed.
-    fn visit(&mut self, _view: &View<'_>, _told: &Told<'_>) {}
+    /// A request is about to be told: what is to read the names of its blocks before [`Policy::visit`], without the lock.
+    fn study(&mut self, _view: &View<'_>) -> Option<Arc<dyn Study>> {
+        None
+    }
+
+    /// A request has been served: its blocks are where the view says. Each request is told once, when its sequence is closed, and no
+    /// other until it is taken in. Takes in a slice of it (D5), and says whether that was the last; until then it is called again
+    /// with the same request. In between, blocks may have been evicted, and every other method may have been called.
+    fn visit(&mut self, _view: &View<'_>, _told: &Told<'_>) -> bool {
+        true
+    }
 
     /// How many of the blocks that a sequence waits for are to be computed instead, from the first on; those whose load can
     /// still be called off are.

@@ -34,6 +34,11 @@ impl Changes {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Moves at most `count` of them to `into`.
     pub(super) fn take(&mut self, count: usize, into: &mut Vec<SlotId>) {
         for slot in self.waiting.drain(..count.min(self.waiting.len())) {

@@ -73,6 +73,11 @@ impl SlotPool {
         self.changes.follow(self.capacity());
     }
 
+    /// How many slots have changed since they were last told.
+    pub fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Moves at most `count` slots that have changed since they were last told to `into`, oldest change first.
     pub fn take_changes(&mut self, count: usize, into: &mut Vec<SlotId>) {
         self.changes.take(count, into);

@@ -14,6 +14,7 @@ mod chains;
 mod extra;
 mod hash;
 mod locations;
+mod looks;
 mod notes;
 mod tenants;
 mod tree;
@@ -26,6 +27,7 @@ use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, ModelEpoch, PrefixHash, Salt, SlotId, TierId, TokenId};
 use block::Record;
 use extra::ExtraKeys;
+use looks::Looks;
 use std::collections::HashMap;
 
 /// All blocks that are known.
@@ -49,6 +51,7 @@ pub struct PrefixIndex {
     /// Whether blocks are named in an epoch of an odd number now.
     is_odd_epoch: bool,
     tenants: Tenants,
+    looks: Looks,
 }
 
 impl PrefixIndex {
@@ -82,6 +85,7 @@ impl PrefixIndex {
             anchor: needs_all.iter().position(|needs_all| *needs_all).map(GroupId::from_index),
             is_odd_epoch: false,
             tenants: Tenants::new(0, vec![UNLIMITED; needs_all.len() * TierId::COUNT]),
+            looks: Looks::new(capacity),
         }
     }
 
@@ -124,7 +128,7 @@ impl PrefixIndex {
 
     #[inline]
     fn is_same(&self, block: BlockId, keys: &BlockKeys<'_>) -> bool {
-        let record = &self.records[block.index()];
+        let record = self.record(block);
         record.parent == keys.parent
             && record.salt == keys.salt
             && is_equal(self.tokens(block), keys.tokens)
@@ -142,7 +146,7 @@ impl PrefixIndex {
         if !block.is_some() {
             return None;
         }
-        self.free = self.records[block.index()].chain_next;
+        self.free = self.record(block).chain_next;
         self.used += 1;
         let depth = if keys.parent.is_some() { self.record(keys.parent).depth + 1 } else { 0 };
         let extra_keys = self.extra_keys.insert(keys.extra_keys);
@@ -182,6 +186,7 @@ impl PrefixIndex {
         if !block.is_some() {
             return None;
         }
+        self.looks.note(block);
         let mut depth = 0;
         let mut sibling = BlockId::NONE;
         if keys.parent.is_some() {
@@ -284,6 +289,18 @@ impl PrefixIndex {
         self.orphan(block);
         self.vacate(block, extra_keys);
         Some(parent)
+    }
+
+    /// A hold of the pager's lock begins: what the last one looked at is counted.
+    #[cfg(feature = "hold-blocks")]
+    pub(crate) fn begin_hold(&mut self) {
+        self.looks.begin_hold();
+    }
+
+    /// How many holds of the pager's lock looked at how many different blocks; the last counts those that looked at more.
+    #[cfg(feature = "hold-blocks")]
+    pub(crate) fn holds(&self) -> &[u64] {
+        self.looks.holds()
     }
 
     /// A sequence begins to rely on the record of `block`.
@@ -439,10 +456,12 @@ impl PrefixIndex {
     }
 
     fn record(&self, block: BlockId) -> &Record {
+        self.looks.note(block);
         &self.records[block.index()]
     }
 
     fn record_mut(&mut self, block: BlockId) -> &mut Record {
+        self.looks.note(block);
         &mut self.records[block.index()]
     }
 
@@ -498,6 +517,7 @@ impl PrefixIndex {
 
     /// Where the parts of `block` are, by group: see [`PrefixIndex::location`].
     fn location_index(&self, block: BlockId, group: GroupId, tier: TierId) -> usize {
+        self.looks.note(block);
         (block.index() * self.needs_all.len() + group.index()) * TierId::COUNT + tier.index()
     }
 }

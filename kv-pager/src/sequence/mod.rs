@@ -1,5 +1,5 @@
 //! A sequence: one request's tokens, and for each of its blocks a slot and how far it is filled.
-//! Layer 4. Uses `ids`, `units`, `prefix` (names). Known by: `pager`.
+//! Layer 4. Uses `ids`, `units`, `layout`, `prefix` (names). Known by: `pager`.
 //!
 //! - **Q1** there is one entry, and in each table one place, for every block that the tokens reach; a place is empty where a
 //!   group that looks through a window needs no part, or none yet;
@@ -15,7 +15,10 @@ mod entry;
 
 pub use entry::{Entry, EntryKind};
 
-use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
+use crate::ids::{
+    BlockId, Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId,
+};
+use crate::layout::ModelLayout;
 use crate::prefix::PrefixHasher;
 use crate::units::Nanos;
 use std::ops::Range;
@@ -184,6 +187,36 @@ impl SequenceState {
     /// Whether a block of it is being copied.
     pub fn has_copying(&self) -> bool {
         self.entries.iter().any(|entry| entry.kind == EntryKind::Copying)
+    }
+
+    /// Gives up all tokens from `tokens` on; the compute behind `fence` may still use their slots. Returns how many entries stay: the
+    /// others are to be let go. None does where a window has slid past what going on needs: then all is opened again.
+    pub fn cut(&mut self, model: &ModelLayout, tokens: usize, fence: Fence) -> usize {
+        self.computing = None;
+        self.fence = fence;
+        self.tokens.truncate(tokens);
+        self.hashes.truncate(tokens / self.tokens_per_block);
+        if self.has_slid_past(model, tokens) { 0 } else { self.blocks() }
+    }
+
+    /// Whether a window has left behind what going on at `position` needs: a part that was there, and is not any more.
+    fn has_slid_past(&self, model: &ModelLayout, position: usize) -> bool {
+        model.group_ids().filter(|group| !model.is_full(*group)).any(|group| {
+            let is_gone = |at: usize| {
+                let entry = self.entries.get(at);
+                entry.is_some_and(|entry| entry.done > 0 && !self.slot(group, at).is_some())
+            };
+            // Should a copy of the last block fail, it is computed from its start.
+            let start = position - position % self.tokens_per_block;
+            [start, position].into_iter().any(|from| model.reach(group, from).blocks().any(is_gone))
+        })
+    }
+
+    /// Its blocks in the order of their names. Allocates.
+    pub fn sorted_blocks(&self) -> Vec<BlockId> {
+        let mut blocks: Vec<BlockId> = self.entries.iter().map(|entry| entry.block).collect();
+        blocks.sort_unstable();
+        blocks
     }
 
     /// Tokens in a block.

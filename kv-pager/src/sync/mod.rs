@@ -6,4 +6,4 @@ mod turns;
 
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-pub(crate) use timed::{Timed, TimedGuard};
+pub(crate) use timed::{Held, Timed, TimedGuard};

@@ -37,7 +37,13 @@ struct Count<'a> {
     start: std::time::Instant,
 }
 
-impl<T> Timed<T> {
+/// What is behind the lock, if it wants to know of each hold.
+pub(crate) trait Held {
+    /// A hold begins.
+    fn begin_hold(&mut self) {}
+}
+
+impl<T: Held> Timed<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             inner: Turns::new(value),
@@ -47,8 +53,10 @@ impl<T> Timed<T> {
     }
 
     pub(crate) fn lock(&self) -> TimedGuard<'_, T> {
+        let mut guard = self.inner.lock();
+        guard.begin_hold();
         TimedGuard {
-            guard: self.inner.lock(),
+            guard,
             turns: &self.inner,
             #[cfg(feature = "hold-times")]
             _count: Count::begin(&self.buckets),

@@ -8,7 +8,6 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pager::core::Core;
 use crate::pager::loads::Way;
 use crate::prefix::{BlockKeys, UNLIMITED};
-use crate::sequence::SequenceState;
 use crate::transfer::{Priority, Purpose};
 
 /// How many blocks one call takes in at most, for all keepers together.
@@ -25,9 +24,7 @@ impl Core {
         // What making room frees or starts on the way is not theirs to give.
         let mut list = std::mem::take(&mut self.keepers.list);
         if std::mem::take(&mut self.keepers.has_failed) {
-            for keeper in &mut list {
-                self.mend_keeper(keeper);
-            }
+            list.iter_mut().for_each(|keeper| keeper.sound = 0);
         }
         self.keepers.has_asked = [false; KEPT_IN.len()];
         self.keepers.looks_left = LOOKS_A_CALL;
@@ -42,8 +39,11 @@ impl Core {
     }
 
     fn advance_keeper(&mut self, keeper: &mut Keeper, left: &mut usize, now: Time) {
-        self.keep_to_quota(keeper);
-        if keeper.is_waiting || keeper.is_done() {
+        if !self.mend_keeper(keeper, left) {
+            return;
+        }
+        self.keep_to_quota(keeper, left);
+        if keeper.is_away || keeper.is_waiting || keeper.broken.is_some() || keeper.is_done() {
             return;
         }
         self.serve(keeper.salt);
@@ -60,6 +60,7 @@ impl Core {
                 *left -= 1;
             }
         }
+        keeper.sound = keeper.blocks.len();
     }
 
     /// Takes in the next block, root first. False if it is not cached, or something has to end before.
@@ -252,13 +253,9 @@ impl Core {
         true
     }
 
-    /// Moves ahead what a request waits for that was queued for a queued one (K4).
-    pub(in crate::pager) fn hasten_for(&mut self, state: &SequenceState) {
-        if !self.engine.has_prefetches() {
-            return;
-        }
-        let mut blocks: Vec<BlockId> = state.entries.iter().map(|entry| entry.block).collect();
-        blocks.sort_unstable();
+    /// Moves ahead what a request waits for that was queued for a queued one (K4): `blocks`, in the order of their names.
+    /// `O(prefetches queued)`.
+    pub(in crate::pager) fn hasten(&mut self, blocks: &[BlockId]) {
         self.engine.hasten(|flight| blocks.binary_search(&flight.block).is_ok());
     }
 }

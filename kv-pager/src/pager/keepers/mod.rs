@@ -6,7 +6,9 @@
 //!   start leaves free what the low watermark sets aside;
 //! - **K3** no request fails for what is kept: a prefetch gives way as soon as a request finds no other room, a hold when
 //!   nothing is under way and nothing else is left;
-//! - **K4** what a keeper starts is queued behind all that requests wait for, until a request asks for it too.
+//! - **K4** what a keeper starts is queued behind all that requests wait for, until a request asks for it too;
+//! - **K7** one call looks at, and gives back, no more than a slice of what keepers hold: one that holds something for nothing takes
+//!   in nothing until it has given it back.
 //!
 //! A keeper takes blocks in from the root: it holds the part that is near enough, or starts a move and holds its target, so
 //! that an `open` finds the part on its way and shares the move. One that can't go on is looked at again when something has ended.
@@ -104,6 +106,12 @@ struct Keeper {
     held: [[u32; ModelLayout::GROUPS_MAX]; KEPT_IN.len()],
     /// Whether it has given way or failed, and starts nothing until a sequence of its salt closes.
     is_waiting: bool,
+    /// How many of its blocks have been looked at since a load failed or a block was erased (K7).
+    sound: usize,
+    /// From which one on it gives all back.
+    broken: Option<usize>,
+    /// Whether it is given up, or its prompt is being named anew: it starts nothing.
+    is_away: bool,
 }
 
 impl Keeper {
@@ -115,6 +123,14 @@ impl Keeper {
     fn put_off(&mut self) {
         self.is_waiting = true;
         self.search_again();
+    }
+
+    /// It gives back what it has from block `first` on, as the calls that follow come to it (K7).
+    fn give_up_from(&mut self, first: usize) {
+        self.broken = Some(self.broken.map_or(first, |broken| broken.min(first)));
+        self.far = self.far.min(first);
+        self.near = self.near.min(first);
+        self.is_waiting = true;
     }
 
     /// It has given back something: it may be found again.
@@ -254,6 +270,9 @@ impl Core {
             near: 0,
             held: [[0; ModelLayout::GROUPS_MAX]; KEPT_IN.len()],
             is_waiting: false,
+            sound: 0,
+            broken: None,
+            is_away: false,
         });
         id
     }
@@ -268,14 +287,24 @@ impl Core {
         tenants.find(salt).map_or(tenants.default_quota(class), |tenant| tenants.quota(tenant, class))
     }
 
-    /// Gives back all that a keeper holds, and calls off those of its moves that nobody else waits for and no lane has taken on.
-    /// Does nothing if there is no such keeper.
-    pub(in crate::pager) fn remove_keeper(&mut self, id: KeeperId) {
-        let Some(at) = self.keepers.list.iter().position(|keeper| keeper.id == id) else { return };
+    /// Gives back a slice of what a keeper holds, which ends, and adds those blocks to `given`. Returns whether that was all: then it is
+    /// no more.
+    pub(in crate::pager) fn end_keeper_slice(&mut self, id: KeeperId, given: &mut Vec<BlockId>) -> bool {
+        let Some(at) = self.keepers.list.iter().position(|keeper| keeper.id == id) else { return true };
         let mut keeper = self.keepers.list.remove(at);
-        let mut blocks = keeper.blocks.clone();
-        self.cut_keeper(&mut keeper, 0);
-        blocks.sort_unstable();
+        keeper.is_away = true;
+        let first = keeper.blocks.len().saturating_sub(self.config.limits.slice_blocks as usize);
+        given.extend_from_slice(&keeper.blocks[first..]);
+        self.cut_keeper(&mut keeper, first);
+        if first > 0 {
+            self.keepers.list.insert(at, keeper);
+        }
+        first == 0
+    }
+
+    /// Calls off those of the moves of a keeper that has given back `blocks`, in the order of their names, that nobody else waits for
+    /// and no lane has taken on. `O(moves that wait)`.
+    pub(in crate::pager) fn call_off_kept(&mut self, blocks: &[BlockId]) {
         let Self { engine, pools, .. } = self;
         for (from, to) in
             [(TierId::File, TierId::Host), (TierId::Host, TierId::Device), (TierId::Device, TierId::Host)]
@@ -290,13 +319,12 @@ impl Core {
         self.signal.ring();
     }
 
-    /// Where the blocks of a keeper are.
-    pub(in crate::pager) fn kept(&self, id: KeeperId) -> Kept {
-        let Some(keeper) = self.keepers.list.iter().find(|keeper| keeper.id == id) else {
-            return Kept::default();
-        };
-        let mut kept = Kept { wanted: keeper.wanted, ..Kept::default() };
-        for at in 0..keeper.far {
+    /// Counts where a slice of the blocks of a keeper are, from block `from` on. Returns whether that was the last.
+    pub(in crate::pager) fn kept_slice(&self, id: KeeperId, from: &mut usize, kept: &mut Kept) -> bool {
+        let Some(keeper) = self.keepers.list.iter().find(|keeper| keeper.id == id) else { return true };
+        kept.wanted = keeper.wanted;
+        let until = keeper.far.min(*from + self.config.limits.slice_blocks as usize);
+        for at in *from..until {
             let slots = self
                 .groups()
                 .flat_map(|group| KEPT_IN.map(|tier| (tier, group, keeper.slot(at, group, tier))));
@@ -310,7 +338,8 @@ impl Core {
             kept.in_host += usize::from(!is_moving && tiers[TierId::Host.index()]);
             kept.on_device += usize::from(!is_moving && !tiers[TierId::Host.index()]);
         }
-        kept
+        *from = until;
+        until >= keeper.far
     }
 
     /// Asserts K2, and that no more holds are kept than slots have; for tests.

@@ -6,15 +6,45 @@
 
 use super::duel::Duel;
 use super::prices::Prices;
-use super::reuse::Reuse;
-use super::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
+use super::reuse::{Reuse, Rule};
+use super::shadow::Footprint;
+use super::{Arm, Bounds, Departure, EntryId, Keeping, Slice, Study, Touch, Visit};
+use crate::sync::Mutex;
+use std::sync::Arc;
 
 /// The arm.
 #[derive(Debug)]
 pub struct CostAware {
     reuse: Reuse,
+    judge: Arc<Judge>,
+}
+
+/// The duel, and what it weighs by: it reads names alone, so no other lock need be held meanwhile.
+#[derive(Debug)]
+struct Judge {
+    court: Mutex<Court>,
+}
+
+#[derive(Debug)]
+struct Court {
     duel: Duel,
     prices: Prices,
+    /// Which side was ahead after the last request.
+    rule: Rule,
+}
+
+impl Court {
+    fn hear(&mut self, visit: &Visit<'_>) -> Rule {
+        self.rule = self.duel.visit(visit, &self.prices);
+        self.rule
+    }
+}
+
+impl Study for Judge {
+    fn read(&self, request: &Footprint<'_>) {
+        let Footprint { length, blocks } = *request;
+        self.court.lock().hear(&Visit { length, touches: &[], absent: blocks });
+    }
 }
 
 impl CostAware {
@@ -23,7 +53,8 @@ impl CostAware {
     /// # Panics
     /// As [`Arm::build`].
     pub fn new(bounds: &Bounds) -> Self {
-        Self { reuse: Reuse::new(bounds), duel: Duel::new(bounds), prices: Prices::EQUAL }
+        let court = Court { duel: Duel::new(bounds), prices: Prices::EQUAL, rule: Rule::Recency };
+        Self { reuse: Reuse::new(bounds), judge: Arc::new(Judge { court: Mutex::new(court) }) }
     }
 }
 
@@ -33,9 +64,23 @@ impl Keeping for CostAware {
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {
-        let rule = self.duel.visit(visit, &self.prices);
+        let rule = self.judge.court.lock().hear(visit);
         self.reuse.set_rule(rule);
         self.reuse.visit(visit);
+    }
+
+    fn study(&self) -> Option<Arc<dyn Study>> {
+        Some(Arc::clone(&self.judge) as Arc<dyn Study>)
+    }
+
+    fn first_unknown(&self, visit: &Visit<'_>) -> Option<u32> {
+        self.reuse.first_unknown(visit)
+    }
+
+    fn visit_slice(&mut self, slice: &Slice<'_>) {
+        let rule = self.judge.court.lock().rule;
+        self.reuse.set_rule(rule);
+        self.reuse.visit_slice(slice);
     }
 
     fn admit(&mut self, arrival: &Touch) {
@@ -75,7 +120,7 @@ impl Keeping for CostAware {
     }
 
     fn set_prices(&mut self, prices: &Prices) {
-        self.prices = *prices;
+        self.judge.court.lock().prices = *prices;
         self.reuse.set_prices(prices);
     }
 

@@ -91,8 +91,9 @@ pub use arm::{Arm, UnknownArm};
 pub use cost_aware::CostAware;
 pub use prices::{DEPTH_BANDS, Prices};
 
-use shadow::Named;
+use shadow::{Footprint, Named};
 use std::fmt::Debug;
+use std::sync;
 
 /// Something a tier holds: an index below [`Bounds::entries`]. A pager's slot, a shadow's node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -175,6 +176,24 @@ impl Visit<'_> {
     }
 }
 
+/// A slice of a request: what one hold of the pager's lock tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// Blocks of the slice, with the length of the whole request.
+    pub visit: Visit<'a>,
+    /// How many blocks of the request's front the arm knew before any of it was visited ([`Keeping::first_unknown`]).
+    pub known: u32,
+    /// Whether it is the last slice of the request.
+    pub is_last: bool,
+}
+
+/// What learns from requests by the names of their blocks alone, so that nobody need hold a lock meanwhile. Contract:
+/// **ST1** it is told of each request before any of it is visited, of one at a time.
+pub trait Study: Debug + Send + Sync {
+    /// Reads the names of a request's blocks, root to leaf. O(blocks).
+    fn read(&self, request: &Footprint<'_>);
+}
+
 /// Why an entry leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Departure {
@@ -197,6 +216,25 @@ pub trait Keeping: Debug + Send {
 
     /// Takes in a request: hits and insertions, in one go. O(blocks).
     fn visit(&mut self, visit: &Visit<'_>);
+
+    /// What reads the names of requests that are told in slices, if anything does; of those told in one go
+    /// [`Keeping::visit`] lets it know.
+    fn study(&self) -> Option<sync::Arc<dyn Study>> {
+        None
+    }
+
+    /// The depth of the first of these blocks that the arm does not know, in the tier or from before: asked of a request in slices,
+    /// from the root on until there is one. `None` if it knows them all, or asks nothing of what it knows.
+    fn first_unknown(&self, _visit: &Visit<'_>) -> Option<u32> {
+        None
+    }
+
+    /// Takes in a slice of a request: first those of its blocks that lie in the tier, from the leaf to the root, then the others
+    /// likewise; all slices together come to the same as [`Keeping::visit`]. Arms that take in one block after the other need not
+    /// tell the two apart. O(blocks of the slice).
+    fn visit_slice(&mut self, slice: &Slice<'_>) {
+        self.visit(&slice.visit);
+    }
 
     /// Takes in a block that has come into the tier unasked: a nearer tier gave it up, or an earlier process left it. To most arms
     /// that is a request of its own.

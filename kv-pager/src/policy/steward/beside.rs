@@ -4,10 +4,11 @@
 //! Each tier is asked about as if it stood alone, on the same requests. The tier as it is, is asked about too: what it hits in
 //! truth depends on the others, and is no measure beside a shadow.
 
-use crate::ids::{BlockId, GroupId, TierId};
+use crate::ids::{GroupId, TierId};
 use crate::policy::View;
-use crate::policy::keeping::shadow::{Question, Tally, WhatIfs};
-use crate::policy::keeping::{Arm, Bounds};
+use crate::policy::keeping::shadow::{Footprint, Question, Tally, WhatIfs};
+use crate::policy::keeping::{Arm, Bounds, Study};
+use crate::sync::Mutex;
 
 /// Blocks of a shadow, at most.
 const SAMPLE_BLOCKS: u32 = 4_096;
@@ -28,8 +29,26 @@ pub struct Answer {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Beside {
+    shadows: Mutex<Shadows>,
+}
+
+#[derive(Debug)]
+struct Shadows {
     tiers: Vec<(TierId, WhatIfs)>,
     names: Vec<u64>,
+}
+
+impl Study for Beside {
+    /// Lets every shadow see a request.
+    fn read(&self, request: &Footprint<'_>) {
+        let mut shadows = self.shadows.lock();
+        let Shadows { tiers, names } = &mut *shadows;
+        names.clear();
+        names.extend(request.blocks.iter().map(|block| block.name));
+        for (_, what_ifs) in tiers {
+            what_ifs.request(names);
+        }
+    }
 }
 
 impl Beside {
@@ -42,17 +61,8 @@ impl Beside {
             let questions: Vec<Question> = as_it_is.into_iter().chain([twice]).collect();
             (tier, WhatIfs::new(&bounds, &questions, SAMPLE_BLOCKS))
         });
-        Self { tiers: tiers.collect(), names: Vec::with_capacity(request.request_blocks as usize) }
-    }
-
-    /// Lets every shadow see a request.
-    #[expect(clippy::cast_possible_truncation, reason = "half of the hash is as good a name")]
-    pub(super) fn visit(&mut self, view: &View<'_>, blocks: &[BlockId]) {
-        self.names.clear();
-        self.names.extend(blocks.iter().map(|block| view.block(*block).hash.0 as u64));
-        for (_, what_ifs) in &mut self.tiers {
-            what_ifs.request(&self.names);
-        }
+        let names = Vec::with_capacity(request.request_blocks as usize);
+        Self { shadows: Mutex::new(Shadows { tiers: tiers.collect(), names }) }
     }
 
     /// The answers so far.
@@ -62,6 +72,6 @@ impl Beside {
             let answer = move |(Question { arm, capacity }, tally)| Answer { tier, arm, capacity, tally };
             what_ifs.answers().map(answer).collect::<Vec<_>>()
         };
-        self.tiers.iter().flat_map(of).collect()
+        self.shadows.lock().tiers.iter().flat_map(of).collect()
     }
 }

@@ -25,7 +25,8 @@ mod writes;
 pub use beside::Answer;
 pub use writes::FileWrites;
 
-use super::keeping::{Arm, Bounds};
+use super::keeping::shadow::Footprint;
+use super::keeping::{Arm, Bounds, Study};
 use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
 use super::{Changed, Decision, Idle, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
 use crate::cost::LaneCost;
@@ -38,6 +39,7 @@ use fates::Fates;
 use meeting::Grain;
 use promotion::Promotion;
 use standing::Standing;
+use std::sync::Arc;
 use writes::Writes;
 
 /// The way on which blocks are promoted. From the host to the device it would gain little: a load from there takes a tenth of the
@@ -69,7 +71,7 @@ pub struct Steward {
     standings: Vec<Standing>,
     loader: Option<Loader>,
     fates: Fates,
-    beside: Option<Beside>,
+    beside: Option<Arc<Beside>>,
     /// By group, if there are a file and host memory.
     promotions: Vec<Promotion>,
     /// By group, then by tier: bytes of a part.
@@ -79,6 +81,27 @@ pub struct Steward {
     tokens_per_block: u32,
     /// Requests until prices are worked out.
     until_prices: u32,
+    /// What reads the names of requests.
+    study: Option<Arc<dyn Study>>,
+    /// Which standing the request at hand is being told to, and how many blocks one call looks at.
+    telling: usize,
+    slice_blocks: usize,
+}
+
+/// All that reads names: the arms' own, and the shadows beside.
+#[derive(Debug)]
+struct Studies {
+    arms: Vec<Arc<dyn Study>>,
+    beside: Option<Arc<Beside>>,
+}
+
+impl Study for Studies {
+    fn read(&self, request: &Footprint<'_>) {
+        self.arms.iter().for_each(|study| study.read(request));
+        if let Some(beside) = &self.beside {
+            beside.read(request);
+        }
+    }
 }
 
 impl Default for Steward {
@@ -101,6 +124,9 @@ impl Steward {
             block_bytes: [Bytes::ZERO; TierId::COUNT],
             tokens_per_block: 1,
             until_prices: 0,
+            study: None,
+            telling: 0,
+            slice_blocks: 1,
         }
     }
 
@@ -149,8 +175,11 @@ impl Policy for Steward {
         if self.spec.has_shadows {
             let group = model.anchor().unwrap_or(GroupId::FIRST);
             let request = Bounds { capacity: 1, request_blocks, tokens_per_block: self.tokens_per_block };
-            self.beside = Some(Beside::new(view, self.spec.keeping, group, &request));
+            self.beside = Some(Arc::new(Beside::new(view, self.spec.keeping, group, &request)));
         }
+        let arms = self.standings.iter().filter_map(Standing::study).collect();
+        self.study = Some(Arc::new(Studies { arms, beside: self.beside.clone() }));
+        self.slice_blocks = limits.slice_blocks as usize;
         self.loader = Some(Loader::new(model, formats, view.prospects().engine, self.spec.loading));
         self.price(view);
         true
@@ -163,17 +192,25 @@ impl Policy for Steward {
         }
     }
 
-    fn visit(&mut self, view: &View<'_>, told: &Told<'_>) {
+    fn study(&mut self, view: &View<'_>) -> Option<Arc<dyn Study>> {
         self.price(view);
-        for standing in &mut self.standings {
-            standing.visit(view, told.blocks, told.length);
+        self.study.clone()
+    }
+
+    fn visit(&mut self, view: &View<'_>, told: &Told<'_>) -> bool {
+        let mut left = self.slice_blocks;
+        while let Some(standing) = self.standings.get_mut(self.telling) {
+            standing.visit(view, told, &mut left);
+            if left == 0 {
+                return false;
+            }
+            self.telling += 1;
         }
+        self.telling = 0;
         for promotion in &mut self.promotions {
             promotion.note_told(told.blocks.len());
         }
-        if let Some(beside) = &mut self.beside {
-            beside.visit(view, told.blocks);
-        }
+        true
     }
 
     fn check(&self) {
@@ -181,7 +218,7 @@ impl Policy for Steward {
     }
 
     fn answers(&self) -> Vec<Answer> {
-        self.beside.as_ref().map_or_else(Vec::new, Beside::answers)
+        self.beside.as_ref().map_or_else(Vec::new, |beside| beside.answers())
     }
 
     fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {

@@ -4,15 +4,18 @@
 //! - **ST1** the arm knows an entry for each slot that is not unknown, under the name of the block that lay there when
 //!   the slot was last looked at;
 //! - **ST2** offered is what was idle, and had no child in the tier, when it was last looked at;
-//! - **ST3** a victim is looked at once more before it is named, and is not named again before the next look.
+//! - **ST3** a victim is looked at once more before it is named, and is not named again before the next look;
+//! - **ST4** a request is taken in slice by slice, and what leaves the tier between two of them is not touched after.
 //!
 //! It follows by looking: a slot that is told of is compared with what was known of it, and so is its parent. Whatever
 //! happened in between, and in whatever order, the two agree afterwards. An entry of the arm is a slot.
 
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::policy::Told;
 use crate::policy::View;
 use crate::policy::keeping::shadow::Named;
-use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Touch, Visit};
+use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
+use std::sync::Arc;
 
 /// What the arm has been told of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,8 +63,24 @@ pub(super) struct Standing {
     records: Box<[Record]>,
     /// Slots to be looked at again: victims that may have stayed, and their parents.
     due: Vec<SlotId>,
+    /// The request at hand: its blocks here, and the others.
     touches: Vec<Touch>,
     absent: Vec<Named>,
+    turn: Turn,
+}
+
+/// How far the request at hand has been taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// So many of its blocks have been looked for.
+    Find { from: usize },
+    /// The arm was asked whether it knows so many of those that are here, then of the others, and how deep the first is that it does
+    /// not know.
+    Ask { from: usize, unknown: Option<u32> },
+    /// So many of those that are here are to be touched, and so much of the front was known.
+    Touch { left: usize, known: u32 },
+    /// So many of the others are to be noted.
+    Note { left: usize, known: u32 },
 }
 
 /// 64 bits of a block's name.
@@ -86,7 +105,13 @@ impl Standing {
             due: Vec::with_capacity(bounds.capacity as usize),
             touches: Vec::with_capacity(bounds.request_blocks as usize),
             absent: Vec::with_capacity(bounds.request_blocks as usize),
+            turn: Turn::Find { from: 0 },
         }
+    }
+
+    /// What reads the names of requests for its arm.
+    pub(super) fn study(&self) -> Option<Arc<dyn Study>> {
+        self.arm.study()
     }
 
     /// Whether it keeps this class.
@@ -119,26 +144,114 @@ impl Standing {
         }
     }
 
-    /// Takes in a whole request.
-    pub(super) fn visit(&mut self, view: &View<'_>, blocks: &[BlockId], length: u32) {
-        self.touches.clear();
-        self.absent.clear();
-        for (depth, block) in (0..length).zip(blocks) {
+    /// Goes on taking in a request, by at most `left` looks at its blocks, which are counted off. All is taken in if some are left
+    /// after it. Each turn goes over the whole request (ST4): from the root on to find and to ask, from the leaf on to touch and to
+    /// note.
+    pub(super) fn visit(&mut self, view: &View<'_>, told: &Told<'_>, left: &mut usize) {
+        while *left > 0 {
+            match self.turn {
+                Turn::Find { from } => self.find(view, told, from, left),
+                Turn::Ask { from, unknown } => self.ask(told, from, unknown, left),
+                Turn::Touch { left: until, known } => self.touch(view, told, until, known, left),
+                Turn::Note { left: 0, .. } => {
+                    self.turn = Turn::Find { from: 0 };
+                    return;
+                }
+                Turn::Note { left: until, known } => self.note(view, told, until, known, left),
+            }
+        }
+    }
+
+    /// Finds the next blocks: here, or not.
+    fn find(&mut self, view: &View<'_>, told: &Told<'_>, from: usize, left: &mut usize) {
+        if from == 0 {
+            self.touches.clear();
+            self.absent.clear();
+        }
+        let until = told.blocks.len().min(from + *left);
+        *left -= until - from;
+        for (depth, block) in (0..told.length).zip(told.blocks).take(until).skip(from) {
             let slot = view.slot_of(*block, self.group, self.tier);
             let name = name_of(view, *block);
-            if !view.is_in(*block, self.group, self.tier) {
+            if view.is_in(*block, self.group, self.tier) {
+                self.notice(view, slot);
+                self.touches.push(Touch { entry: entry(slot), name, depth });
+            } else {
                 self.absent.push(Named { name, depth });
-                continue;
             }
-            self.notice(view, slot);
-            self.set_known(slot);
-            self.touches.push(Touch { entry: entry(slot), name, depth });
         }
-        self.arm.visit(&Visit { length, touches: &self.touches, absent: &self.absent });
-        for index in 0..self.touches.len() {
-            let slot = SlotId::from_index(self.touches[index].entry.index());
+        let is_over = until == told.blocks.len();
+        self.turn = if is_over { Turn::Ask { from: 0, unknown: None } } else { Turn::Find { from: until } };
+    }
+
+    /// Asks the arm for the first block that it does not know: of those here, then of the others.
+    fn ask(&mut self, told: &Told<'_>, from: usize, unknown: Option<u32>, left: &mut usize) {
+        let here = self.touches.len();
+        let end = if from < here { here } else { here + self.absent.len() };
+        let until = end.min(from + *left);
+        *left -= until - from;
+        let (touches, absent) = if from < here {
+            (&self.touches[from..until], &[][..])
+        } else {
+            (&[][..], &self.absent[from - here..until - here])
+        };
+        let found = self.arm.first_unknown(&Visit { length: told.length, touches, absent });
+        let unknown = unknown.into_iter().chain(found).min();
+        let next = if found.is_some() { end } else { until };
+        self.turn = if next < here + self.absent.len() {
+            Turn::Ask { from: next, unknown }
+        } else {
+            Turn::Touch { left: here, known: unknown.unwrap_or(told.length) }
+        };
+    }
+
+    /// Touches the next blocks that are here still.
+    fn touch(&mut self, view: &View<'_>, told: &Told<'_>, until: usize, known: u32, left: &mut usize) {
+        let first = until.saturating_sub(*left);
+        *left -= until - first;
+        let mut kept = first;
+        for at in first..until {
+            let touch = self.touches[at];
+            let block = told.blocks[touch.depth as usize];
+            let slot = SlotId::from_index(touch.entry.index());
+            if view.slot_of(block, self.group, self.tier) == slot && view.is_in(block, self.group, self.tier)
+            {
+                self.notice(view, slot);
+                self.set_known(slot);
+                self.touches[kept] = touch;
+                kept += 1;
+            }
+        }
+        if until > 0 {
+            let visit = Visit { length: told.length, touches: &self.touches[first..kept], absent: &[] };
+            let is_last = first == 0 && self.absent.is_empty();
+            self.arm.visit_slice(&Slice { visit, known, is_last });
+        }
+        for at in first..kept {
+            let slot = SlotId::from_index(self.touches[at].entry.index());
             self.review(view, slot);
         }
+        self.turn = match first {
+            0 => Turn::Note { left: self.absent.len(), known },
+            _ => Turn::Touch { left: first, known },
+        };
+    }
+
+    /// Lets the arm take note of the next of the others, as far as they have not come since.
+    fn note(&mut self, view: &View<'_>, told: &Told<'_>, until: usize, known: u32, left: &mut usize) {
+        let first = until.saturating_sub(*left);
+        *left -= until - first;
+        let mut kept = first;
+        for at in first..until {
+            let other = self.absent[at];
+            if !view.is_in(told.blocks[other.depth as usize], self.group, self.tier) {
+                self.absent[kept] = other;
+                kept += 1;
+            }
+        }
+        let visit = Visit { length: told.length, touches: &[], absent: &self.absent[first..kept] };
+        self.arm.visit_slice(&Slice { visit, known, is_last: first == 0 });
+        self.turn = Turn::Note { left: first, known };
     }
 
     /// The next victim (ST3), with how likely it is asked for again, as far as the arm says.

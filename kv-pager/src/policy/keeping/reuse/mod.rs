@@ -18,7 +18,7 @@ mod tournament;
 use super::ghosts::Ghosts;
 use super::prices::{Prices, units};
 use super::queues::Queues;
-use super::{Arm, Bounds, Departure, EntryId, Keeping, Touch, Visit};
+use super::{Arm, Bounds, Departure, EntryId, Keeping, Slice, Touch, Visit};
 use category::{Category, Look};
 use statistics::{Outlook, Statistics};
 use tournament::{Key, Tournament};
@@ -93,6 +93,8 @@ pub(super) struct Reuse {
     /// When values were last worked out.
     refreshed_at: u64,
     inserted: u64,
+    /// What earlier slices of a request have inserted: it counts when the whole has been visited.
+    uncounted: usize,
     stamp: u64,
     len: usize,
     capacity: u32,
@@ -118,6 +120,7 @@ impl Reuse {
             is_stale: vec![false; usize::from(QUEUES)].into_boxed_slice(),
             refreshed_at: 0,
             inserted: 0,
+            uncounted: 0,
             stamp: State::ABSENT,
             len: 0,
             capacity: bounds.capacity,
@@ -140,17 +143,6 @@ impl Reuse {
 
     fn units(&self, blocks: u32) -> u32 {
         units(blocks, self.tokens_per_block)
-    }
-
-    /// How many blocks of the request's front had been seen before.
-    fn known_front(&self, visit: &Visit<'_>) -> u32 {
-        let is_known = |touch: &&Touch| {
-            self.states[touch.entry.index()].stamp != State::ABSENT || self.ghosts.contains(touch.name)
-        };
-        let here = visit.touches.iter().find(|touch| !is_known(touch)).map(|touch| touch.depth);
-        let absent =
-            visit.absent.iter().find(|block| !self.ghosts.contains(block.name)).map(|block| block.depth);
-        here.into_iter().chain(absent).min().unwrap_or(visit.length)
     }
 
     /// What the block at `depth` of a request looks like, as if it had never been used.
@@ -201,9 +193,9 @@ impl Reuse {
         }
     }
 
-    /// The clock goes on by what came in since there were `before` entries.
-    fn count_insertions(&mut self, before: usize) {
-        self.inserted += (self.len - before) as u64;
+    /// The clock goes on by so many.
+    fn count_insertions(&mut self, count: usize) {
+        self.inserted += count as u64;
         if self.inserted - self.refreshed_at >= self.refresh_after() {
             self.refresh();
         }
@@ -282,8 +274,24 @@ impl Keeping for Reuse {
     }
 
     fn visit(&mut self, visit: &Visit<'_>) {
+        let known = self.first_unknown(visit).unwrap_or(visit.length);
+        self.visit_slice(&Slice { visit: *visit, known, is_last: true });
+    }
+
+    fn first_unknown(&self, visit: &Visit<'_>) -> Option<u32> {
         self.ghosts.warm(visit.absent.iter().map(|block| block.name));
-        let request = Request { length: visit.length, known: self.known_front(visit) };
+        let is_known = |touch: &&Touch| {
+            self.states[touch.entry.index()].stamp != State::ABSENT || self.ghosts.contains(touch.name)
+        };
+        let here = visit.touches.iter().find(|touch| !is_known(touch)).map(|touch| touch.depth);
+        let absent =
+            visit.absent.iter().find(|block| !self.ghosts.contains(block.name)).map(|block| block.depth);
+        here.into_iter().chain(absent).min()
+    }
+
+    fn visit_slice(&mut self, slice: &Slice<'_>) {
+        let Slice { visit, known, is_last } = slice;
+        let request = Request { length: visit.length, known: *known };
         let before = self.len;
         for touch in visit.touches.iter().rev() {
             self.touch(touch, request);
@@ -293,13 +301,16 @@ impl Keeping for Reuse {
             let (statistics, inserted) = (&mut self.statistics, self.inserted);
             self.ghosts.renew(block.name, |past| count_use(statistics, past, look, inserted));
         }
-        self.count_insertions(before);
+        self.uncounted += self.len - before;
+        if *is_last {
+            let count = std::mem::take(&mut self.uncounted);
+            self.count_insertions(count);
+        }
     }
 
     /// It stands as what it was when it was last seen; no use is counted, for there was none. (Its place in the queue is that of
     /// its arrival: what a nearer tier gives up comes in the order of last use, or nearly.)
     fn admit(&mut self, arrival: &Touch) {
-        let before = self.len;
         let stranger = Past {
             used_at: self.inserted,
             category: Category::of(&Look {
@@ -318,7 +329,7 @@ impl Keeping for Reuse {
         self.stamp += 1;
         self.states[arrival.entry.index()] =
             State { name: arrival.name, stamp: self.stamp, past, is_backed: false };
-        self.count_insertions(before);
+        self.count_insertions(1);
     }
 
     fn odds(&mut self, entry: EntryId) -> Option<f64> {
