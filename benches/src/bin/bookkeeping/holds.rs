@@ -1,12 +1,15 @@
 //! How long the pager's lock is held: two threads open, fill, fork, extend, cut and close sequences of up to 8,192 blocks, in a pool that
-//! evicts; for a model of full attention, one that has a window beside it, and with the policy that is told of requests.
+//! evicts; for a model of full attention, one that has a window beside it, and with the policy that is told of requests; then with a
+//! time to live, and kept ahead of need; and where the slots are an engine's, that looks up, onboards and offloads as many.
 
 use crate::metadata::{self, TOKENS};
-use kv_pager::Pager;
-use kv_pager::ids::{Fence, TokenId};
+use kv_pager::config::DeviceOwner;
+use kv_pager::ids::{Fence, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout, shape};
-use kv_pager::pager::{Request, Sequence, Step};
-use kv_pager::policy::{Lru, Policy, Steward};
+use kv_pager::pager::{BlockAt, Request, Sequence, Step};
+use kv_pager::policy::{Lru, Steward};
+use kv_pager::units::Nanos;
+use kv_pager::{Error, ErrorKind, Pager};
 
 const SLOTS: u32 = 1 << 16;
 const THREADS: u32 = 2;
@@ -22,13 +25,17 @@ const WINDOW_TOKENS: u32 = 1024;
 /// Prints quantiles of the holds, in microseconds.
 pub(crate) fn measure() -> String {
     let full = || shape("tiny").expect("known");
-    [
-        ("full attention", full(), Box::new(Lru) as Box<dyn Policy>),
-        ("a window beside it", windowed(), Box::new(Lru)),
-        ("full attention, Steward", full(), Box::new(Steward::default())),
-    ]
-    .map(|(name, model, policy)| format!("{name}: {}", measure_one(model, policy)))
-    .join("\n")
+    let alone = |model, policy| metadata::pager_of(model, SLOTS, policy);
+    let tiered = |owner, policy| metadata::tiered(SLOTS, 2 * SLOTS, owner, policy);
+    let steward = || Box::new(Steward::default());
+    let runs: [(&str, Pager, fn(&Pager, u32)); 5] = [
+        ("full attention", alone(full(), Box::new(Lru)), serve),
+        ("a window beside it", alone(windowed(), Box::new(Lru)), serve),
+        ("full attention, Steward", alone(full(), steward()), serve),
+        ("with a time to live, kept, Steward", tiered(DeviceOwner::Managed, steward()), serve_kept),
+        ("slots of the engine's, Steward", tiered(DeviceOwner::Engine, steward()), serve_engine),
+    ];
+    runs.map(|(name, pager, serve)| format!("{name}: {}", measure_one(&pager, serve))).join("\n")
 }
 
 /// A group of full attention, and one that looks through a window.
@@ -41,31 +48,39 @@ fn windowed() -> ModelLayout {
     ModelLayout::new(TOKENS, vec![group(Attention::Full), group(window)]).expect("valid")
 }
 
-fn measure_one(model: ModelLayout, policy: Box<dyn Policy>) -> String {
-    let pager = metadata::pager_of(model, SLOTS, policy);
+fn measure_one(pager: &Pager, serve: fn(&Pager, u32)) -> String {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let pager = pager.clone();
-            scope.spawn(move || (0..REQUESTS).for_each(|request| serve(&pager, thread * REQUESTS + request)));
+            scope.spawn(move || (0..REQUESTS).for_each(|request| serve(pager, thread * REQUESTS + request)));
         }
     });
     report(&pager.hold_times())
 }
 
-/// Computes all that is to be computed.
+/// Computes all that is to be computed. What is to be loaded, or makes room, has moved by the next call.
 fn compute(sequence: &mut Sequence) {
-    while let Step::Compute(range) = sequence.next_step(usize::MAX).expect("room") {
-        sequence.commit(range, Fence::OVER).expect("as told");
+    loop {
+        match retried(|| sequence.next_step(usize::MAX)) {
+            Step::Compute(range) => sequence.commit(range, Fence::OVER).expect("as told"),
+            Step::Wait => {}
+            Step::Ready => return,
+        }
+    }
+}
+
+/// What a call gives that may have to be tried again.
+fn retried<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
+    loop {
+        match call() {
+            Ok(given) => return given,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+        }
     }
 }
 
 /// A request of which three quarters are shared with others of its length: a turn that ends there, where windows are kept, comes first.
 fn serve(pager: &Pager, request: u32) {
-    let blocks = BLOCKS[request as usize % BLOCKS.len()];
-    let shared = blocks * 3 / 4 * TOKENS;
-    let own = |at: u32| TokenId(request.wrapping_mul(2_654_435_761).wrapping_add(at));
-    let tokens: Vec<TokenId> =
-        (0..blocks * TOKENS).map(|at| if at < shared { TokenId(blocks + at) } else { own(at) }).collect();
+    let (tokens, shared) = prompt(request);
     let mut turn = pager.open(&Request::new(&tokens[..=shared as usize])).expect("room");
     compute(&mut turn);
     turn.close(Fence::OVER);
@@ -76,6 +91,44 @@ fn serve(pager: &Pager, request: u32) {
     sequence.append(&tokens[tokens.len() / 2..]).expect("room");
     compute(&mut sequence);
     sequence.close(Fence::OVER);
+}
+
+/// The tokens of a request, and how many of them are shared.
+fn prompt(request: u32) -> (Vec<TokenId>, u32) {
+    let blocks = BLOCKS[request as usize % BLOCKS.len()];
+    let shared = blocks * 3 / 4 * TOKENS;
+    let own = |at: u32| TokenId(request.wrapping_mul(2_654_435_761).wrapping_add(at));
+    let token = |at| if at < shared { TokenId(blocks + at) } else { own(at) };
+    ((0..blocks * TOKENS).map(token).collect(), shared)
+}
+
+/// A request that is fetched and held ahead of its turn, and expires when it has closed.
+fn serve_kept(pager: &Pager, request: u32) {
+    let (tokens, _) = prompt(request);
+    let mortal = Request::new(&tokens).with_time_to_live(Nanos::ZERO);
+    let prepared = pager.prepare(&mortal);
+    let prefetch = pager.prefetch(&prepared).expect("few");
+    let hold = pager.hold(&prepared, TierId::Host).expect("few");
+    pager.poll();
+    let mut sequence = retried(|| pager.open_prompt(&prepared));
+    drop(prefetch);
+    compute(&mut sequence);
+    sequence.close(Fence::OVER);
+    drop(hold);
+}
+
+/// A request of an engine with slots of its own: each thread has half of them.
+fn serve_engine(pager: &Pager, request: u32) {
+    let (tokens, _) = prompt(request);
+    let prepared = pager.prepare(&Request::new(&tokens));
+    let first = (request / REQUESTS * SLOTS / THREADS) as usize;
+    let at = |block: usize| BlockAt { block, slot: SlotId::from_index(first + block) };
+    let cached = pager.lookup(&prepared).len();
+    let all: Vec<BlockAt> = (0..prepared.names().len()).map(at).collect();
+    let mut loads = pager.onboard(&prepared, &all[..cached]).expect("slots are free");
+    while !loads.is_over() {}
+    let mut copies = pager.offload(&prepared, &all[cached..], Fence::OVER).expect("slots are free");
+    while !copies.is_over() {}
 }
 
 fn report(buckets: &[u64]) -> String {
