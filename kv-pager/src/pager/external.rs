@@ -101,7 +101,9 @@ impl Drop for Deliveries {
         let mut slices = self.tickets.chunks(self.pager.shared.slice_blocks);
         slices::repeat(&self.pager.shared, |core| {
             let Some(slice) = slices.next() else { return true };
-            slice.iter().for_each(|ticket| core.register.forget(*ticket));
+            for ticket in slice {
+                core.register.forget(*ticket);
+            }
             false
         });
     }
@@ -182,7 +184,9 @@ impl Pager {
             let mut slices = found.chunks(shared.slice_blocks);
             slices::repeat(shared, |core| {
                 let Some(slice) = slices.next() else { return true };
-                slice.iter().for_each(|found| core.collect(found.block, &mut telling));
+                for found in slice {
+                    core.collect(found.block, &mut telling);
+                }
                 false
             });
             slices::tell(shared, &mut telling, prompt.names().len(), now);
@@ -255,7 +259,9 @@ fn claim(shared: &Shared, named: &[BlockAt]) -> Result<(), Error> {
         let mut slices = slots[..claimed].chunks(shared.slice_blocks);
         slices::repeat(shared, |core| {
             let Some(slice) = slices.next() else { return true };
-            slice.iter().for_each(|slot| core.device(GROUP).release(*slot));
+            for slot in slice {
+                core.device(GROUP).release(*slot);
+            }
             false
         });
     }

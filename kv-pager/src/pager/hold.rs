@@ -76,7 +76,9 @@ impl Pager {
     /// Releases all holds of `salt` and of prompts in its cache, whoever has their handles. Returns how many it was.
     pub fn release_holds(&self, salt: Salt) -> usize {
         let meant: Vec<KeeperId> = self.shared.core.lock().keepers.holds_of(salt).collect();
-        meant.iter().for_each(|id| slices::end_keeper(&self.shared, *id));
+        for id in &meant {
+            slices::end_keeper(&self.shared, *id);
+        }
         meant.len()
     }
 

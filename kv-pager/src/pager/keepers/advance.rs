@@ -24,7 +24,9 @@ impl Core {
         // What making room frees or starts on the way is not theirs to give.
         let mut list = std::mem::take(&mut self.keepers.list);
         if std::mem::take(&mut self.keepers.has_failed) {
-            list.iter_mut().for_each(|keeper| keeper.sound = 0);
+            for keeper in &mut list {
+                keeper.sound = 0;
+            }
         }
         self.keepers.has_asked = [false; KEPT_IN.len()];
         self.keepers.looks_left = LOOKS_A_CALL;
