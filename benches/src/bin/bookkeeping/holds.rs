@@ -16,6 +16,9 @@ const THREADS: u32 = 2;
 const REQUESTS: u32 = 300;
 const BUCKET_NS: u64 = 100;
 
+/// Serves some rounds.
+type Serve = fn(&Pager, u32);
+
 /// Longest first: of every eight requests one is of 8,192 blocks.
 const BLOCKS: [u32; 8] = [8192, 64, 512, 2048, 256, 600, 1, 4096];
 
@@ -28,7 +31,7 @@ pub(crate) fn measure() -> String {
     let alone = |model, policy| metadata::pager_of(model, SLOTS, policy);
     let tiered = |owner, policy| metadata::tiered(SLOTS, 2 * SLOTS, owner, policy);
     let steward = || Box::new(Steward::default());
-    let runs: [(&str, Pager, fn(&Pager, u32)); 5] = [
+    let runs: [(&str, Pager, Serve); 5] = [
         ("full attention", alone(full(), Box::new(Lru)), serve),
         ("a window beside it", alone(windowed(), Box::new(Lru)), serve),
         ("full attention, Steward", alone(full(), steward()), serve),

@@ -75,6 +75,7 @@ pub(crate) fn pager_of(model: ModelLayout, slots: u32, policy: Box<dyn Policy>) 
 }
 
 /// A pager over a host of `host_slots` slots too, whose device slots are `owner`'s.
+#[cfg(feature = "hold-times")]
 pub(crate) fn tiered(slots: u32, host_slots: u32, owner: DeviceOwner, policy: Box<dyn Policy>) -> Pager {
     let model = shape("tiny").expect("known");
     build(model, &[(TierId::Device, slots), (TierId::Host, host_slots)], owner, policy)
