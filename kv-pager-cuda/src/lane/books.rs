@@ -177,10 +177,10 @@ impl Books {
         self.drop_ended();
     }
 
-    /// The device is lost: what waits has failed, and what is under way fails when no rank can be writing any more.
+    /// The device is lost: what waits never begins, and of what is under way nobody will know when it ends (B4).
     pub(super) fn lose(&mut self) {
-        self.flights.iter_mut().for_each(|flight| flight.fault = Some(MoveFault::DeviceLost));
         self.end_waiting(MoveFault::DeviceLost);
+        self.abandon(MoveFault::Lost);
     }
 
     /// Ends a move that was set aside and has left the list.
@@ -194,14 +194,14 @@ impl Books {
         self.drop_ended();
     }
 
-    /// Ends everything that was begun as timed out, calls off everything that waits, and keeps flights only as what may
-    /// still be writing (B4).
-    pub(super) fn time_out(&mut self) {
+    /// Ends everything that was begun as `fault`, calls off everything that waits, and keeps flights only as what may still
+    /// be writing (B4).
+    pub(super) fn abandon(&mut self, fault: MoveFault) {
         for index in 0..self.flights.len() {
             let flight = self.flights[index];
             if !flight.timed_out {
                 self.flights[index].timed_out = true;
-                self.end_moves(&flight, Err(MoveFault::TimedOut), Nanos::ZERO);
+                self.end_moves(&flight, Err(fault), Nanos::ZERO);
             }
         }
         self.waiting.clear();

@@ -4,8 +4,8 @@
 //! - **N1** a lane over N cards is one lane: a move ends when all ranks have ended it, and well only if all did;
 //! - **N2** submitting makes the driver calls on the caller's thread and never waits for a device; the lane's own thread
 //!   only looks whether chunks are over, and issues what had to wait;
-//! - **N3** nothing waits without a limit: what has not ended in time counts as timed out; a lost device ends everything, what is
-//!   under way as soon as no other rank writes; a call that is refused fails its chunk alone;
+//! - **N3** nothing waits without a limit: what has not ended in time counts as timed out; a lost device ends everything, and
+//!   what is under way as lost, for nobody can say when it ends; a call that is refused fails its chunk alone;
 //! - **N4** a move whose fence is not given out yet, or its work not queued, is set aside, and others pass it;
 //! - **N5** our calls are made in a [`Visit`](crate::driver), so a graph capture of the engine is not disturbed.
 //!

@@ -9,7 +9,7 @@ use crate::pinned::PinnedTier;
 use kv_pager::Error;
 use kv_pager::clock::Clock;
 use kv_pager::sync::{Condvar, Mutex};
-use kv_pager::tier::{Health, Move, Ticket, Tier};
+use kv_pager::tier::{Health, Move, MoveFault, Ticket, Tier};
 use std::sync::Arc;
 
 /// What the callers and the lane's thread share.
@@ -47,7 +47,7 @@ impl Shared {
         let ticket = state.books.queue(batch, by_layer, path)?;
         let is_stuck = state.books.flights.front().is_some_and(|flight| flight.timed_out);
         if is_stuck && !self.is_lost() {
-            state.books.time_out();
+            state.books.abandon(MoveFault::TimedOut);
         } else {
             self.issue(&mut state);
         }
@@ -78,7 +78,7 @@ impl Shared {
         Ok(())
     }
 
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         matches!(self.device.health(), Health::Lost { .. })
     }
 
@@ -99,7 +99,9 @@ impl Shared {
         }
     }
 
-    /// N3: the device is lost.
+    /// N3: the device is lost. After a fault on one card the driver refuses every call of the process, also those that ask whether
+    /// another card is done, while that card goes on with what it was given (seen on two H200s): so nothing that is under way
+    /// is known to have ended.
     pub(super) fn give_up(&self, state: &mut State, why: &str) {
         self.device.mark_lost(format!("{}: {why}", self.direction.ends()));
         state.books.lose();

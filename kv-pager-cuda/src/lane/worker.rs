@@ -6,7 +6,7 @@
 //!   looks again and again for a short while, because a sleep costs more than the end of a transfer should.
 
 use super::{Shared, State};
-use crate::driver::Visit;
+use crate::driver::{DriverError, Visit};
 use kv_pager::clock::Time;
 use kv_pager::sync::MutexGuard;
 use kv_pager::tier::MoveFault;
@@ -61,7 +61,7 @@ impl Shared {
             }
             if state.books.flights.is_empty() && !state.books.aside.is_empty() {
                 self.bell.wait_for(&mut state, NAP);
-            } else if state.books.flights.is_empty() {
+            } else if state.books.flights.is_empty() || self.is_lost() {
                 state.is_idle = true;
                 while state.is_idle {
                     self.bell.wait(&mut state);
@@ -75,8 +75,15 @@ impl Shared {
     /// Ends what is over, times out what takes too long, issues what can be issued.
     fn look(&self, state: &mut State) {
         let was = state.books.flights.len();
-        while let Some(oldest) = state.books.flights.front().copied() {
-            if !self.look_at_oldest(state) {
+        while let Some(oldest) = state.books.flights.front().copied().filter(|_| !self.is_lost()) {
+            let is_over = match self.look_at_oldest(state) {
+                Ok(is_over) => is_over,
+                Err(error) => {
+                    self.give_up(state, &error.to_string());
+                    break;
+                }
+            };
+            if !is_over {
                 let since = self.clock.now().since(state.books.progress.max(oldest.issued));
                 if since >= self.options.stall && !oldest.timed_out {
                     tracing::error!(
@@ -84,7 +91,7 @@ impl Shared {
                         "nothing ended for {:.1} s: what is under way counts as timed out",
                         since.as_secs_f64()
                     );
-                    state.books.time_out();
+                    state.books.abandon(MoveFault::TimedOut);
                 }
                 break;
             }
@@ -109,29 +116,18 @@ impl Shared {
         }
     }
 
-    /// Whether all ranks are over with the oldest chunk; takes down when each is. A rank whose device is lost is over: its
-    /// driver has stopped all that ran there before it says so.
-    fn look_at_oldest(&self, state: &mut State) -> bool {
+    /// Whether all ranks are over with the oldest chunk; takes down when each is.
+    fn look_at_oldest(&self, state: &mut State) -> Result<bool, DriverError> {
         let State { books, issuer, rank_busy_ns, .. } = state;
         let progress = books.progress;
         let oldest = books.flights.front_mut().expect("something is under way");
-        let mut lost = None;
         for (index, rank) in issuer.ranks.iter().enumerate() {
-            if oldest.ranks_over >> index & 1 == 0
-                && rank.is_over(oldest.chunk).unwrap_or_else(|error| {
-                    lost = Some(error);
-                    true
-                })
-            {
+            if oldest.ranks_over >> index & 1 == 0 && rank.is_over(oldest.chunk)? {
                 oldest.ranks_over |= 1 << index;
                 rank_busy_ns[index] += self.clock.now().since(progress.max(oldest.issued)).as_u64();
             }
         }
-        let is_over = oldest.ranks_over.count_ones() as usize == issuer.ranks.len();
-        if let Some(error) = lost {
-            self.give_up(state, &error.to_string());
-        }
-        is_over
+        Ok(oldest.ranks_over.count_ones() as usize == issuer.ranks.len())
     }
 
     /// Z2.

@@ -100,7 +100,7 @@ fn a_lost_device_ends_everything_as_lost() {
     let engine = Engine::new(&device);
     engine.ruin();
     let ticket = backend.offload.submit(&[part(GROUP, 0, 0)]).expect("the queue has room");
-    assert_eq!(outcome(&ticket), Err(MoveFault::DeviceLost));
+    assert_eq!(outcome(&ticket), Err(MoveFault::Lost), "nobody can say what of it the device still does");
     assert!(matches!(backend.device.health(), kv_pager::tier::Health::Lost { .. }));
     let ticket = backend.onboard.submit(&[part(GROUP, 0, 0)]).expect("the queue has room");
     assert_eq!(outcome(&ticket), Err(MoveFault::DeviceLost));

@@ -87,6 +87,8 @@ pub(super) struct Core {
     pub(super) vain_moves: [[Option<u32>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
+    /// How often room was looked for.
+    pub(super) rooms_asked: u64,
     /// Counts what making room has freed or started.
     pub(super) room_made: u64,
     /// By tier and group: what that count was when a look for room in the call at hand found none.
@@ -190,6 +192,7 @@ impl Core {
             failed_demotions: [0; TierId::COUNT],
             no_demotion_until: [Time::START; TierId::COUNT],
             moves_ended: 0,
+            rooms_asked: 0,
             balance_again: [0; TierId::COUNT],
             vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             changes: 0,
@@ -252,6 +255,12 @@ impl Core {
     pub(super) fn look_again(&mut self) {
         self.looked_again += 1;
         self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
+    }
+
+    /// What changes when housekeeping has anything to do: moves that have ended, looks for room, copies that have gone or have been
+    /// started, loads that wait.
+    pub(super) fn house_work(&self) -> (u64, u64, u64, usize) {
+        (self.moves_ended, self.rooms_asked, self.changes, self.pending.len())
     }
 
     /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).

@@ -170,6 +170,7 @@ impl Core {
         let mut decisions = std::mem::take(&mut self.decisions);
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, .. } = need;
+        self.rooms_asked += 1;
         self.note_queues();
         if self.choose_by_quota(need, &mut decisions) {
             self.ask_policy(need, &mut decisions, now);

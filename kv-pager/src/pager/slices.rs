@@ -42,10 +42,15 @@ pub(super) fn repeat(shared: &Shared, mut slice: impl FnMut(&mut Core) -> bool) 
     is_done.expect("nothing is asked for that could be refused");
 }
 
-/// The lock, after what has ended was taken in and room was made in a hold of its own (G1).
+/// The lock, after what has ended was taken in and room was made (G1): in a hold of its own, if there was anything to do. To pass the
+/// lock on for nothing would make threads slower together than one is alone.
 fn kept_house(shared: &Shared, now: Time) -> TimedGuard<'_, Core> {
     let mut core = shared.core.lock();
+    let before = core.house_work();
     core.housekeep(now);
+    if core.house_work() == before {
+        return core;
+    }
     let before = core.looked_again;
     core.pass();
     let mut core = shared.core.lock();
