@@ -2,6 +2,7 @@
 //!
 //! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
+mod claims;
 mod machine;
 mod operation;
 mod policies;
@@ -13,11 +14,9 @@ pub use policies::POLICIES;
 use crate::tagged::{Fate, MachineSpec, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Allowance, Limits, Quota, Watermarks};
-use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
-use kv_pager::pager::{Hold, Kept, KeptSlots, Prefetch, Request, RequestPriority, Sequence, Step};
-use kv_pager::pool::SlotState;
+use kv_pager::pager::{Hold, Kept, Prefetch, Request, RequestPriority, Sequence, Step};
 use kv_pager::prefix::PrefixHasher;
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
@@ -327,89 +326,8 @@ impl Rig {
         self.holds.push(Held { hold, salt, tokens, kept: Kept::default(), gave_way: 0 });
     }
 
-    /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
-    /// erased, or is more than a new quota.
-    fn look_at_holds(&mut self, operation: &Operation) {
-        let may_lose = matches!(
-            operation,
-            Operation::Fault { .. }
-                | Operation::Deadline
-                | Operation::Invalidate { .. }
-                | Operation::Epoch
-                | Operation::Quota { .. }
-        );
-        let gave_way = self.pager.stats().holds_gave_way;
-        let epoch = self.pager.epoch();
-        for at in 0..self.holds.len() {
-            let held = &self.holds[at];
-            let kept = held.hold.kept();
-            let before = held.kept.on_device + held.kept.in_host;
-            let now = kept.on_device + kept.in_host;
-            assert!(now + kept.moving <= kept.wanted, "{kept:?}");
-            if !may_lose && gave_way == held.gave_way && !self.has_faults {
-                // What is being brought nearer is held on its way.
-                assert!(
-                    now + kept.moving >= before,
-                    "a hold kept {:?}, and keeps {kept:?} after {operation:?}",
-                    held.kept
-                );
-            }
-            if kept.moving == 0 && self.model.anchor().is_some() {
-                let is_there =
-                    |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
-                if let Some(tokens) = &held.tokens {
-                    let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, tokens);
-                    assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
-                } else {
-                    let of_salt = |name: &&PrefixHash| self.committed[*name] == (epoch, held.salt);
-                    let stored = self.committed.keys().filter(of_salt).filter(|name| is_there(name)).count();
-                    assert!(now <= stored, "{kept:?} of a salt that has {stored} blocks stored");
-                }
-            }
-            self.holds[at].kept = kept;
-            self.holds[at].gave_way = gave_way;
-        }
-    }
-
     fn lane(&self, lane: usize) -> usize {
         lane % self.machine.lanes()
-    }
-
-    fn follow_events(&mut self) {
-        let mut events = Vec::new();
-        let first = self.pager.drain_events(&mut events);
-        assert_eq!(first, self.events_seen, "V1: an event was lost");
-        self.events_seen += events.len() as u64;
-        for event in events {
-            match event {
-                BlockEvent::Stored { hash, tier, .. } => {
-                    assert!(
-                        self.committed.contains_key(&hash),
-                        "I3: {hash:x?} was stored in {tier} before it was committed"
-                    );
-                    assert!(
-                        self.copies.entry(hash).or_default().insert(tier),
-                        "{hash:x?} was stored in {tier} twice"
-                    );
-                }
-                BlockEvent::Removed { hash, tier } => {
-                    let tiers = self.copies.get_mut(&hash);
-                    assert!(
-                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
-                        "{hash:x?} left {tier}, where it was not"
-                    );
-                }
-                BlockEvent::Moved { hash, source, target } => {
-                    let tiers = self.copies.get_mut(&hash).expect("V2: what moves on was stored");
-                    assert!(tiers.remove(&source), "V2: {hash:x?} moved on from {source}, where it was not");
-                    assert!(
-                        tiers.contains(&target),
-                        "V2: {hash:x?} is not in {target}, where it should be left"
-                    );
-                }
-                other => panic!("unexpected {other:?}"),
-            }
-        }
     }
 
     fn names(&self, cache: Cache, tokens: &[TokenId]) -> Vec<PrefixHash> {
@@ -530,106 +448,5 @@ impl Rig {
             self.machine.fence();
             self.read_front(at, self.sequences[at].0.len());
         }
-    }
-
-    /// Asserts all invariants.
-    ///
-    /// # Panics
-    /// If one does not hold.
-    pub fn check(&self) {
-        self.pager.check();
-        for (sequence, _) in &self.sequences {
-            sequence.check();
-        }
-    }
-
-    /// Closes everything and lets everything end: nothing may be left (I7).
-    ///
-    /// # Panics
-    /// If something is.
-    pub fn finish(mut self) {
-        while !self.sequences.is_empty() {
-            self.read_back(0);
-            let fence = self.machine.fence();
-            self.sequences.swap_remove(0).0.close(fence);
-        }
-        self.let_all_end();
-        // Nobody fails for what is kept ahead of need (K3).
-        self.check_liveness();
-        self.prefetches.clear();
-        self.holds.clear();
-        self.let_all_end();
-        self.follow_events();
-        self.pager.check();
-        assert!(!self.pager.is_busy(), "I7: something is under way still");
-        assert_eq!(
-            self.pager.stats().kept,
-            [KeptSlots::default(); TierId::COUNT],
-            "I7: something is kept still"
-        );
-        for (tier, group) in
-            TierId::ALL.into_iter().flat_map(|tier| self.model.group_ids().map(move |group| (tier, group)))
-        {
-            let Some(counts) = self.pager.occupancy(tier, group) else { continue };
-            for state in [SlotState::Filling, SlotState::Leaving, SlotState::Quarantined] {
-                // A move that may go on for ever keeps its slots.
-                let is_clear = counts.of(state) == 0 || self.has_lost_slots && state != SlotState::Leaving;
-                assert!(is_clear, "I7: {state:?} slots in {tier}, {group:?}: {counts:?}");
-            }
-        }
-        let told = self.model.anchor().unwrap_or(GroupId::FIRST);
-        let stored = self.copies.values().map(HashSet::len).sum::<usize>();
-        let resident = TierId::ALL.into_iter().filter_map(|tier| self.pager.occupancy(tier, told));
-        let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
-        let is_told = stored == resident as usize || self.has_lost_slots;
-        assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
-        self.check_mortality();
-        let is_stale = |name: &PrefixHash| self.committed[name].0 != self.pager.epoch();
-        let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
-        assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
-        self.check_liveness();
-    }
-
-    /// What only requests with a time to live have used is gone when all of those are over (Y1).
-    fn check_mortality(&mut self) {
-        for _ in 0..100 {
-            self.clock.advance(DEADLINE);
-            self.pager.poll();
-        }
-        self.follow_events();
-        let is_left = |(name, tiers): &(&PrefixHash, &HashSet<TierId>)| {
-            !tiers.is_empty() && !self.immortal.contains(*name)
-        };
-        let left = self.copies.iter().filter(is_left).count();
-        assert!(left == 0 || self.has_lost_slots, "Y1: {left} blocks have outlived all that may use them");
-    }
-
-    fn let_all_end(&mut self) {
-        for _ in 0..1000 {
-            self.machine.compute(u64::MAX);
-            let moved = self.machine.advance_all();
-            (0..self.machine.lanes()).for_each(|lane| self.machine.release_stalled(lane));
-            self.pager.poll();
-            if moved == 0 && self.machine.is_idle() && !self.pager.is_busy() {
-                break;
-            }
-        }
-    }
-
-    /// With nothing held by a sequence and everything ending well, a request that fits is served in the end: some hundred copies may
-    /// come to nothing before the coldest is given up without one.
-    fn check_liveness(&self) {
-        let tokens: Vec<TokenId> = (100..140).map(TokenId).collect();
-        for _ in 0..1000 {
-            match self.pager.open(&Request::new(&tokens).with_salt(Salt(9))) {
-                Ok(_) => return,
-                Err(_) => self.machine.advance_all(),
-            };
-        }
-        assert!(
-            self.has_lost_slots,
-            "a request is never served: {:?}",
-            self.pager.open(&Request::new(&tokens)).err()
-        );
     }
 }
