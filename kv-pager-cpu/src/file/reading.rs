@@ -7,7 +7,7 @@
 use super::drive::ReadRequest;
 use super::group::{Group, RunFault};
 use super::records::SlotUse;
-use super::runs::Runs;
+use super::runs::{Runs, of_each};
 use crate::borrow::ReadBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunWrite;
@@ -110,11 +110,8 @@ impl Group {
         for (directory, files) in self.files.iter().enumerate() {
             let mut requests: [_; CHUNK_MOVES_MAX] = std::array::from_fn(|_| ReadRequest::new(&mut [], 0));
             let mut numbers = [0; CHUNK_MOVES_MAX];
-            let (mut count, mut passed, mut rest) = (0, 0, &mut slices[..]);
-            for (number, run) in runs.iter().enumerate() {
-                let (_, behind) = std::mem::take(&mut rest).split_at_mut(run.start - passed);
-                let (own, behind) = behind.split_at_mut(run.len());
-                (passed, rest) = (run.end, behind);
+            let mut count = 0;
+            for (number, (run, own)) in runs.iter().zip(of_each(runs, &mut slices)).enumerate() {
                 let place = self.placement.place(place_of[run.start]);
                 if place.directory == directory {
                     requests[count] = ReadRequest::new(own, place.local * self.slot_bytes as u64);

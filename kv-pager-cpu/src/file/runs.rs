@@ -36,3 +36,17 @@ impl Runs {
         &self.ranges[..self.count]
     }
 }
+
+/// What belongs to each of `runs`, which are in order, of `places`.
+pub(super) fn of_each<'a, T>(
+    runs: &'a [Range<usize>],
+    places: &'a mut [T],
+) -> impl Iterator<Item = &'a mut [T]> {
+    let (mut passed, mut rest) = (0, places);
+    runs.iter().map(move |run| {
+        let (_, behind) = std::mem::take(&mut rest).split_at_mut(run.start - passed);
+        let (own, behind) = behind.split_at_mut(run.len());
+        (passed, rest) = (run.end, behind);
+        own
+    })
+}

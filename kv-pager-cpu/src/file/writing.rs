@@ -14,7 +14,7 @@ use super::group::{Group, RunFault};
 use super::header::SlotState;
 use super::records::Record;
 use super::rings::REQUEST_BYTES_MAX;
-use super::runs::Runs;
+use super::runs::{Runs, of_each};
 use crate::borrow::WriteBorrow;
 use crate::lane::CHUNK_MOVES_MAX;
 use crate::memory::RunRead;
@@ -203,11 +203,8 @@ impl Group {
         for (directory, files) in self.files.iter().enumerate() {
             let mut requests: [_; CHUNK_MOVES_MAX] = std::array::from_fn(|_| WriteRequest::new(&mut [], 0));
             let mut numbers = [0; CHUNK_MOVES_MAX];
-            let (mut count, mut passed, mut rest) = (0, 0, &mut slices[..]);
-            for (number, run) in runs.iter().enumerate() {
-                let (_, behind) = std::mem::take(&mut rest).split_at_mut(run.start - passed);
-                let (own, behind) = behind.split_at_mut(run.len());
-                (passed, rest) = (run.end, behind);
+            let mut count = 0;
+            for (number, (run, own)) in runs.iter().zip(of_each(runs, &mut slices)).enumerate() {
                 let place = self.placement.place(slot_of(&parts[run.clone()]));
                 if place.directory == directory {
                     requests[count] = WriteRequest::new(own, place.local * self.slot_bytes as u64);
