@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 2
+#define KVP_ABI_VERSION 3
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -642,6 +642,9 @@ typedef struct KvpWrittenOut {
   uint64_t blocks;
   // Blocks of the host's that the file has not: there was no room for them, or no time.
   uint64_t left;
+  // Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
+  // written survives the process all the same.
+  bool is_durable;
 } KvpWrittenOut;
 
 // Something beside tokens that the bytes of a block depend on: an adapter (at token 0), an image (where it stands).
@@ -972,8 +975,8 @@ KvpStatus kvp_invalidate(const struct KvpPager *pager,
 // Erases all blocks, as `kvp_invalidate` does those of one salt.
 KvpStatus kvp_invalidate_all(const struct KvpPager *pager, uint64_t *erased);
 
-// Writes out what host memory holds and the file has not, for at most `timeout_ns`, and makes it durable. Call it when all
-// sequences are closed. Does nothing where there is no file tier. `written` may be NULL.
+// Writes out what host memory holds and the file has not, and makes it durable, all of it for at most `timeout_ns`. Call it when
+// all sequences are closed. Does nothing where there is no file tier. `written` may be NULL.
 KvpStatus kvp_write_out(const struct KvpPager *pager,
                         uint64_t timeout_ns,
                         struct KvpWrittenOut *written);

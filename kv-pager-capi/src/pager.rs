@@ -209,10 +209,13 @@ pub struct KvpWrittenOut {
     pub blocks: u64,
     /// Blocks of the host's that the file has not: there was no room for them, or no time.
     pub left: u64,
+    /// Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
+    /// written survives the process all the same.
+    pub is_durable: bool,
 }
 
-/// Writes out what host memory holds and the file has not, for at most `timeout_ns`, and makes it durable. Call it when all
-/// sequences are closed. Does nothing where there is no file tier. `written` may be NULL.
+/// Writes out what host memory holds and the file has not, and makes it durable, all of it for at most `timeout_ns`. Call it when
+/// all sequences are closed. Does nothing where there is no file tier. `written` may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvp_write_out(
     pager: Option<&KvpPager>,
@@ -222,7 +225,7 @@ pub extern "C" fn kvp_write_out(
     guarded(|| {
         let out = given(pager, "pager")?.pager.write_out(Nanos::new(timeout_ns))?;
         if let Some(written) = written {
-            written.write(KvpWrittenOut { blocks: out.blocks, left: out.left });
+            written.write(KvpWrittenOut { blocks: out.blocks, left: out.left, is_durable: out.is_durable });
         }
         Ok(())
     })

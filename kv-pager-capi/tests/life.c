@@ -561,6 +561,7 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     CHECK(occupancy.free + occupancy.resident == DEVICE_SLOTS);
     KvpWrittenOut written;
     OK(kvp_write_out(pager, 60 * SECOND_NS, &written));
+    CHECK(written.is_durable);
     OK(kvp_pager_close(pager));
 
     /* Another process might be here: what the file has is found. */

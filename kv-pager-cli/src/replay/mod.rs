@@ -112,7 +112,10 @@ fn real(
     let metrics = metrics.map(|destination| Metrics::new(&setup.pager, destination));
     let findings = serve(&passes, &setup, metrics)?;
     if arguments.file_dir.is_some() {
-        setup.pager.write_out(WRITE_OUT_LIMIT)?;
+        let written = setup.pager.write_out(WRITE_OUT_LIMIT)?;
+        if !written.is_durable {
+            output::note("the drive did not say in time that what it took survives a loss of power");
+        }
     }
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);

@@ -6,7 +6,7 @@ use kv_pager_cpu::file::{Drive, FileKind, FileRole, Interpose};
 use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// The switches of a device.
 #[derive(Debug, Default)]
@@ -17,7 +17,9 @@ pub(crate) struct Device {
     pub(crate) header_writes: AtomicI32,
     /// Only payload requests at offsets up to this one fail.
     pub(crate) fails_up_to: AtomicU64,
-    hanging: AtomicI32,
+    /// Whether requests for payloads wait, and whether syncs do.
+    is_hanging: AtomicBool,
+    is_hanging_in_sync: AtomicBool,
     released: Signal,
 }
 
@@ -30,13 +32,28 @@ impl Device {
 
     /// Payload requests wait from now on.
     pub(crate) fn hang(&self) {
-        self.hanging.store(1, Ordering::SeqCst);
+        self.is_hanging.store(true, Ordering::SeqCst);
+    }
+
+    /// Nothing becomes durable from now on.
+    pub(crate) fn hang_in_sync(&self) {
+        self.is_hanging_in_sync.store(true, Ordering::SeqCst);
     }
 
     /// Lets all that wait go on.
     pub(crate) fn release(&self) {
-        self.hanging.store(0, Ordering::SeqCst);
+        self.is_hanging.store(false, Ordering::SeqCst);
+        self.is_hanging_in_sync.store(false, Ordering::SeqCst);
         self.released.ring();
+    }
+
+    fn wait_while(&self, is_hanging: &AtomicBool) {
+        while is_hanging.load(Ordering::SeqCst) {
+            let seen = self.released.count();
+            if is_hanging.load(Ordering::SeqCst) {
+                self.released.wait_past(seen, Nanos::MAX);
+            }
+        }
     }
 
     pub(crate) fn fail(switch: &AtomicI32, errno: Errno) {
@@ -50,11 +67,8 @@ impl Device {
     }
 
     fn ask(&self, switch: &AtomicI32, role: FileRole, offset: u64) -> io::Result<()> {
-        while role.kind == FileKind::Payloads && self.hanging.load(Ordering::SeqCst) != 0 {
-            let seen = self.released.count();
-            if self.hanging.load(Ordering::SeqCst) != 0 {
-                self.released.wait_past(seen, Nanos::MAX);
-            }
+        if role.kind == FileKind::Payloads {
+            self.wait_while(&self.is_hanging);
         }
         match switch.load(Ordering::SeqCst) {
             0 => Ok(()),
@@ -111,6 +125,7 @@ impl Drive for Behind {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.device.wait_while(&self.device.is_hanging_in_sync);
         self.drive.sync()
     }
 }

@@ -199,11 +199,48 @@ fn writing_out_ends_at_its_time_limit_though_the_drive_hangs() {
     device.hang();
     // Much less than the drive takes, and than the lane gives it.
     let hung = pager.write_out(Nanos::from_millis(50)).expect("what was written before can be made durable");
-    assert_eq!(hung, all, "nothing was written");
+    assert_eq!((hung.blocks, hung.left), (0, all.left), "nothing was written");
     device.release();
     settle(&pager);
     let written = pager.write_out(STUCK).expect("the drive is well");
     assert_eq!(written.left, 0);
     // What the drive took late was asked for by the call before.
-    assert_eq!(pager.write_out(STUCK).expect("the drive is well"), WrittenOut::default());
+    let nothing = WrittenOut { blocks: 0, left: 0, is_durable: true };
+    assert_eq!(pager.write_out(STUCK).expect("the drive is well"), nothing);
+}
+
+#[test]
+fn making_it_durable_ends_at_the_time_limit_though_the_drive_hangs() {
+    let rig = Rig::new();
+    let device = Device::new();
+    let mut spec = spec(&rig, ROOMY);
+    spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(Shim(Arc::clone(&device))));
+    let pager = start(&spec);
+    // The last one stays on the device.
+    for number in 0..=PROMPTS {
+        serve(&pager, &prompt(number));
+    }
+    let written = pager.write_out(STUCK).expect("the drive is well");
+    assert_eq!((written.left, written.is_durable), (0, true), "{written:?}");
+    device.hang_in_sync();
+    let hung = pager.write_out(Nanos::from_millis(100)).expect("nothing was refused");
+    assert_eq!(hung, WrittenOut { blocks: 0, left: 0, is_durable: false });
+    // The pager goes at once. What hangs keeps the directory, so that nobody else writes there.
+    drop(pager);
+    let taken = CpuBackend::new(&spec).expect_err("somebody may be writing there still");
+    assert_eq!(taken.kind(), ErrorKind::Configuration, "{taken}");
+    device.release();
+    let second = loop {
+        if let Ok(cpu) = CpuBackend::new(&spec) {
+            break cpu;
+        }
+        std::thread::yield_now();
+    };
+    drop(second);
+    let pager = start(&spec);
+    for number in 0..PROMPTS {
+        assert_eq!(matched_blocks(&pager, &prompt(number)), PROMPT_BLOCKS);
+    }
+    let again = pager.write_out(STUCK).expect("the drive is well");
+    assert!(again.is_durable);
 }

@@ -17,6 +17,7 @@ mod core;
 mod costs;
 mod course;
 mod demote;
+mod durable;
 mod epoch;
 mod external;
 mod faults;

@@ -6,6 +6,7 @@
 
 use super::Pager;
 use super::core::Core;
+use super::durable;
 use super::loads::Way;
 use crate::clock::Time;
 use crate::error::Error;
@@ -19,21 +20,31 @@ use std::collections::HashSet;
 /// How many blocks one slice looks at.
 const BLOCKS_A_SLICE: u32 = 256;
 
+/// Which part of the time is kept for making durable what was written in the rest of it.
+const FLUSH_SHARE: u64 = 8;
+
 /// How long a wait is at most before the time is looked at.
 const WAIT: Nanos = Nanos::from_millis(10);
 
 /// What a shutdown has written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrittenOut {
     /// Blocks of the host's that the file has now, and had not.
     pub blocks: u64,
     /// Blocks of the host's that the file has not: there was no room for them, or no time.
     pub left: u64,
+    /// Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
+    /// written survives the process all the same.
+    pub is_durable: bool,
 }
 
 impl Pager {
-    /// Writes out what host memory holds and the file has not, for at most `timeout`, and makes it durable. Call it when all
-    /// sequences are closed. Blocks on I/O. Does nothing where there is no file tier.
+    /// Writes out what host memory holds and the file has not, and makes it durable, all of it for at most `timeout`, of which
+    /// an eighth is kept for the latter. Call it when all sequences are closed. Blocks on I/O. Does nothing where there is no
+    /// file tier.
+    ///
+    /// A drive that doesn't answer in time keeps a thread, and its directories with it, until it does: see
+    /// [`WrittenOut::is_durable`].
     ///
     /// # Errors
     /// [`Error::Io`] if the drive refuses to make it durable.
@@ -46,7 +57,9 @@ impl Pager {
             let wanted = core.with_room(&all);
             (all, wanted)
         };
-        let has_time = || self.shared.clock.now().since(start) < timeout;
+        let spent = || self.shared.clock.now().since(start);
+        let writing = Nanos::new(timeout.as_u64() - timeout.as_u64() / FLUSH_SHARE);
+        let has_time = || spent() < writing;
         // Ancestors that only the device has come down to the host first, and go on in the next round.
         while !wanted.is_empty() && has_time() {
             let before = self.shared.core.lock().changes;
@@ -64,10 +77,8 @@ impl Pager {
         core.tell_uses();
         let file = core.tiers[TierId::File.index()].clone();
         drop(core);
-        if let Some(persistence) = file.as_ref().and_then(|tier| tier.persistence()) {
-            persistence.flush()?;
-        }
-        Ok(WrittenOut { blocks, left: all.len() as u64 - blocks })
+        let is_durable = file.map_or(Ok(true), |tier| durable::flush(tier, &|| spent() < timeout))?;
+        Ok(WrittenOut { blocks, left: all.len() as u64 - blocks, is_durable })
     }
 
     /// Starts writing all of `wanted` that can go, and waits for what is under way.
