@@ -11,7 +11,11 @@ pub(super) fn figures(replayed: &Replayed) -> ReplayFigures {
     let arms = &results.arms;
     let with_cache = (arms.is_empty()).then_some(("with the cache".to_owned(), results.ttft_ns));
     let by_arm = arms.iter().map(|arm| (arm.arms.to_string(), arm.ttft_ns));
-    let without = ("without it".to_owned(), results.ttft_without_cache_ns);
+    let without = match results.sample_requests {
+        Some(requests) => format!("without, {requests} of them"),
+        None => "without a cache".to_owned(),
+    };
+    let without = (without, results.ttft_without_cache_ns);
     let ttft = by_arm.chain(with_cache).chain([without]);
     let ttft = ttft.filter_map(|(name, spans)| Some(ttft_figures(&name, spans?)));
     let hits = results.hit_tokens;

@@ -57,7 +57,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--page:#191917;--card:#22221f;--text:#ecebe6;--soft:#a5a49e;--rim:#34342f}}\
 body{margin:0;background:var(--page);color:var(--text);font:16px/1.5 system-ui,sans-serif}\
 main{max-width:75rem;margin:0 auto;padding:1.5rem 1rem 3rem}h1{font-size:1.5rem;line-height:1.2;margin:.5rem 0}\
-h2{font-size:1.05rem;margin:0 0 .25rem}p{margin:0 0 .75rem;color:var(--soft)}header p{max-width:45rem}\
+h2{font-size:1.05rem;margin:0 0 .25rem}p{margin:0 0 .75rem;color:var(--soft)}header p{max-width:45rem;overflow-wrap:anywhere}\
 .all{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr))}\
 section{background:var(--card);border:1px solid var(--rim);border-radius:.6rem;padding:1rem;min-width:0}\
 svg{display:block;width:100%;height:auto}ul{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:0 0 .5rem;padding:0;font-size:.9rem}\

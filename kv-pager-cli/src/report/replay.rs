@@ -97,6 +97,7 @@ impl ReplayFigures {
             self.writes_section(),
             self.predictions_section(),
             self.choice_section(),
+            self.ttft_rows(),
             self.lanes_rows(),
         ];
         Page {
@@ -131,19 +132,36 @@ impl ReplayFigures {
 
     fn ttft_section(&self) -> Option<Section> {
         (!self.ttft.is_empty()).then(|| {
+            let longest = self.ttft.iter().flat_map(|arm| arm.mean_p50_p90_p99_ns).max().unwrap_or(0);
+            let (unit, unit_ns) = if longest < 10_000_000_000 { ("ms", 1e6) } else { ("seconds", 1e9) };
             let series = |place: usize, name: &str| {
-                let values = self.ttft.iter().map(|arm| milliseconds(arm.mean_p50_p90_p99_ns[place]));
+                let values = self.ttft.iter().map(|arm| as_float(arm.mean_p50_p90_p99_ns[place]) / unit_ns);
                 (name.to_owned(), values.collect())
             };
             section(
                 "Time to first token",
                 "From arrival to the end of the request's last computing, by arm. Lower is better.",
                 Figure::Bars(Bars {
-                    up: Axis::linear("ms"),
+                    along: Axis::linear(unit),
                     categories: self.ttft.iter().map(|arm| arm.arm.clone()).collect(),
                     series: vec![series(0, "mean"), series(1, "p50"), series(2, "p90"), series(3, "p99")],
-                    is_stacked: false,
                 }),
+            )
+        })
+    }
+
+    fn ttft_rows(&self) -> Option<Section> {
+        (!self.ttft.is_empty()).then(|| {
+            let row = |arm: &TtftFigures| {
+                let times = arm.mean_p50_p90_p99_ns.map(|ns| format!("{:.1}", milliseconds(ns)));
+                [arm.arm.clone()].into_iter().chain(times).collect()
+            };
+            let header = ["arm", "mean, ms", "p50, ms", "p90, ms", "p99, ms"].map(str::to_owned).to_vec();
+            let rows = Rows { header, rows: self.ttft.iter().map(row).collect() };
+            section(
+                "Time to first token in numbers",
+                "From arrival to the end of the request's last computing.",
+                Figure::Rows(rows),
             )
         })
     }
@@ -155,13 +173,12 @@ impl ReplayFigures {
                 "Bytes by lane",
                 "What moved between the tiers.",
                 Figure::Bars(Bars {
-                    up: Axis::linear("GiB"),
+                    along: Axis::linear("GiB"),
                     categories: self.lanes.iter().map(|lane| lane.name.clone()).collect(),
                     series: vec![(
                         "bytes".to_owned(),
                         self.lanes.iter().map(|lane| gibibytes(lane.bytes)).collect(),
                     )],
-                    is_stacked: false,
                 }),
             )
         })
@@ -198,10 +215,9 @@ impl ReplayFigures {
                 "Evictions",
                 "Slots freed in each tier, and blocks whose last copy went by it.",
                 Figure::Bars(Bars {
-                    up: Axis::linear("blocks"),
+                    along: Axis::linear("blocks"),
                     categories: names.map(str::to_owned).collect(),
                     series: vec![("blocks".to_owned(), values.collect())],
-                    is_stacked: false,
                 }),
             )
         })

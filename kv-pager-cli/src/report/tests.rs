@@ -2,7 +2,7 @@
 
 use super::numbers::short;
 use super::replay::{ChoiceFigures, HitFigures, LaneFigures, PredictionFigures, ReplayFigures, TtftFigures};
-use super::{Axis, Figure, Line, Lines, Page, Section};
+use super::{Axis, Bars, Figure, Line, Lines, Page, Section};
 
 /// A replay with every part.
 fn replay() -> ReplayFigures {
@@ -66,7 +66,7 @@ fn a_page_needs_nothing_from_outside() {
 
 #[test]
 fn every_part_is_shown_and_an_empty_one_is_left_out() {
-    assert_eq!(replay().to_page().sections.len(), 8);
+    assert_eq!(replay().to_page().sections.len(), 9);
     assert_eq!(ReplayFigures::default().to_page().sections.len(), 0);
     let html = replay().to_page().to_html();
     assert_eq!(html.matches("<svg role=\"img\"").count(), 7);
@@ -95,6 +95,31 @@ fn charts_without_values_are_drawn_all_the_same() {
             assert!(page.to_html().contains("</svg>"));
         }
     }
+}
+
+#[test]
+fn names_of_bars_never_stand_in_each_other() {
+    let bars = |names: &[&str]| {
+        let categories: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let values = vec![1.0; names.len()];
+        Bars { along: Axis::linear("ms"), categories, series: vec![("mean".to_owned(), values)] }.draw()
+    };
+    // Where each name stands: the numbers before and after it are not names.
+    let heights = |svg: &str, names: &[&str]| -> Vec<String> {
+        let text_of = |name: &&str| svg.split("<text").find(|text| text.contains(*name)).map(str::to_owned);
+        let texts = names.iter().map(|name| text_of(name).expect("it is told"));
+        let y = |text: String| {
+            text.split("y=\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned)
+        };
+        texts.map(|text| y(text).expect("it has a place")).collect()
+    };
+    let short = ["device", "host", "file"];
+    let beside = heights(&bars(&short), &short);
+    assert!(beside.iter().all(|height| *height == beside[0]), "{beside:?}");
+    let long = ["cost-aware always-recompute", "lru always-load", "slru adaptive", "arc adaptive"];
+    let mut below = heights(&bars(&long), &long);
+    below.dedup();
+    assert_eq!(below.len(), long.len(), "each has a line of its own");
 }
 
 #[test]
