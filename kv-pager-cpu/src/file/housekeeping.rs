@@ -18,6 +18,8 @@ impl Group {
     /// # Errors
     /// What the system says; the rest is told another time.
     pub(super) fn housekeep(&self, now_s: u64) -> io::Result<u64> {
+        // A batch that is saying what it wrote lists what was given up meanwhile.
+        drop(self.header_lock.lock());
         let mut told = 0;
         let mut header = vec![0; self.shape.bytes()];
         while let Some(slot) = self.pop_untold() {

@@ -56,6 +56,8 @@ pub(super) struct Written {
     pub(super) header_bytes: u64,
     /// Calls that wrote payload.
     pub(super) calls: u32,
+    /// Whether the file must be told of some of the slots.
+    pub(super) must_tell: bool,
 }
 
 impl Group {
@@ -82,7 +84,15 @@ impl Group {
         let mut written = Written::default();
         self.clear(parts, headers, now_s, &mut written);
         self.write_payloads(parts, &mut written);
+        let _turn = self.header_lock.lock();
         self.publish(parts, headers, now_s, &mut written);
+        self.note(parts, &mut written);
+        written
+    }
+
+    /// Notes what became of each part, and which of them were given up after they had taken their labels: the file must be told.
+    /// The caller has held `header_lock` since before that, so that whoever takes it next finds them listed (S2).
+    fn note(&self, parts: &[Option<Part<'_>>], written: &mut Written) {
         let mut records = self.records.lock();
         for part in parts.iter().flatten() {
             let record = &mut records[part.slot];
@@ -92,9 +102,9 @@ impl Group {
             };
             if must_tell {
                 self.list(part.slot, record);
+                written.must_tell = true;
             }
         }
-        written
     }
 
     /// Makes void the headers that are not.
@@ -225,7 +235,8 @@ impl Group {
         }
     }
 
-    /// Says of all whose payload was written that they are full, with the labels that wait for them.
+    /// Says of all whose payload was written that they are full, with the labels that wait for them. The caller holds
+    /// `header_lock`.
     fn publish(&self, parts: &mut [Option<Part<'_>>], headers: &mut [u8], now_s: u64, written: &mut Written) {
         let bytes = self.shape.bytes();
         let mut has_label = [false; CHUNK_MOVES_MAX];
@@ -247,7 +258,6 @@ impl Group {
                 part.is_void = false;
             }
         }
-        let _turn = self.header_lock.lock();
         self.for_each_run(
             parts,
             |_| true,

@@ -2,12 +2,14 @@
 
 mod churn;
 mod crash;
+mod erased;
 mod faults;
 mod inspect;
 mod power;
 mod resize;
 mod restart;
 mod rig;
+mod served;
 mod shim;
 mod shutdown;
 mod space;

@@ -2,115 +2,18 @@
 //! hot in host memory has been written out first, and a drive that doesn't answer keeps nobody from ending.
 
 use crate::rig::Rig;
-use crate::shim::{Device, Shim};
+use crate::served::{
+    PROMPT_BLOCKS, PROMPTS, ROOMY, STUCK, Slots, matched_blocks, prompt, serve, settle, spec, spec_on, start,
+    start_when_free,
+};
+use crate::shim::Device;
 use kv_pager::ErrorKind;
-use kv_pager::clock::{Clock, MonotonicClock};
-use kv_pager::config::Config;
-use kv_pager::ids::{Fence, PrefixHash, TokenId};
-use kv_pager::layout::shape;
-use kv_pager::pager::{Backend, Pager, Request, Step, WrittenOut};
-use kv_pager::policy::Steward;
+use kv_pager::ids::{PrefixHash, TokenId};
+use kv_pager::pager::{Pager, Request, WrittenOut};
 use kv_pager::tier::Tier;
 use kv_pager::units::Nanos;
-use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
+use kv_pager_cpu::{CpuBackend, CpuSpec, FileTier};
 use std::collections::HashSet;
-use std::sync::Arc;
-
-/// Nobody waits so long unless something is stuck.
-const STUCK: Nanos = Nanos::from_millis(20_000);
-
-const BLOCK_TOKENS: usize = 16;
-/// Blocks that all prompts begin with, and that each has in all.
-const SHARED_BLOCKS: usize = 4;
-const PROMPT_BLOCKS: usize = 24;
-const PROMPTS: u32 = 6;
-
-/// Slots of the tiers.
-#[derive(Clone, Copy, Debug)]
-struct Slots {
-    device: u32,
-    host: u32,
-    file: u32,
-}
-
-const ROOMY: Slots = Slots { device: 40, host: 400, file: 400 };
-
-/// A prompt of so many blocks and a token, so that all of its blocks can be matched.
-fn prompt(number: u32) -> Vec<TokenId> {
-    let token = |place: usize| {
-        let own = if place < SHARED_BLOCKS * BLOCK_TOKENS { 0 } else { number + 1 };
-        TokenId(own * 1000 + u32::try_from(place).expect("small"))
-    };
-    (0..=PROMPT_BLOCKS * BLOCK_TOKENS).map(token).collect()
-}
-
-fn spec(rig: &Rig, slots: Slots) -> CpuSpec {
-    let config = Config::default();
-    CpuSpec {
-        fingerprint: config.fingerprint,
-        hash_key: config.hash_key.0,
-        host_slots: Some(vec![slots.host]),
-        file: Some(FileSpec::new(rig.path(""), vec![slots.file])),
-        ..CpuSpec::new(shape("tiny").expect("known"), vec![slots.device])
-    }
-}
-
-fn start(spec: &CpuSpec) -> Pager {
-    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let cpu = CpuBackend::with_clock(spec, &clock).expect("small tiers");
-    let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
-    Pager::new(spec.model.clone(), Config::default(), backend, Box::new(Steward::default()), clock)
-        .expect("it fits")
-}
-
-/// Opens a sequence once there is room for it.
-fn open(pager: &Pager, prompt: &[TokenId]) -> kv_pager::pager::Sequence {
-    loop {
-        let seen = pager.progress();
-        match pager.open(&Request::new(prompt)) {
-            Ok(sequence) => return sequence,
-            Err(error) if error.kind() == ErrorKind::Retry => {
-                assert!(pager.wait(seen, STUCK), "no room comes: {error}");
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-/// Serves a prompt; what it computes are the bytes that are there.
-fn serve(pager: &Pager, prompt: &[TokenId]) {
-    let mut sequence = open(pager, prompt);
-    loop {
-        match sequence.next_step(prompt.len()).expect("nothing is shared that it writes") {
-            Step::Compute(tokens) => sequence.commit(tokens, Fence::OVER).expect("as it was told"),
-            Step::Wait => assert!(sequence.wait(STUCK), "a load does not end"),
-            Step::Ready => break,
-        }
-    }
-    sequence.close(Fence::OVER);
-    settle(pager);
-}
-
-/// Waits until nothing is under way.
-fn settle(pager: &Pager) {
-    loop {
-        let seen = pager.progress();
-        pager.poll();
-        if !pager.is_busy() {
-            break;
-        }
-        assert!(pager.wait(seen, STUCK), "a transfer does not end");
-    }
-    pager.check();
-}
-
-fn matched_blocks(pager: &Pager, prompt: &[TokenId]) -> usize {
-    let sequence = open(pager, prompt);
-    let tokens = sequence.matched_tokens();
-    sequence.close(Fence::OVER);
-    settle(pager);
-    tokens / BLOCK_TOKENS
-}
 
 fn names(pager: &Pager, prompt: &[TokenId]) -> Vec<PrefixHash> {
     pager.prepare(&Request::new(prompt)).names().to_vec()
@@ -187,8 +90,7 @@ fn what_is_hot_in_host_memory_goes_first_and_is_not_displaced_by_what_is_colder(
 fn writing_out_ends_at_its_time_limit_though_the_drive_hangs() {
     let rig = Rig::new();
     let device = Device::new();
-    let mut spec = spec(&rig, ROOMY);
-    spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(Shim(Arc::clone(&device))));
+    let spec = spec_on(&rig, ROOMY, &device);
     let pager = start(&spec);
     for number in 0..PROMPTS {
         serve(&pager, &prompt(number));
@@ -213,8 +115,7 @@ fn writing_out_ends_at_its_time_limit_though_the_drive_hangs() {
 fn making_it_durable_ends_at_the_time_limit_though_the_drive_hangs() {
     let rig = Rig::new();
     let device = Device::new();
-    let mut spec = spec(&rig, ROOMY);
-    spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(Shim(Arc::clone(&device))));
+    let spec = spec_on(&rig, ROOMY, &device);
     let pager = start(&spec);
     // The last one stays on the device.
     for number in 0..=PROMPTS {
@@ -230,14 +131,7 @@ fn making_it_durable_ends_at_the_time_limit_though_the_drive_hangs() {
     let taken = CpuBackend::new(&spec).expect_err("somebody may be writing there still");
     assert_eq!(taken.kind(), ErrorKind::Configuration, "{taken}");
     device.release();
-    let second = loop {
-        if let Ok(cpu) = CpuBackend::new(&spec) {
-            break cpu;
-        }
-        std::thread::yield_now();
-    };
-    drop(second);
-    let pager = start(&spec);
+    let pager = start_when_free(&spec);
     for number in 0..PROMPTS {
         assert_eq!(matched_blocks(&pager, &prompt(number)), PROMPT_BLOCKS);
     }

@@ -110,7 +110,8 @@ impl Core {
         }
     }
 
-    /// Takes `block` out of the index: no match finds it again.
+    /// Takes `block` out of the index: no match finds it again, nor does a process that comes after this one, whatever is being
+    /// written or read meanwhile.
     pub(super) fn detach(&mut self, block: BlockId) {
         if self.index.is_detached(block) {
             return;
@@ -119,6 +120,10 @@ impl Core {
             for tier in TierId::ALL {
                 if self.whole(block, group, tier).is_some() {
                     self.announce_removed(block, group, tier);
+                }
+                let slot = self.index.location(block, group, tier);
+                if slot.is_some() {
+                    self.void(group, tier, slot);
                 }
             }
         }

@@ -50,13 +50,14 @@ pub struct RecoveredBlock {
 /// Slots that outlive the process. Contract:
 ///
 /// - **S1** a slot is recovered only if its last write was complete, and then with the label that was given before it;
-/// - **S2** a slot that was voided is not recovered, whatever happens next;
+/// - **S2** a slot that was voided is not recovered, whatever happens next, but for a label and a move that come after; that holds for
+///   a move under way into the slot, too;
 /// - **S3** `label` and `void` do not block on I/O: they are carried out by the lanes, in the order given.
 pub trait Persistence: Debug + Send + Sync {
     /// Says what the next move into `slot` brings. Called before that move is submitted; it takes effect with the bytes.
     fn label(&self, group: GroupId, slot: SlotId, label: &BlockLabel<'_>);
 
-    /// Says that what `slot` holds must not be found again.
+    /// Says that what `slot` holds, or what is on its way there, must not be found again. Says nothing new the second time.
     fn void(&self, group: GroupId, slot: SlotId);
 
     /// Says how often the block in `slot` has been asked for by now. The next flush keeps it; it is lost in a crash.
@@ -69,7 +70,7 @@ pub trait Persistence: Debug + Send + Sync {
     /// but for slots whose reads ended as damaged.
     fn retired(&self) -> Vec<(GroupId, SlotId)>;
 
-    /// Makes all finished writes durable. Blocks on I/O.
+    /// Makes all finished writes durable, and all that was voided. Blocks on I/O.
     ///
     /// # Errors
     /// [`Error::Io`] if the drive refuses.
