@@ -315,6 +315,12 @@ impl Drive for FileDrive {
     }
 }
 
+/// Whether the drive says that this very place is bad: asking again is of no use.
+pub(super) fn is_bad_place(error: &io::Error) -> bool {
+    let bad = [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::ILSEQ, Errno::REMOTEIO];
+    error.raw_os_error().is_some_and(|number| bad.contains(&Errno::from_raw_os_error(number)))
+}
+
 /// Reads until every slice is full. Returns the number of calls.
 ///
 /// # Errors

@@ -58,10 +58,12 @@ pub(super) struct Group {
 pub(super) enum RunFault {
     /// A slot is in use.
     Busy,
-    /// A slot is not to be used, or holds nothing.
+    /// A slot holds nothing, or the tier is not to be used.
     Unusable,
-    /// A slot's payload was found damaged before.
+    /// A slot's payload is damaged, or was found so before.
     Spoiled,
+    /// A slot takes nothing in: its place is bad, or it was found damaged before.
+    Unwritable,
     /// The budget for writes is used up.
     Spent,
     /// The drive refused.
@@ -73,6 +75,7 @@ impl From<&RunFault> for MoveFault {
         match fault {
             RunFault::Busy => Self::Busy,
             RunFault::Spoiled => Self::Damaged,
+            RunFault::Unwritable => Self::Unwritable,
             RunFault::Spent => Self::Cancelled,
             RunFault::Unusable | RunFault::Drive(_) => Self::Io,
         }

@@ -16,13 +16,14 @@ impl Group {
     /// Makes void what was given up, and retires what was found damaged. Blocks on I/O. Returns how many headers it wrote.
     ///
     /// # Errors
-    /// What the system says; the rest is told another time.
+    /// What the system said first; what it refused is told another time.
     pub(super) fn housekeep(&self, now_s: u64) -> io::Result<u64> {
         // A batch that is saying what it wrote lists what was given up meanwhile.
         drop(self.header_lock.lock());
-        let mut told = 0;
+        let (mut told, mut refusal) = (0, None);
         let mut header = vec![0; self.shape.bytes()];
-        while let Some(slot) = self.pop_untold() {
+        let untold = std::mem::take(&mut *self.untold.lock());
+        for slot in untold {
             let _turn = self.header_lock.lock();
             let record = {
                 let mut records = self.records.lock();
@@ -36,16 +37,13 @@ impl Group {
             let mut records = self.records.lock();
             if let Err(error) = written {
                 self.list(slot, &mut records[slot]);
-                return Err(error);
+                refusal.get_or_insert(error);
+                continue;
             }
             records[slot].tell();
             told += 1;
         }
-        Ok(told)
-    }
-
-    fn pop_untold(&self) -> Option<usize> {
-        self.untold.lock().pop()
+        refusal.map_or(Ok(told), Err)
     }
 
     /// Has `housekeep` retire every slot whose header is damaged, instead of making it void.

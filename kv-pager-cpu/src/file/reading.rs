@@ -4,7 +4,7 @@
 //! What is adjacent is one request, whichever host slots it goes to; where that fails, each slot is asked for alone, so that one
 //! does not fail its neighbours (L2).
 
-use super::drive::ReadRequest;
+use super::drive::{self, ReadRequest};
 use super::group::{Group, RunFault};
 use super::records::SlotUse;
 use super::runs::{Runs, of_each};
@@ -59,7 +59,7 @@ impl Group {
         for (run, outcome) in runs.as_slice().iter().zip(outcomes) {
             match outcome {
                 Ok(more) => calls += more,
-                Err(error) if run.len() == 1 => fail(&mut parts[run.start], error),
+                Err(error) if run.len() == 1 => self.fail(&mut parts[run.start], error),
                 Err(_) => calls += run.clone().map(|place| self.read_alone(parts, place)).sum::<u32>(),
             }
         }
@@ -87,7 +87,7 @@ impl Group {
         self.read_runs(parts, std::slice::from_ref(&(place..place + 1)), &mut outcome);
         let [outcome] = outcome;
         outcome.unwrap_or_else(|error| {
-            fail(&mut parts[place], error);
+            self.fail(&mut parts[place], error);
             0
         })
     }
@@ -140,10 +140,16 @@ impl Group {
             }
         }
     }
-}
 
-fn fail(part: &mut Option<Arrival<'_>>, error: io::Error) {
-    if let Some(part) = part {
-        part.fault = Some(RunFault::Drive(error));
+    /// What can't be read is as good as damaged.
+    fn fail(&self, part: &mut Option<Arrival<'_>>, error: io::Error) {
+        let Some(part) = part else { return };
+        part.fault = Some(if drive::is_bad_place(&error) {
+            tracing::warn!(slot = part.slot, %error, "a payload can't be read; its slot is retired");
+            self.spoil(SlotId::from_index(part.slot));
+            RunFault::Spoiled
+        } else {
+            RunFault::Drive(error)
+        });
     }
 }

@@ -16,7 +16,7 @@ pub(super) enum SlotUse {
     Unwanted,
     /// It holds a payload.
     Full,
-    /// Its payload was found damaged, which the file has yet to be told.
+    /// Its payload was found damaged, or its place takes none, which the file has yet to be told.
     Spoiled,
     /// It is not to be used.
     Retired,
@@ -83,6 +83,12 @@ impl Record {
         self.usage = SlotUse::Empty;
         self.is_on_file = !is_void;
         self.is_on_file
+    }
+
+    /// A write failed because the place is bad: the slot is written no more. The file must be told.
+    pub(super) fn fail_for_good(&mut self) {
+        self.usage = SlotUse::Spoiled;
+        self.strikes = self.strikes.saturating_add(1);
     }
 
     /// The slot is given up. Returns whether the file must be told.

@@ -64,13 +64,13 @@ impl Group {
     /// Begins to write `source` into `slot`; what was begun is given to [`Group::write`]. `O(1)`.
     ///
     /// # Errors
-    /// [`RunFault::Busy`] if the slot is in use, [`RunFault::Unusable`] if it is spoiled or retired.
+    /// [`RunFault::Busy`] if the slot is in use, [`RunFault::Unwritable`] if it is spoiled or retired.
     pub(super) fn begin<'a>(&'a self, slot: usize, source: RunRead<'a>) -> Result<Part<'a>, RunFault> {
         let borrow = self.borrows.try_write(slot..slot + 1).ok_or(RunFault::Busy)?;
         let mut records = self.records.lock();
         let record = &mut records[slot];
         if !record.is_writable() {
-            return Err(RunFault::Unusable);
+            return Err(RunFault::Unwritable);
         }
         record.begin();
         let (record, is_void) = (*record, !record.is_on_file);
@@ -98,6 +98,10 @@ impl Group {
             let record = &mut records[part.slot];
             let must_tell = match part.fault {
                 None => record.fill(part.record.checksum),
+                Some(RunFault::Unwritable) => {
+                    record.fail_for_good();
+                    true
+                }
                 Some(_) => record.fail(part.is_void),
             };
             if must_tell {
@@ -317,7 +321,11 @@ fn slot_of(run: &[Option<Part<'_>>]) -> usize {
 }
 
 fn fail(part: &mut Option<Part<'_>>, error: io::Error) {
-    if let Some(part) = part {
-        part.fault = Some(RunFault::Drive(error));
-    }
+    let Some(part) = part else { return };
+    part.fault = Some(if drive::is_bad_place(&error) {
+        tracing::warn!(slot = part.slot, %error, "a place takes no bytes; its slot is retired");
+        RunFault::Unwritable
+    } else {
+        RunFault::Drive(error)
+    });
 }

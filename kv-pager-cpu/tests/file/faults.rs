@@ -28,16 +28,69 @@ fn recovered(session: &Session) -> usize {
 }
 
 #[test]
-fn a_read_that_the_drive_refuses_is_a_miss_and_the_next_may_be_none() {
+fn a_read_that_is_refused_for_a_while_is_a_miss_and_the_next_may_be_none() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let block = &Labelled::chain(1)[0];
+    session.write(block, 3);
+    Device::fail(&device.reads, Errno::NOMEM);
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Io));
+    device.mend();
+    assert_eq!(session.read(slot(3)), Ok(block.bytes()));
+    assert_eq!(session.tier().health(), Health::Well);
+}
+
+#[test]
+fn a_payload_that_cannot_be_read_is_as_good_as_damaged() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
     let block = &Labelled::chain(1)[0];
     session.write(block, 3);
     Device::fail(&device.reads, Errno::IO);
-    assert_eq!(session.read(slot(3)), Err(MoveFault::Io));
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Damaged));
     device.mend();
-    assert_eq!(session.read(slot(3)), Ok(block.bytes()));
+    assert_eq!(session.read(slot(3)), Err(MoveFault::Damaged), "it is not asked for again");
+    assert_eq!(session.try_write(block, 3), Err(MoveFault::Unwritable));
     assert_eq!(session.tier().health(), Health::Well);
+    drop(session);
+    let session = rig.open();
+    assert_eq!(recovered(&session), 0);
+    session.write(block, 3);
+}
+
+#[test]
+fn a_place_that_takes_no_bytes_is_not_written_again_until_the_tier_is_opened_anew() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let block = &Labelled::chain(1)[0];
+    Device::fail(&device.payload_writes, Errno::IO);
+    assert_eq!(session.try_write(block, 3), Err(MoveFault::Unwritable));
+    device.mend();
+    assert_eq!(session.try_write(block, 3), Err(MoveFault::Unwritable));
+    session.write(block, 4);
+    drop(session);
+    let session = rig.open();
+    assert_eq!(recovered(&session), 1);
+    session.write(block, 3);
+}
+
+#[test]
+fn a_header_that_cannot_be_written_keeps_no_other_from_being_told() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    for (at, block) in Labelled::chain(3).iter().enumerate() {
+        session.write(block, at);
+    }
+    device.fails_headers_up_to.store(0, Ordering::Relaxed);
+    Device::fail(&device.header_writes, Errno::IO);
+    for at in [0, 1, 2] {
+        session.void(at);
+    }
+    let persistence = session.tier().persistence().expect("it has");
+    persistence.flush().expect_err("the first header can't be written");
+    device.fails_headers_up_to.store(u64::MAX, Ordering::Relaxed);
+    drop(session);
+    assert_eq!(recovered(&rig.open()), 1, "and the others were");
 }
 
 #[test]
@@ -51,7 +104,7 @@ fn a_failing_slot_does_not_fail_its_neighbours_in_one_request() {
     Device::fail(&device.reads, Errno::IO);
     device.fails_up_to.store(0, Ordering::Relaxed);
     let outcomes = session.read_together(&[slot(0), slot(1)]);
-    assert_eq!(outcomes, [Err(MoveFault::Io), Ok(())]);
+    assert_eq!(outcomes, [Err(MoveFault::Damaged), Ok(())]);
 }
 
 #[test]
@@ -64,8 +117,8 @@ fn a_write_that_fails_leaves_nothing_to_be_found() {
             session.write(&chain[0], 1);
         }
         Device::fail(if is_payload { &device.payload_writes } else { &device.header_writes }, Errno::IO);
-        assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::Io));
-        assert_eq!(session.read(slot(1)), Err(MoveFault::Io), "there is nothing in it any more");
+        assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::Unwritable));
+        assert_eq!(session.read(slot(1)), Err(MoveFault::Damaged), "there is nothing in it any more");
         device.mend();
         drop(session);
         assert_eq!(recovered(&rig.open()), 0, "payload: {is_payload}, before: {had_one_before}");
@@ -199,7 +252,7 @@ fn a_write_of_several_slots_that_fails_leaves_the_sound_ones_written() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
     let chain = Labelled::chain(3);
-    Device::fail(&device.payload_writes, Errno::IO);
+    Device::fail(&device.payload_writes, Errno::NOMEM);
     // The request for all three begins at the first slot, as does the one for the first alone: no other slot fails.
     device.fails_up_to.store(0, Ordering::Relaxed);
     let outcomes = session.write_together(&chain.iter().enumerate().collect::<Vec<_>>());
@@ -221,7 +274,7 @@ fn of_small_slots_that_are_written_together_only_those_that_the_drive_refuses_fa
     let chain = Labelled::chain(4);
     // None lies behind the one before it: each is a request of its own.
     let places: Vec<_> = [6, 4, 2, 0].into_iter().zip(&chain).collect();
-    Device::fail(&device.payload_writes, Errno::IO);
+    Device::fail(&device.payload_writes, Errno::NOMEM);
     device.fails_up_to.store(2 * 8192, Ordering::Relaxed);
     let failed = Err(MoveFault::Io);
     assert_eq!(session.write_together(&places), [Ok(()), Ok(()), failed, failed]);
@@ -382,7 +435,7 @@ fn headers_that_cannot_be_read_cost_their_slots_and_not_the_tier() {
     let session = open_on(&rig, &device);
     let persistence = session.tier().persistence().expect("it has");
     assert_eq!((persistence.recover().len(), persistence.retired().len()), (0, SLOTS as usize));
-    assert_eq!(session.try_write(&Labelled::chain(1)[0], 0), Err(MoveFault::Io));
+    assert_eq!(session.try_write(&Labelled::chain(1)[0], 0), Err(MoveFault::Unwritable));
     drop(session);
     assert_eq!(recovered(&rig.open()), 1, "nothing was overwritten, and the drive is well again");
 }

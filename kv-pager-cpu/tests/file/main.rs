@@ -1,5 +1,6 @@
 //! The file tier under everything that happens to drives and processes; one claim a test.
 
+mod bad_places;
 mod churn;
 mod crash;
 mod erased;

@@ -73,7 +73,11 @@ fn a_damaged_payload_is_a_miss_and_its_slot_is_retired_until_it_had_another_chan
         let session = rig.open();
         assert_eq!(session.tier().persistence().expect("it has").recover().len(), 1, "strike {strike}");
         assert_eq!(session.read(slot(2)), Err(MoveFault::Damaged));
-        assert_eq!(session.try_write(block, 2), Err(MoveFault::Io), "a spoiled slot takes nothing in");
+        assert_eq!(
+            session.try_write(block, 2),
+            Err(MoveFault::Unwritable),
+            "a spoiled slot takes nothing in"
+        );
         drop(session);
         let session = rig.open();
         let persistence = session.tier().persistence().expect("it has");
@@ -83,7 +87,7 @@ fn a_damaged_payload_is_a_miss_and_its_slot_is_retired_until_it_had_another_chan
             session.write(block, 2);
         } else {
             assert_eq!(persistence.retired(), [(GroupId::FIRST, slot(2))]);
-            assert_eq!(session.try_write(block, 2), Err(MoveFault::Io));
+            assert_eq!(session.try_write(block, 2), Err(MoveFault::Unwritable));
         }
     }
 }

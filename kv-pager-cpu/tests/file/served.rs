@@ -53,8 +53,12 @@ pub(crate) fn spec(rig: &Rig, slots: Slots) -> CpuSpec {
 }
 
 pub(crate) fn start(spec: &CpuSpec) -> Pager {
+    start_over(spec, &CpuBackend::new(spec).expect("small tiers"))
+}
+
+/// Starts over a backend that is used beside it.
+pub(crate) fn start_over(spec: &CpuSpec, cpu: &CpuBackend) -> Pager {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let cpu = CpuBackend::with_clock(spec, &clock).expect("small tiers");
     let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
     Pager::new(spec.model.clone(), Config::default(), backend, Box::new(Steward::default()), clock)
         .expect("it fits")

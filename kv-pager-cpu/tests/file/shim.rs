@@ -17,6 +17,8 @@ pub(crate) struct Device {
     pub(crate) header_writes: AtomicI32,
     /// Only payload requests at offsets up to this one fail.
     pub(crate) fails_up_to: AtomicU64,
+    /// Only header requests at offsets up to this one fail.
+    pub(crate) fails_headers_up_to: AtomicU64,
     /// Whether requests for payloads wait, and whether syncs do.
     is_hanging: AtomicBool,
     is_hanging_in_sync: AtomicBool,
@@ -27,6 +29,7 @@ impl Device {
     pub(crate) fn new() -> Arc<Self> {
         let device = Self::default();
         device.fails_up_to.store(u64::MAX, Ordering::Relaxed);
+        device.fails_headers_up_to.store(u64::MAX, Ordering::Relaxed);
         Arc::new(device)
     }
 
@@ -45,6 +48,13 @@ impl Device {
         self.is_hanging.store(false, Ordering::SeqCst);
         self.is_hanging_in_sync.store(false, Ordering::SeqCst);
         self.released.ring();
+    }
+
+    fn last_failing(&self, kind: FileKind) -> u64 {
+        match kind {
+            FileKind::Headers => self.fails_headers_up_to.load(Ordering::Relaxed),
+            FileKind::Payloads => self.fails_up_to.load(Ordering::Relaxed),
+        }
     }
 
     fn wait_while(&self, is_hanging: &AtomicBool) {
@@ -72,9 +82,7 @@ impl Device {
         }
         match switch.load(Ordering::SeqCst) {
             0 => Ok(()),
-            _ if role.kind == FileKind::Payloads && offset > self.fails_up_to.load(Ordering::Relaxed) => {
-                Ok(())
-            }
+            _ if offset > self.last_failing(role.kind) => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }

@@ -61,7 +61,8 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         4 => Just(MoveFault::Io),
         4 => Just(MoveFault::Damaged),
         1 => Just(MoveFault::Lost),
-        1 => Just(MoveFault::TimedOut)
+        1 => Just(MoveFault::TimedOut),
+        1 => Just(MoveFault::Unwritable)
     ];
     prop_oneof![
         4 => (prop::collection::vec(0..2_u32, 0..8), 0..4_usize, 0..2_u64)
@@ -134,7 +135,8 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         13..15 => Operation::Close { sequence: number()? },
         15..19 => Operation::Lane { lane: number()?, count: number()? % 10 + 1 },
         19 => {
-            let faults = [MoveFault::Io, MoveFault::Damaged, MoveFault::Lost, MoveFault::TimedOut];
+            use MoveFault::{Damaged, Io, Lost, TimedOut, Unwritable};
+            let faults = [Io, Damaged, Lost, TimedOut, Unwritable];
             Operation::Fault { lane: number()?, fault: faults[number()? % faults.len()] }
         }
         20 => Operation::Stall { lane: number()? },

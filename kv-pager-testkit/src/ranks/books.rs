@@ -72,10 +72,11 @@ fn weight(fault: MoveFault) -> u8 {
         MoveFault::Busy => 1,
         MoveFault::Io => 2,
         MoveFault::Damaged => 3,
-        MoveFault::DeviceLost => 4,
-        MoveFault::TimedOut => 5,
+        MoveFault::Unwritable => 4,
+        MoveFault::DeviceLost => 5,
+        MoveFault::TimedOut => 6,
         // Whatever else there may be is unknown, and so is what becomes of its slots.
-        _ => 6,
+        _ => 7,
     }
 }
 

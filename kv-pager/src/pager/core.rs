@@ -79,8 +79,9 @@ pub(super) struct Core {
     /// By tier: demotions from it that failed since the last that did not, and until when none is tried after too many.
     failed_demotions: [u32; TierId::COUNT],
     no_demotion_until: [Time; TierId::COUNT],
-    /// Moves that have ended, and by tier how many there must be before balancing looks for room again.
+    /// Moves that have ended, those of them that were done, and by tier how many there must be before balancing looks for room again.
     pub(super) moves_ended: u64,
+    pub(super) moves_done: u64,
     pub(super) balance_again: [u64; TierId::COUNT],
     /// By tier and group, while somebody waits for a slot of the class: copies from there or farther that have ended since one was
     /// freed.
@@ -192,6 +193,7 @@ impl Core {
             failed_demotions: [0; TierId::COUNT],
             no_demotion_until: [Time::START; TierId::COUNT],
             moves_ended: 0,
+            moves_done: 0,
             rooms_asked: 0,
             balance_again: [0; TierId::COUNT],
             vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
@@ -309,10 +311,14 @@ impl Core {
     /// From which tiers blocks can be copied farther.
     pub(super) fn demotable(&self) -> [bool; TierId::COUNT] {
         TierId::ALL.map(|tier| {
-            let below = tier.farther().and_then(|below| self.tiers[below.index()].as_ref());
             let is_paused = self.now < self.no_demotion_until[tier.index()];
-            !is_paused && below.is_some_and(|below| below.health() == Health::Well)
+            !is_paused && tier.farther().is_some_and(|below| self.is_well(below))
         })
+    }
+
+    /// Whether there is such a tier, and it takes bytes in.
+    pub(super) fn is_well(&self, tier: TierId) -> bool {
+        self.tiers[tier.index()].as_ref().is_some_and(|tier| tier.health() == Health::Well)
     }
 
     /// Whether the compute behind `fence` is over.

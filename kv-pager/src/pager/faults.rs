@@ -5,7 +5,7 @@
 //! match finds it, and it goes when its moves and holds have ended.
 
 use super::core::Core;
-use crate::ids::{BlockId, GroupId, TierId};
+use crate::ids::{BlockId, GroupId, SlotId, TierId};
 
 impl Core {
     /// A copy is known to be bad. Its slot is never used again; what stands on it in a file goes too.
@@ -22,6 +22,14 @@ impl Core {
         }
         self.finish_leaving(self.index.parent(block), group, tier);
         self.prune(block);
+    }
+
+    /// A slot takes no bytes, and is free after it failed to: it is never used again.
+    pub(super) fn retire_target(&mut self, group: GroupId, tier: TierId, slot: SlotId) {
+        let pool = self.pools.pool_mut(tier, group);
+        if pool.take_this(slot) {
+            pool.retire(slot);
+        }
     }
 
     /// Removes the anchor's copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends.

@@ -126,7 +126,7 @@ impl Core {
     /// The load reads the host copy that has appeared, not the one it was to read.
     fn shift_source(&mut self, load: PendingLoad) {
         let before = self.index.location(load.block, load.group, load.from);
-        self.pools.pool_mut(load.from, load.group).end_move(before);
+        self.let_go_source(load.block, load.group, load.from, before);
         let host = self.index.location(load.block, load.group, TierId::Host);
         self.pools.pool_mut(TierId::Host, load.group).begin_move(host);
     }

@@ -419,7 +419,7 @@ impl Core {
         let mut claims = std::mem::take(&mut self.claims);
         for claim in claims.drain(..) {
             let source = self.index.location(claim.block, claim.group, claim.from);
-            self.pools.pool_mut(claim.from, claim.group).end_move(source);
+            self.let_go_source(claim.block, claim.group, claim.from, source);
         }
         self.claims = claims;
     }
@@ -471,7 +471,7 @@ impl Core {
         let slice = self.config.limits.slice_blocks as usize;
         let first = state.entries.len().saturating_sub(slice);
         for at in (first..state.entries.len()).rev() {
-            self.give_back_kept(opening, at);
+            self.give_back_kept(state.entries[at].block, opening, at);
             self.unclaim(state, at);
         }
         first == 0

@@ -264,9 +264,8 @@ impl Core {
                     state.tables[group.index()][at] = SlotId::NONE;
                     self.let_go_slot(group, kept, Fence::OVER);
                 } else {
-                    self.pools.pool_mut(tier, group).end_move(kept);
                     self.kept_sources -= 1;
-                    self.sweep_detached(state.entries[at].block);
+                    self.let_go_source(state.entries[at].block, group, tier, kept);
                 }
             }
         }
@@ -317,8 +316,7 @@ impl Core {
                 entry.kind = EntryKind::Loading;
                 entry.source = entry.source.max(Some(tier));
             } else {
-                self.pools.pool_mut(tier, group).end_move(slot);
-                self.sweep_detached(block);
+                self.let_go_source(block, group, tier, slot);
                 is_there = false;
             }
         }
@@ -326,15 +324,15 @@ impl Core {
         is_there
     }
 
-    /// Gives back what is kept below the device of a matched block.
-    pub(super) fn give_back_kept(&mut self, opening: &mut Opening, at: usize) {
+    /// Gives back what is kept below the device of `block`, the one matched at `at`.
+    pub(super) fn give_back_kept(&mut self, block: BlockId, opening: &mut Opening, at: usize) {
         let groups = self.groups().len();
         for group in self.groups() {
             let Some(part) = opening.seen.get_mut(at * groups + group.index()) else { return };
             let slot = std::mem::replace(&mut part.kept, SlotId::NONE);
             if let Some(tier) = part.tier.filter(|tier| slot.is_some() && *tier != TierId::Device) {
-                self.pools.pool_mut(tier, group).end_move(slot);
                 self.kept_sources -= 1;
+                self.let_go_source(block, group, tier, slot);
             }
         }
     }

@@ -16,10 +16,7 @@ impl Core {
             let Some(device) = self.tiers[tier.index()].as_ref().map(Arc::clone) else { continue };
             let Some(persistence) = device.persistence() else { continue };
             for (group, slot) in persistence.retired() {
-                let pool = self.pools.pool_mut(tier, group);
-                if pool.take_this(slot) {
-                    pool.retire(slot);
-                }
+                self.retire_target(group, tier, slot);
             }
             let mut blocks = persistence.recover();
             // A block's anchor makes its record; its other parts join it.

@@ -22,6 +22,7 @@ impl Core {
         self.moves_ended += ended.len() as u64;
         let deadline_ns = self.config.limits.move_deadline.as_u64();
         for end in ended.iter().filter(|end| end.outcome == Outcome::Done) {
+            self.moves_done += 1;
             let asked = Time::from_ns(end.flight.deadline.as_ns().saturating_sub(deadline_ns));
             self.spans.record_move(LaneEnds { source: end.source, target: end.target }, now.since(asked));
         }
@@ -66,6 +67,10 @@ impl Core {
         if outcome == Outcome::Failed(MoveFault::Damaged) && block.is_some() {
             self.counters.damaged += 1;
             self.lose_copy(block, group, from);
+        }
+        // What an engine owns it may try again.
+        if outcome == Outcome::Failed(MoveFault::Unwritable) && to != TierId::Device {
+            self.retire_target(group, to, part.target);
         }
     }
 
@@ -232,9 +237,20 @@ impl Core {
             && self.is_unused(group, tier, slot);
         if must_go {
             self.remove_copy(block, group, tier, slot);
+            if tier == TierId::File {
+                self.drop_children(block, tier);
+            }
             self.prune(block);
         }
         must_go
+    }
+
+    /// A load that kept `slot` does not read it after all.
+    pub(super) fn let_go_source(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        self.pools.pool_mut(tier, group).end_move(slot);
+        if !self.sweep_detached(block) {
+            self.sweep_source(block, group, tier, slot);
+        }
     }
 
     /// Whether `block`'s part is, or is about to be, in this very slot.

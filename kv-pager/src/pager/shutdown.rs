@@ -2,7 +2,8 @@
 //! Layer 9. Known by: `pager`.
 //!
 //! Blocks go most recently used first, each after its ancestors, in slices: the lock is never held for more than one of them. What
-//! is colder than all that the file has room for stays behind: it would push out what was written just before.
+//! is colder than all that the file has room for stays behind: it would push out what was written just before. Rounds go on as
+//! long as each brings something nearer to the file: where the drive takes nothing, the first is the last.
 
 use super::Pager;
 use super::core::Core;
@@ -62,11 +63,11 @@ impl Pager {
         let has_time = || spent() < writing;
         // Ancestors that only the device has come down to the host first, and go on in the next round.
         while !wanted.is_empty() && has_time() {
-            let before = self.shared.core.lock().changes;
+            let before = self.shared.core.lock().moves_done;
             self.write_round(&wanted, &has_time);
             let core = self.shared.core.lock();
             wanted.retain(|(block, group)| core.whole(*block, *group, TierId::File).is_none());
-            if core.changes == before {
+            if core.moves_done == before {
                 break;
             }
         }
@@ -105,7 +106,7 @@ impl Pager {
 impl Core {
     /// Parts in the host that the file has not, the most recently used first.
     fn not_in_file(&self) -> Vec<(BlockId, GroupId)> {
-        if !self.pools.has(TierId::File) || !self.demotable()[TierId::Host.index()] {
+        if !self.pools.has(TierId::File) {
             return Vec::new();
         }
         let mut parts: Vec<(BlockId, GroupId)> = Vec::new();
@@ -131,6 +132,9 @@ impl Core {
     /// Those of `parts`, warmest first, that the file has room for beside what it has and is warmer, with their ancestors.
     fn with_room(&self, parts: &[(BlockId, GroupId)]) -> Vec<(BlockId, GroupId)> {
         let mut wanted = Vec::with_capacity(parts.len());
+        if !self.is_well(TierId::File) {
+            return wanted;
+        }
         for group in self.groups().filter(|_| !parts.is_empty()) {
             let pool = self.pools.pool(TierId::File, group);
             let slots = pool.capacity().saturating_sub(pool.counts().of(SlotState::Retired)) as usize;
@@ -164,6 +168,9 @@ impl Core {
     /// Starts writing the first of `wanted`. Returns how many it is done with, and whether the next one has to wait.
     fn write_slice(&mut self, wanted: &[(BlockId, GroupId)], now: Time) -> (usize, bool) {
         self.housekeep(now);
+        if !self.is_well(TierId::File) {
+            return (wanted.len(), false);
+        }
         for (done, (block, group)) in wanted.iter().take(BLOCKS_A_SLICE as usize).enumerate() {
             let slot = self.whole(*block, *group, TierId::Host);
             let is_still = slot.is_some_and(|slot| !self.pools.pool(TierId::Host, *group).is_moving(slot));

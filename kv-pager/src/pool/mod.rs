@@ -168,7 +168,7 @@ impl SlotPool {
         true
     }
 
-    /// Takes this very slot, which a tier has kept from an earlier process. False if it is not there or not free.
+    /// Takes this very slot: one that a tier has kept from an earlier process, or that is to be retired. False if it is not there or not free.
     pub fn take_this(&mut self, slot: SlotId) -> bool {
         if slot.index() >= self.slots.len() || !self.free.is_free(slot) {
             return false;

@@ -27,7 +27,8 @@ pub enum MoveFault {
     /// The memory or the drive refused.
     #[error("the source could not be read or the target not written")]
     Io = 4,
-    /// The bytes are not those that were written there: a checksum, or a label of another block.
+    /// The bytes are not those that were written there, or can't be read: a checksum, a label of another block, a bad place of a
+    /// drive.
     #[error("the source's checksum does not hold")]
     Damaged = 5,
     /// It did not end in time, and may still be writing.
@@ -42,6 +43,9 @@ pub enum MoveFault {
     /// A slot was in use by someone else: a rule was broken.
     #[error("a slot was in use by someone else")]
     Busy = 9,
+    /// The target's place is bad, and takes no bytes now or later: its slot is to be retired.
+    #[error("the target takes no bytes: its slot is retired")]
+    Unwritable = 10,
 }
 
 impl MoveFault {
@@ -51,9 +55,17 @@ impl MoveFault {
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Cancelled, Self::Io, Self::Damaged, Self::TimedOut, Self::DeviceLost, Self::Lost, Self::Busy]
-            .into_iter()
-            .find(|fault| *fault as u8 == byte)
+        let all = [
+            Self::Cancelled,
+            Self::Io,
+            Self::Damaged,
+            Self::TimedOut,
+            Self::DeviceLost,
+            Self::Lost,
+            Self::Busy,
+            Self::Unwritable,
+        ];
+        all.into_iter().find(|fault| *fault as u8 == byte)
     }
 }
 
