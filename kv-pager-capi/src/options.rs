@@ -202,7 +202,8 @@ pub struct KvpOptions {
     pub prefetched_share: f64,
     /// Share of a tier's slots that all holds together may keep from eviction.
     pub held_share: f64,
-    /// The most bytes that are written to the file in a day; 0 for no limit.
+    /// The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be written at once. 0
+    /// for no limit.
     pub write_bytes_per_day: u64,
     /// What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
     pub quota: KvpQuota,
@@ -363,7 +364,10 @@ pub(crate) unsafe fn read(options: *const KvpOptions) -> Result<Settings, Failur
         host_slots: optional(options.host_slots, "KvpOptions.host_slots")?,
         file: match optional(options.file_slots, "KvpOptions.file_slots")? {
             // SAFETY: A1.
-            Some(slots) => Some(FileSpec::new(unsafe { directory(options) }?, slots)),
+            Some(slots) => Some(FileSpec {
+                write_bytes_per_day: policy::write_budget(options),
+                ..FileSpec::new(unsafe { directory(options) }?, slots)
+            }),
             None => None,
         },
         ..CpuSpec::new(model, counts(options.device_slots, "KvpOptions.device_slots")?)

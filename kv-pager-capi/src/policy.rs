@@ -61,6 +61,12 @@ pub enum KvpPromotion {
     Never = 1,
 }
 
+/// What may be written to the file in a day: the policy keeps to it, and the tier to the last byte.
+pub(crate) fn write_budget(options: &KvpOptions) -> Option<Bytes> {
+    let bytes = options.write_bytes_per_day;
+    (bytes > 0).then_some(Bytes::new(bytes))
+}
+
 /// The policy that options choose.
 pub(crate) fn spec(options: &KvpOptions) -> Result<StewardSpec, Failure> {
     let keepings = [
@@ -77,12 +83,11 @@ pub(crate) fn spec(options: &KvpOptions) -> Result<StewardSpec, Failure> {
     ];
     let writes =
         [(KvpFileWrites::All as u32, FileWrites::All), (KvpFileWrites::Earned as u32, FileWrites::Earned)];
-    let bytes = options.write_bytes_per_day;
     Ok(StewardSpec {
         keeping: known("KvpOptions.keeping", options.keeping, &keepings)?,
         loading: known("KvpOptions.loading", options.loading, &loadings)?,
         file_writes: known("KvpOptions.file_writes", options.file_writes, &writes)?,
-        write_bytes_per_day: (bytes > 0).then_some(Bytes::new(bytes)),
+        write_bytes_per_day: write_budget(options),
         has_shadows: false,
     })
 }

@@ -51,9 +51,10 @@ static void fill_prompt(uint32_t *tokens, uint32_t letter) {
 typedef struct Arm {
     KvpKeeping keeping;
     KvpLoading loading;
+    uint64_t write_bytes_per_day;
 } Arm;
 
-static const Arm DEFAULT_ARM = {KVP_KEEPING_COST_AWARE, KVP_LOADING_ADAPTIVE};
+static const Arm DEFAULT_ARM = {KVP_KEEPING_COST_AWARE, KVP_LOADING_ADAPTIVE, 0};
 
 static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDeviceLayout layout, Arm arm) {
     static const KvpGroup group = {KVP_ATTENTION_FULL, 0, 0, 1, KVP_ENTRY_KEY_VALUE, 1, HEAD_DIM, KVP_D_TYPE_F32};
@@ -76,6 +77,7 @@ static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDevi
     options.sequence_tokens_max = 64;
     options.keeping = arm.keeping;
     options.loading = arm.loading;
+    options.write_bytes_per_day = arm.write_bytes_per_day;
     options.fingerprint.low = 7;
     KvpPager *pager = NULL;
     OK(kvp_pager_open(&options, &pager));
@@ -472,7 +474,7 @@ static void policies(const char *directory, const char *profile) {
     CHECK(len > 0 && len < sizeof text);
     for (size_t keeping = 0; keeping < 5; keeping++) {
         for (size_t loading = 0; loading < 3; loading++) {
-            Arm arm = {keepings[keeping], loadings[loading]};
+            Arm arm = {keepings[keeping], loadings[loading], 0};
             snprintf(own, sizeof own, "%s/%u-%u", directory, (unsigned)keeping, (unsigned)loading);
             KvpPager *pager = open_pager(own, KVP_DEVICE_OWNER_MANAGED, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, arm);
             /* Costs say that so small a block is computed sooner than it is loaded: until they are known all are loaded, or none. */
@@ -659,6 +661,19 @@ static void engine_owned(void) {
     OK(kvp_pager_close(NULL));
 }
 
+/* A drive is spared, whatever asks for a write. */
+static void budget(const char *directory) {
+    Arm arm = {KVP_KEEPING_LRU, KVP_LOADING_ADAPTIVE, 24};
+    KvpPager *pager = open_pager(directory, KVP_DEVICE_OWNER_MANAGED, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, arm);
+    for (uint32_t letter = 1; letter <= 10; letter++) {
+        serve_letter(pager, letter, 0);
+    }
+    KvpWrittenOut written;
+    OK(kvp_write_out(pager, 60 * SECOND_NS, &written));
+    CHECK(written.blocks == 0 && written.left > 0 && written.is_durable);
+    OK(kvp_pager_close(pager));
+}
+
 int main(int count, char **arguments) {
     char directory[1024];
     CHECK(count == 3 && kvp_abi_version() == KVP_ABI_VERSION && kvp_last_error_code() == KVP_ERROR_CODE_NONE);
@@ -669,6 +684,8 @@ int main(int count, char **arguments) {
     engine_owned();
     tenants();
     policies(arguments[1], arguments[2]);
+    snprintf(directory, sizeof directory, "%s/budget", arguments[1]);
+    budget(directory);
     puts("a whole life");
     return 0;
 }

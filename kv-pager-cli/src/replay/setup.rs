@@ -58,7 +58,8 @@ impl Setup {
                 Some(directory) => directory.clone(),
                 None => temporary.insert(temporary_directory()?).path().to_owned(),
             };
-            file = Some(FileSpec::new(directory, vec![slots.file]));
+            let write_bytes_per_day = arguments.write_bytes_per_day;
+            file = Some(FileSpec { write_bytes_per_day, ..FileSpec::new(directory, vec![slots.file]) });
         }
         let (backend, device): (Backend, Arc<dyn KvMemory>) = match settings.device {
             DeviceName::Cpu => {

@@ -11,6 +11,7 @@ use kv_pager::ids::{GroupId, TierId};
 use kv_pager::pager::Pager;
 use kv_pager::pool::SlotState;
 use kv_pager::tier::Tier;
+use kv_pager::units::Bytes;
 use kv_pager_cpu::{CpuBackend, FileTier};
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -94,6 +95,20 @@ fn a_slot_that_scrubbing_has_retired_is_not_tried_again_and_again() {
     assert_eq!(written.left, 0, "{written:?}");
     assert_eq!((failed_moves(&pager), retired(&pager)), (1, 1));
     assert_eq!(tier.persistence().expect("it has").retired().len(), 1);
+}
+
+#[test]
+fn a_shutdown_keeps_to_the_budget_for_writes() {
+    let rig = Rig::new();
+    let mut spec = spec(&rig, ROOMY);
+    spec.file.as_mut().expect("there is one").write_bytes_per_day = Some(Bytes::new(24 * 10 * 8192));
+    let pager = start(&spec);
+    for number in 0..=PROMPTS {
+        serve(&pager, &prompt(number));
+    }
+    let written = pager.write_out(STUCK).expect("the drive is well");
+    assert!((1..=10).contains(&written.blocks), "an hour's share: {written:?}");
+    assert!(written.left > 0);
 }
 
 #[test]

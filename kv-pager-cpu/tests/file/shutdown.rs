@@ -87,6 +87,38 @@ fn what_is_hot_in_host_memory_goes_first_and_is_not_displaced_by_what_is_colder(
 }
 
 #[test]
+fn what_was_hot_before_a_restart_outlives_what_was_cold() {
+    let rig = Rig::new();
+    let spec = spec(&rig, Slots { file: 130, ..ROOMY });
+    let first = start(&spec);
+    for number in 0..PROMPTS {
+        serve(&first, &prompt(number));
+    }
+    // Asked for more often than the others, and before them.
+    let hot = 1;
+    for _ in 0..3 {
+        serve(&first, &prompt(hot));
+    }
+    for number in 2..=PROMPTS {
+        serve(&first, &prompt(number));
+    }
+    first.write_out(STUCK).expect("the drive is well");
+    drop(first);
+    let second = start(&spec);
+    assert!(second.stats().recovered >= 120);
+    // Half of what is there has to go.
+    for number in 10..14 {
+        serve(&second, &prompt(number));
+    }
+    second.write_out(STUCK).expect("the drive is well");
+    drop(second);
+    let third = start(&spec);
+    let matched: Vec<_> = (0..PROMPTS).map(|number| matched_blocks(&third, &prompt(number))).collect();
+    assert_eq!(matched[hot as usize], PROMPT_BLOCKS, "{matched:?}");
+    assert!(matched.iter().any(|blocks| *blocks < PROMPT_BLOCKS), "{matched:?}");
+}
+
+#[test]
 fn writing_out_ends_at_its_time_limit_though_the_drive_hangs() {
     let rig = Rig::new();
     let device = Device::new();

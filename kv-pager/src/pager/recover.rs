@@ -77,12 +77,16 @@ impl Core {
         Some(block)
     }
 
-    /// Puts what was entered in the order of eviction: the most used warmest, each parent warmer than its children.
+    /// Puts what was entered in the order of eviction: the most used warmest, each parent warmer than its children. A policy that
+    /// keeps an order of its own is told in this one.
     fn warm(&mut self, tier: TierId, entered: &mut [(u32, GroupId, BlockId)]) {
         entered.sort_by_key(|(uses, _, block)| (*uses, std::cmp::Reverse(self.index.view(*block).depth)));
-        for (_, group, block) in entered.iter() {
-            let slot = self.index.location(*block, *group, tier);
-            self.pools.pool_mut(tier, *group).settle_idle(slot);
+        for group in self.groups() {
+            let own = entered.iter().filter(|(_, of, _)| *of == group);
+            let slots: Vec<_> = own.map(|(.., block)| self.index.location(*block, group, tier)).collect();
+            let pool = self.pools.pool_mut(tier, group);
+            slots.iter().for_each(|slot| pool.settle_idle(*slot));
+            pool.tell_first(slots.into_iter());
         }
     }
 }

@@ -34,6 +34,15 @@ impl Changes {
         }
     }
 
+    /// `first` are told before all that waits, in this order.
+    pub(super) fn put_first(&mut self, first: impl Iterator<Item = SlotId>) {
+        let others = std::mem::take(&mut self.waiting);
+        // What was allocated stays.
+        self.waiting = VecDeque::with_capacity(others.capacity());
+        self.is_noted.fill(false);
+        first.chain(others).for_each(|slot| self.note(slot));
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
@@ -51,6 +60,18 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::{Changes, SlotId};
+
+    #[test]
+    fn what_is_put_first_is_told_first_and_once() {
+        let slot = SlotId::from_index;
+        let mut changes = Changes::default();
+        changes.follow(5);
+        [0, 1, 2, 3].map(slot).into_iter().for_each(|slot| changes.note(slot));
+        changes.put_first([2, 4, 0].map(slot).into_iter());
+        let mut told = Vec::new();
+        changes.take(9, &mut told);
+        assert_eq!(told, [2, 4, 0, 1, 3].map(slot));
+    }
 
     #[test]
     fn a_slot_is_told_once_in_the_order_of_its_first_change() {

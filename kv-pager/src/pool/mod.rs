@@ -83,6 +83,11 @@ impl SlotPool {
         self.changes.take(count, into);
     }
 
+    /// `slots` are the first that are told, in this order, if changes are followed. `O(capacity)`.
+    pub fn tell_first(&mut self, slots: impl Iterator<Item = SlotId>) {
+        self.changes.put_first(slots);
+    }
+
     /// How many slots there are.
     pub fn capacity(&self) -> u32 {
         self.free.capacity()
