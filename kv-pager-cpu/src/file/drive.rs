@@ -376,6 +376,10 @@ pub(super) fn resize(file: &File, bytes: u64) -> io::Result<()> {
     if before > bytes {
         file.set_len(bytes)?;
     }
+    // The system takes no request for nothing.
+    if bytes == 0 {
+        return Ok(());
+    }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         // No preallocation here: zeros are written instead, which allocates all the same.

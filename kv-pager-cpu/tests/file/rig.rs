@@ -6,6 +6,7 @@ use kv_pager::tier::{BlockLabel, Lane, LaneEnds, Move, MoveFault, RecoveredBlock
 use kv_pager_cpu::file::Identity;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
 use kv_pager_testkit::conformance::{pattern, wait};
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +83,15 @@ impl Rig {
         };
         let (reader, writer) = (lane(TierId::File, TierId::Host), lane(TierId::Host, TierId::File));
         Session { backend, reader, writer }
+    }
+
+    /// Every file of the directories `names` of the rig, and what it holds.
+    pub(crate) fn files(&self, names: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+        let of = |name| std::fs::read_dir(self.path(name)).expect("it is there");
+        let paths =
+            names.iter().flat_map(|name| of(name)).map(|entry| entry.expect("it can be listed").path());
+        let files = paths.filter(|path| path.is_file());
+        files.map(|path| (path.clone(), std::fs::read(path).expect("it can be read"))).collect()
     }
 
     /// Flips a bit of a file.
