@@ -61,12 +61,14 @@ impl Group {
         record.uses = Some(uses).filter(|_| record.usage == SlotUse::Full);
     }
 
-    /// Writes how often blocks were asked for into their headers, where that was noted. Blocks on I/O.
+    /// Writes how often blocks were asked for into their headers, where that was noted. Blocks on I/O. Adds to `told` how many
+    /// headers it wrote. One that can't be read costs its own count; one that can't be written keeps no other from it.
     ///
     /// # Errors
-    /// What the system says.
-    pub(super) fn write_uses(&self) -> io::Result<()> {
+    /// What the system said to the last write that it refused.
+    pub(super) fn write_uses(&self, told: &mut u64) -> io::Result<()> {
         let mut header = vec![0; self.shape.bytes()];
+        let mut outcome = Ok(());
         for slot in 0..self.slots() {
             if self.records.lock()[slot].uses.is_none() {
                 continue;
@@ -76,15 +78,21 @@ impl Group {
             let place = self.placement.place(slot);
             let offset = place.local * header.len() as u64;
             let headers = &*self.files[place.directory].headers;
-            drive::read_all(headers, &mut [IoSliceMut::new(&mut header)], offset)?;
+            if let Err(error) = drive::read_all(headers, &mut [IoSliceMut::new(&mut header)], offset) {
+                tracing::warn!(%error, slot, "how often a block was asked for is not kept");
+                continue;
+            }
             let found = self.shape.read(self.id, SlotId::from_index(slot), &header);
             let is_full = matches!(found, Found::Sound(stamp, _) if stamp.state == SlotState::Full);
             if is_full && self.records.lock()[slot].usage == SlotUse::Full {
                 self.shape.set_uses(&mut header, uses);
-                self.write_headers(slot, &header)?;
+                match self.write_headers(slot, &header) {
+                    Ok(()) => *told += 1,
+                    Err(error) => outcome = Err(error),
+                }
             }
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -110,6 +110,9 @@ impl Copier for FileWriter {
                 });
             }
         }
+        if written.must_tell {
+            self.target.call_housekeeper();
+        }
         written.calls
     }
 }

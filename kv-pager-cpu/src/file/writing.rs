@@ -56,6 +56,8 @@ pub(super) struct Written {
     pub(super) header_bytes: u64,
     /// Calls that wrote payload.
     pub(super) calls: u32,
+    /// Whether the file must be told of a slot (O3).
+    pub(super) must_tell: bool,
 }
 
 impl Group {
@@ -92,6 +94,7 @@ impl Group {
             };
             if must_tell {
                 self.list(part.slot, record);
+                written.must_tell = true;
             }
         }
         written

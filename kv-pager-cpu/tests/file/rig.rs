@@ -121,10 +121,17 @@ impl Session {
     }
 
     pub(crate) fn try_write(&self, block: &Labelled, at: usize) -> Result<(), MoveFault> {
+        let ticket = self.write_later(block, at);
+        wait(&ticket);
+        ticket.outcome(0).expect("it is over")
+    }
+
+    /// Begins to write.
+    pub(crate) fn write_later(&self, block: &Labelled, at: usize) -> Ticket {
         let host = self.backend.host().expect("there is one");
         host.write(GroupId::FIRST, slot(0)).expect("free").fragment_mut(0).copy_from_slice(&block.bytes());
         self.tier().persistence().expect("it has").label(GroupId::FIRST, slot(at), &block.label());
-        carry(&*self.writer, slot(0), slot(at))
+        self.writer.submit(&[order(slot(0), slot(at))]).expect("room")
     }
 
     /// Writes blocks to slots in one batch.
@@ -167,8 +174,8 @@ impl Session {
     }
 
     /// Begins to read.
-    pub(crate) fn read_later(&self, from: SlotId) -> Ticket {
-        self.reader.submit(&[order(from, slot(1))]).expect("room")
+    pub(crate) fn read_later(&self, from: SlotId, host_slot: SlotId) -> Ticket {
+        self.reader.submit(&[order(from, host_slot)]).expect("room")
     }
 
     pub(crate) fn void(&self, at: usize) {
