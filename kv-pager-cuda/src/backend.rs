@@ -140,7 +140,17 @@ impl CudaBackendBuilder {
         } else {
             Calibration::default()
         };
-        Ok(CudaBackend { device, host, file, onboard, offload, within, lanes, scrubber, calibration })
+        Ok(CudaBackend {
+            device,
+            host,
+            file,
+            onboard,
+            offload,
+            within,
+            lanes,
+            _scrubber: scrubber,
+            calibration,
+        })
     }
 }
 
@@ -161,7 +171,7 @@ pub struct CudaBackend {
     pub within: Arc<CudaLane>,
     lanes: Vec<Arc<dyn Lane>>,
     /// Ends with the backend.
-    scrubber: Option<Scrubber>,
+    _scrubber: Option<Scrubber>,
     /// What was measured; empty if nothing was.
     pub calibration: Calibration,
 }

@@ -315,6 +315,28 @@ impl Drive for FileDrive {
     }
 }
 
+/// A file that is not there, as one that looks into a tier sees it: empty.
+#[derive(Debug)]
+pub(super) struct AbsentDrive;
+
+impl Drive for AbsentDrive {
+    fn read(&self, _into: &mut [IoSliceMut<'_>], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write(&self, _from: &[IoSlice<'_>], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn announce(&self, _offset: u64, _bytes: u64) {}
+
+    fn forget(&self, _offset: u64, _bytes: u64) {}
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Reads until every slice is full. Returns the number of calls.
 ///
 /// # Errors

@@ -122,6 +122,11 @@ impl Group {
         self.change(slot, Record::spoil);
     }
 
+    /// Notes that `slot`, which holds nothing that can be read, is to be retired.
+    pub(super) fn condemn(&self, slot: SlotId) {
+        self.change(slot, Record::condemn);
+    }
+
     /// Changes a record, and notes it if the file must be told.
     fn change(&self, slot: SlotId, change: impl FnOnce(&mut Record) -> bool) -> bool {
         let mut records = self.records.lock();

@@ -46,15 +46,6 @@ impl Group {
         self.untold.lock().pop()
     }
 
-    /// Has `housekeep` retire every slot whose header is damaged, instead of making it void.
-    pub(super) fn retire_listed(&self) {
-        let listed = self.untold.lock().clone();
-        let mut records = self.records.lock();
-        for slot in listed {
-            records[slot].condemn();
-        }
-    }
-
     /// Notes how often the block in `slot` was asked for.
     pub(super) fn set_uses(&self, slot: SlotId, uses: u32) {
         let record = &mut self.records.lock()[slot.index()];

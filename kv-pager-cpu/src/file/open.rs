@@ -210,8 +210,8 @@ fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<
     Ok(())
 }
 
-/// Gives all files their size (OP3). Returns the sizes of the payload files as they were.
-fn allocate(volumes: &mut [Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
+/// Gives all files their size (OP3). Returns the sizes of the payload files as they were, by group and directory.
+pub(super) fn allocate(volumes: &mut [Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
     let header_bytes = Bytes::new(header_shape(superblock).bytes() as u64);
     let mut payload_bytes = vec![Vec::new(); superblock.slots.len()];
     for (directory, volume) in volumes.iter_mut().enumerate() {
@@ -244,5 +244,5 @@ fn settle(volumes: &[Volume], superblock: &Superblock) -> Result<Access, Error> 
 fn connection<'a>(spec: &'a FileSpec, superblock: &Superblock) -> Connection<'a> {
     let access = if spec.access == Access::Auto { superblock.access } else { spec.access };
     let (has_rings, interpose) = (spec.has_rings, spec.interpose.as_deref());
-    Connection { access, has_rings, interpose, is_writable: true }
+    Connection { access, has_rings, interpose, is_writable: true, may_lack_files: false }
 }

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = "kv-pager.lock";
+pub(super) const LOCK: &str = "kv-pager.lock";
 const SUPERBLOCK: &str = "kv-pager.superblock";
 const SUPERBLOCK_NEW: &str = "kv-pager.superblock.new";
 

@@ -607,6 +607,18 @@ fn through_the_page_cache_the_same_is_kept() {
 }
 
 #[test]
+fn a_header_that_is_met_half_written_is_read_again() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 0);
+    drop(session);
+    device.is_torn.store(true, Ordering::SeqCst);
+    let session = open_on(&rig, &device);
+    assert!(!device.is_torn.load(Ordering::SeqCst), "one was");
+    assert_eq!((session.tier().damaged_at_open(), recovered(&session)), (0, 1));
+}
+
+#[test]
 fn headers_that_cannot_be_read_cost_their_slots_and_not_the_tier() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = rig.open();

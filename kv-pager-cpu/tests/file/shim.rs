@@ -22,6 +22,8 @@ pub(crate) struct Device {
     is_hanging_in_headers: AtomicBool,
     is_hanging_in_sync: AtomicBool,
     released: Signal,
+    /// Whether the next header that is read is met half written.
+    pub(crate) is_torn: AtomicBool,
     /// How many requests have begun to wait.
     hung: AtomicU64,
     /// Rings when one begins to wait.
@@ -127,7 +129,11 @@ struct Behind {
 impl Drive for Behind {
     fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         self.device.ask(&self.device.reads, self.role, offset)?;
-        self.drive.read(into, offset)
+        let bytes = self.drive.read(into, offset)?;
+        if self.role.kind == FileKind::Headers && self.device.is_torn.swap(false, Ordering::SeqCst) {
+            into[0][100] ^= 1;
+        }
+        Ok(bytes)
     }
 
     fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
