@@ -207,7 +207,8 @@ pub(crate) struct InspectArguments {
     #[arg(long)]
     pub(crate) verify: bool,
 
-    /// Read every payload, and retire what is damaged; no process may be using the tier.
+    /// Read every payload, retire the slots that are damaged, and make superblocks and files whole again; no process may be using the
+    /// tier.
     #[arg(long)]
     pub(crate) repair: bool,
 

@@ -1,6 +1,7 @@
 //! `kv-pager inspect`: what a file tier holds, and whether it is whole.
 //!
-//! - **A1** looking and verifying write nothing; repairing retires what is damaged, and needs the tier for itself;
+//! - **A1** looking and verifying write nothing; repairing retires the slots that are damaged, makes superblocks and files whole
+//!   again, and needs the tier for itself;
 //! - **A2** the exit status is 1 when `--verify` finds damage, and 0 when `--repair` has retired it; a write that was cut
 //!   short, a block whose parent is gone, and a tier that is empty or half made are no damage.
 
@@ -34,11 +35,11 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let places = found.damages.len();
     match depth {
         Depth::Verify if found.is_damaged() => Err(Failure::Wrong(format!(
-            "{places} places are damaged, and will be misses; --repair retires them"
+            "{places} places are damaged, and will be misses; --repair retires the slots and makes the rest whole again"
         ))),
-        Depth::Repair if found.is_damaged() => {
-            output::line(&format!("{places} places were damaged, and are retired"))
-        }
+        Depth::Repair if found.is_damaged() => output::line(&format!(
+            "{places} places were damaged: slots are retired, superblocks and files are whole again"
+        )),
         _ => Ok(()),
     }
 }

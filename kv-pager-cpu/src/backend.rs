@@ -126,14 +126,8 @@ impl CpuBackend {
                 backend.lanes.push(lane);
             }
         }
-        let rate = spec.file.as_ref().and_then(|file| file.scrub_bytes_per_s);
-        if let (Some(file), Some(rate)) = (&backend.file, rate) {
-            let fault = |source| Error::Io {
-                tier: TierId::File,
-                action: "cannot start a thread to scrub".to_owned(),
-                source,
-            };
-            backend.scrubber = Some(Scrubber::start(file, rate).map_err(fault)?);
+        if let (Some(tier), Some(file)) = (&backend.file, &spec.file) {
+            backend.scrubber = Scrubber::start(tier, file, &spec.file_lanes)?;
         }
         Ok(backend)
     }

@@ -13,7 +13,7 @@ use kv_pager::ids::ModelFingerprint;
 use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::tier::{Lane, Tier};
 use kv_pager::units::Bytes;
-use kv_pager_cpu::file::Identity;
+use kv_pager_cpu::file::{Identity, Scrubber};
 use kv_pager_cpu::{FileSpec, FileTier, LaneSpec, file_lanes};
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ impl CudaBackendBuilder {
             Direction::Within,
             LaneOptions { staging_bytes, chunk_bytes, path: None, ..self.lanes.clone() },
         )?;
-        let mut file = None;
+        let (mut file, mut scrubber) = (None, None);
         let mut lanes: Vec<Arc<dyn Lane>> = Vec::new();
         for own in [&within, &offload, &onboard] {
             lanes.push(Arc::<CudaLane>::clone(own));
@@ -132,6 +132,7 @@ impl CudaBackendBuilder {
         if let Some(spec) = &self.file {
             let tier = Arc::new(FileTier::open(&spec.identity(&host, device.devices().len()), &spec.file)?);
             lanes.extend(file_lanes(host.memory(), &tier, &spec.lanes, clock)?);
+            scrubber = Scrubber::start(&tier, &spec.file, &spec.lanes)?;
             file = Some(tier);
         }
         let calibration = if self.is_calibrated {
@@ -139,7 +140,17 @@ impl CudaBackendBuilder {
         } else {
             Calibration::default()
         };
-        Ok(CudaBackend { device, host, file, onboard, offload, within, lanes, calibration })
+        Ok(CudaBackend {
+            device,
+            host,
+            file,
+            onboard,
+            offload,
+            within,
+            lanes,
+            _scrubber: scrubber,
+            calibration,
+        })
     }
 }
 
@@ -159,6 +170,8 @@ pub struct CudaBackend {
     /// The lane from slot to slot of the device.
     pub within: Arc<CudaLane>,
     lanes: Vec<Arc<dyn Lane>>,
+    /// Ends with the backend.
+    _scrubber: Option<Scrubber>,
     /// What was measured; empty if nothing was.
     pub calibration: Calibration,
 }

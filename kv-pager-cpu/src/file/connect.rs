@@ -1,7 +1,7 @@
 //! Connecting: from a superblock and the directories' paths to classes that can be read and written.
 //! Uses `file::{drive, group, superblock}`. Known by: `file::open`, `file::inspect`.
 
-use super::drive::{Access, Drive, FileDrive, FileKind, FileRole, Interpose};
+use super::drive::{AbsentDrive, Access, Drive, FileDrive, FileKind, FileRole, Interpose};
 use super::gate::Gate;
 use super::group::{Files, Group};
 use super::header::HeaderShape;
@@ -24,14 +24,37 @@ pub(super) struct Connection<'a> {
     pub(super) has_rings: bool,
     pub(super) interpose: Option<&'a dyn Interpose>,
     pub(super) is_writable: bool,
+    /// Whether a file that is not there counts as an empty one.
+    pub(super) may_lack_files: bool,
 }
 
 impl Connection<'_> {
-    fn wrap(&self, role: FileRole, drive: FileDrive) -> Box<dyn Drive> {
+    fn wrap(&self, role: FileRole, drive: Box<dyn Drive>) -> Box<dyn Drive> {
         match self.interpose {
-            Some(interpose) => interpose.wrap(role, Box::new(drive)),
-            None => Box::new(drive),
+            Some(interpose) => interpose.wrap(role, drive),
+            None => drive,
         }
+    }
+
+    fn lacks(&self, path: &Path) -> bool {
+        self.may_lack_files && !path.exists()
+    }
+
+    fn open_headers(&self, path: &Path) -> Result<Box<dyn Drive>, Error> {
+        if self.lacks(path) {
+            return Ok(Box::new(AbsentDrive));
+        }
+        let opened = FileDrive::headers(path, self.is_writable);
+        Ok(Box::new(opened.map_err(|source| fault(path, "open the headers", source))?))
+    }
+
+    fn open_payloads(&self, path: &Path) -> Result<(Box<dyn Drive>, Access), Error> {
+        if self.lacks(path) {
+            return Ok((Box::new(AbsentDrive), self.access));
+        }
+        let (opened, way) = FileDrive::payloads(path, self.access, self.is_writable)
+            .map_err(|source| fault(path, "open the payloads; try another access", source))?;
+        Ok((Box::new(if self.has_rings { opened.with_rings() } else { opened }), way))
     }
 }
 
@@ -82,13 +105,8 @@ fn open_files(
     connection: Connection<'_>,
 ) -> Result<(Files, Access), Error> {
     let role = |kind| FileRole { directory: index, group: id.index(), kind };
-    let path = file(directory, id.index(), FileKind::Headers);
-    let headers = FileDrive::headers(&path, connection.is_writable)
-        .map_err(|source| fault(&path, "open the headers", source))?;
-    let path = file(directory, id.index(), FileKind::Payloads);
-    let (payloads, access) = FileDrive::payloads(&path, connection.access, connection.is_writable)
-        .map_err(|source| fault(&path, "open the payloads; try another access", source))?;
-    let payloads = if connection.has_rings { payloads.with_rings() } else { payloads };
+    let headers = connection.open_headers(&file(directory, id.index(), FileKind::Headers))?;
+    let (payloads, access) = connection.open_payloads(&file(directory, id.index(), FileKind::Payloads))?;
     let headers = connection.wrap(role(FileKind::Headers), headers);
     let payloads = connection.wrap(role(FileKind::Payloads), payloads);
     Ok((Files { headers, payloads }, access))
@@ -110,6 +128,7 @@ fn group(superblock: &Superblock, id: GroupId, files: Vec<Files>, gate: &Arc<Gat
         records: Mutex::new(vec![Record::BLANK; slots].into_boxed_slice()),
         labels: Mutex::new(Labels::new(slots, shape.bytes())),
         untold: Mutex::default(),
+        telling: Mutex::default(),
         header_lock: Mutex::default(),
         gate: Arc::clone(gate),
     }

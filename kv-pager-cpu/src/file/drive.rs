@@ -321,6 +321,28 @@ pub(super) fn is_bad_place(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| bad.contains(&Errno::from_raw_os_error(number)))
 }
 
+/// A file that is not there, as one that looks into a tier sees it: empty.
+#[derive(Debug)]
+pub(super) struct AbsentDrive;
+
+impl Drive for AbsentDrive {
+    fn read(&self, _into: &mut [IoSliceMut<'_>], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write(&self, _from: &[IoSlice<'_>], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn announce(&self, _offset: u64, _bytes: u64) {}
+
+    fn forget(&self, _offset: u64, _bytes: u64) {}
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Reads until every slice is full. Returns the number of calls.
 ///
 /// # Errors
@@ -381,6 +403,10 @@ pub(super) fn resize(file: &File, bytes: u64) -> io::Result<()> {
     let before = file.metadata()?.len();
     if before > bytes {
         file.set_len(bytes)?;
+    }
+    // The system takes no request for nothing.
+    if bytes == 0 {
+        return Ok(());
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),

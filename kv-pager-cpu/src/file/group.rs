@@ -46,6 +46,8 @@ pub(super) struct Group {
     pub(super) labels: Mutex<Labels>,
     /// Slots of which the file must be told (O3), each once.
     pub(super) untold: Mutex<Vec<usize>>,
+    /// Held by who tells what is listed there: who comes next finds that all of it was told.
+    pub(super) telling: Mutex<()>,
     /// O4. Taken for all headers of a batch at once: the system lets one write to a file through at a time as well, and whoever
     /// waits for it there is woken for each header. Taken before `records`.
     pub(super) header_lock: Mutex<()>,
@@ -123,6 +125,11 @@ impl Group {
     /// Notes that the payload of `slot` is damaged.
     pub(super) fn spoil(&self, slot: SlotId) {
         self.change(slot, Record::spoil);
+    }
+
+    /// Notes that `slot`, which holds nothing that can be read, is to be retired.
+    pub(super) fn condemn(&self, slot: SlotId) {
+        self.change(slot, Record::condemn);
     }
 
     /// Changes a record, and notes it if the file must be told.

@@ -18,6 +18,7 @@ impl Group {
     /// # Errors
     /// What the system said first; what it refused is told another time.
     pub(super) fn housekeep(&self, now_s: u64) -> io::Result<u64> {
+        let _alone = self.telling.lock();
         // A batch that is saying what it wrote lists what was given up meanwhile.
         drop(self.header_lock.lock());
         let (mut told, mut refusal) = (0, None);
@@ -46,27 +47,20 @@ impl Group {
         refusal.map_or(Ok(told), Err)
     }
 
-    /// Has `housekeep` retire every slot whose header is damaged, instead of making it void.
-    pub(super) fn retire_listed(&self) {
-        let listed = self.untold.lock().clone();
-        let mut records = self.records.lock();
-        for slot in listed {
-            records[slot].condemn();
-        }
-    }
-
     /// Notes how often the block in `slot` was asked for.
     pub(super) fn set_uses(&self, slot: SlotId, uses: u32) {
         let record = &mut self.records.lock()[slot.index()];
         record.uses = Some(uses).filter(|_| record.usage == SlotUse::Full);
     }
 
-    /// Writes how often blocks were asked for into their headers, where that was noted. Blocks on I/O.
+    /// Writes how often blocks were asked for into their headers, where that was noted. Blocks on I/O. Adds to `told` how many
+    /// headers it wrote. One that can't be read costs its own count; one that can't be written keeps no other from it.
     ///
     /// # Errors
-    /// What the system says.
-    pub(super) fn write_uses(&self) -> io::Result<()> {
+    /// What the system said to the last write that it refused.
+    pub(super) fn write_uses(&self, told: &mut u64) -> io::Result<()> {
         let mut header = vec![0; self.shape.bytes()];
+        let mut outcome = Ok(());
         for slot in 0..self.slots() {
             if self.records.lock()[slot].uses.is_none() {
                 continue;
@@ -76,15 +70,21 @@ impl Group {
             let place = self.placement.place(slot);
             let offset = place.local * header.len() as u64;
             let headers = &*self.files[place.directory].headers;
-            drive::read_all(headers, &mut [IoSliceMut::new(&mut header)], offset)?;
+            if let Err(error) = drive::read_all(headers, &mut [IoSliceMut::new(&mut header)], offset) {
+                tracing::warn!(%error, slot, "how often a block was asked for is not kept");
+                continue;
+            }
             let found = self.shape.read(self.id, SlotId::from_index(slot), &header);
             let is_full = matches!(found, Found::Sound(stamp, _) if stamp.state == SlotState::Full);
             if is_full && self.records.lock()[slot].usage == SlotUse::Full {
                 self.shape.set_uses(&mut header, uses);
-                self.write_headers(slot, &header)?;
+                match self.write_headers(slot, &header) {
+                    Ok(()) => *told += 1,
+                    Err(error) => outcome = Err(error),
+                }
             }
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -2,20 +2,23 @@
 //! Uses `file::{connect, recovery, verify, volume}`. Known by: the command line.
 //!
 //! - **IN1** looking and verifying write nothing, and may be done while a process uses the tier;
-//! - **IN3** repairing takes the locks first, and tells what it found, not what it left.
+//! - **IN3** repairing takes the locks before it looks, and tells what it found, not what it left;
+//! - **IN4** a file that is missing is told as such, and the rest is shown: its slots count as if it were empty.
 
 use super::connect::{Connection, connect};
+use super::drive::Access;
 use super::group::Group;
 use super::header::{Found, SlotState};
 use super::inspection::{Damage, Depth, Inspection, Making};
+use super::open::allocate;
 use super::records::SlotUse;
 use super::recovery::{self, Census};
 use super::superblock::{Stage, Superblock};
 use super::verify;
-use super::volume::{Volume, fault, file, read_superblock, refusal};
+use super::volume::{LOCK, Volume, fault, file, read_superblock, refusal};
 use super::{FileKind, now_s};
 use kv_pager::Error;
-use kv_pager::ids::TierId;
+use kv_pager::ids::{SlotId, TierId};
 use kv_pager::tier::RecoveredBlock;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,12 +35,27 @@ struct Looked<'a> {
 ///
 /// # Errors
 /// [`Error::Configuration`] if they are not all directories of one tier, or can't be read by this version, or are in use and
-/// were to be repaired; [`Error::Io`] for what the system refuses.
+/// were to be repaired; [`Error::OutOfMemory`] if a drive hasn't got the bytes of a file that was to be repaired;
+/// [`Error::Io`] for what the system refuses.
 pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Error> {
+    let mut volumes = Vec::new();
+    let found = look_into(directories, depth, &mut volumes);
+    if !found.as_ref().is_ok_and(|found| found.making == Making::Complete) {
+        // Nothing was repaired, and a lock that was not there before is to be found by nobody.
+        volumes.into_iter().for_each(Volume::discard);
+    }
+    found
+}
+
+/// As [`inspect`]; `volumes` are those that were claimed, if anything was to be repaired.
+fn look_into(directories: &[PathBuf], depth: Depth, volumes: &mut Vec<Volume>) -> Result<Inspection, Error> {
     let mut looked = Vec::new();
     for directory in directories {
         fs::read_dir(directory)
             .map_err(|source| fault(directory, "read the directory; give one that holds a tier", source))?;
+        if depth == Depth::Repair {
+            volumes.push(Volume::claim(directory)?);
+        }
         let found = read_superblock(directory)?;
         let whole_copies = found.as_ref().map_or(0, |(_, copies)| *copies);
         looked.push(Looked { directory, superblock: found.map(|(block, _)| block), whole_copies });
@@ -46,17 +64,15 @@ pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Erro
     if inspection.making != Making::Complete {
         return Ok(inspection);
     }
-    let volumes = match depth {
-        Depth::Look | Depth::Verify => Vec::new(),
-        Depth::Repair => directories.iter().map(|path| Volume::claim(path)).collect::<Result<_, _>>()?,
-    };
     let superblock = in_order(&mut looked)?;
     let paths: Vec<&Path> = looked.iter().map(|looked| looked.directory).collect();
     let connection = Connection {
-        access: superblock.access,
+        // A copy on another file system may not be accessed as the tier was.
+        access: if superblock.access == Access::Buffered { Access::Buffered } else { Access::Auto },
         has_rings: false,
         interpose: None,
         is_writable: depth == Depth::Repair,
+        may_lack_files: true,
     };
     let (groups, _) = connect(&paths, &superblock, connection)?;
     inspection.files = 2 * (groups.len() * paths.len()) as u64;
@@ -68,6 +84,7 @@ pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Erro
     }
     let mut blocks = Vec::new();
     for group in &groups {
+        note_missing(group, &paths, &mut inspection);
         blocks.append(&mut look(group, &paths, &mut inspection));
         if depth != Depth::Look {
             verify_all(group, &mut inspection)?;
@@ -79,8 +96,29 @@ pub fn inspect(directories: &[PathBuf], depth: Depth) -> Result<Inspection, Erro
     };
     blocks.retain(is_whole);
     inspection.count_blocks(&groups, blocks);
-    repair(&groups, volumes, &superblock)?;
+    if depth == Depth::Repair {
+        repair(&groups, &inspection.damages, volumes, &superblock)?;
+    }
     Ok(inspection)
+}
+
+/// Notes which files of a class are not there.
+fn note_missing(group: &Group, paths: &[&Path], inspection: &mut Inspection) {
+    for directory in paths {
+        for (kind, lost) in [
+            (FileKind::Headers, "nothing is known of its slots"),
+            (FileKind::Payloads, "what was in it is lost"),
+        ] {
+            let path = file(directory, group.id.index(), kind);
+            if !path.exists() {
+                let path = path.display();
+                let what = format!(
+                    "{path} is missing: {lost}; put it back, or have it made again, empty, by --repair or by opening the tier"
+                );
+                inspection.damages.push(Damage { group: Some(group.id.index()), slot: None, what });
+            }
+        }
+    }
 }
 
 fn making(looked: &[Looked<'_>]) -> Making {
@@ -90,7 +128,7 @@ fn making(looked: &[Looked<'_>]) -> Making {
     let has_files = |looked: &Looked<'_>| {
         let names = fs::read_dir(looked.directory).into_iter().flatten().flatten();
         let mut names = names.map(|entry| entry.file_name());
-        names.any(|name| name.to_string_lossy().starts_with("kv-pager."))
+        names.any(|name| name != LOCK && name.to_string_lossy().starts_with("kv-pager."))
     };
     if is_at(Stage::Complete) {
         Making::Complete
@@ -164,21 +202,29 @@ fn verify_all(group: &Group, inspection: &mut Inspection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Retires what is damaged, and makes superblocks whole again. Does nothing without locks.
-fn repair(groups: &[Group], mut volumes: Vec<Volume>, superblock: &Superblock) -> Result<(), Error> {
-    if volumes.is_empty() {
-        return Ok(());
-    }
+/// Retires the slots among `damages`, and makes superblocks and files whole again.
+fn repair(
+    groups: &[Group],
+    damages: &[Damage],
+    volumes: &mut [Volume],
+    superblock: &Superblock,
+) -> Result<(), Error> {
     let fault =
         |source| Error::Io { tier: TierId::File, action: "cannot retire damaged slots".to_owned(), source };
+    for damage in damages {
+        if let (Some(group), Some(slot)) = (damage.group, damage.slot) {
+            groups[group].condemn(SlotId::from_index(slot as usize));
+        }
+    }
     for group in groups {
-        group.retire_listed();
         group.housekeep(now_s()).map_err(fault)?;
         group.files.iter().try_for_each(|files| files.headers.sync()).map_err(fault)?;
     }
-    for volume in volumes.iter_mut().filter(|volume| volume.is_superblock_worn()) {
-        let stripe_index = volume.superblock().map_or(0, |block| block.stripe_index);
-        volume.write_superblock(&Superblock { stripe_index, ..superblock.clone() })?;
+    volumes.sort_by_key(|volume| volume.superblock().map_or(0, |block| block.stripe_index));
+    for (stripe_index, volume) in (0..).zip(&mut *volumes) {
+        if volume.is_superblock_worn() {
+            volume.write_superblock(&Superblock { stripe_index, ..superblock.clone() })?;
+        }
     }
-    Ok(())
+    allocate(volumes, superblock).map(drop)
 }

@@ -18,7 +18,8 @@ pub enum Depth {
     Look,
     /// Read every payload.
     Verify,
-    /// Read every payload, and retire what is damaged. Needs the tier for itself.
+    /// Read every payload, retire the slots that are damaged, and make superblocks and files whole again. Needs the tier for
+    /// itself.
     Repair,
 }
 
@@ -26,7 +27,7 @@ pub enum Depth {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Making {
-    /// There is nothing of a tier's in the directory.
+    /// There is nothing of a tier's in the directory, or a lock alone.
     Empty,
     /// It was being made, and holds nothing.
     HalfCreated,
@@ -39,7 +40,7 @@ pub enum Making {
 pub struct Damage {
     /// The group of layers; `None` for a superblock.
     pub group: Option<usize>,
-    /// The slot; `None` for a superblock.
+    /// The slot; `None` for a superblock, and for a file that is missing.
     pub slot: Option<u32>,
     /// For people.
     pub what: String,

@@ -42,8 +42,7 @@ pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest, Write
 pub use inspect::inspect;
 pub use inspection::{Damage, Depth, HotBlock, Inspection, Making};
 pub(crate) use read::FileReader;
-pub use scrub::Scrubbed;
-pub(crate) use scrub::Scrubber;
+pub use scrub::{Scrubbed, Scrubber};
 pub use spec::{FileSpec, Identity};
 pub(crate) use write::FileWriter;
 
@@ -62,7 +61,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 use volume::Volume;
 
-/// Bytes that a tier has written since it was opened, by cause.
+/// Bytes that a tier has written since it was opened, by cause. Superblocks (8 KiB a directory when a tier is made or resized) and
+/// what is written to measure a drive (16 MiB, when a tier is made with [`Access::Auto`]) are not among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BytesWritten {
     /// Payloads, padding included.
@@ -71,6 +71,8 @@ pub struct BytesWritten {
     pub headers: Bytes,
     /// Headers of slots that were given up or retired.
     pub voids: Bytes,
+    /// Headers that were written again to say how often their blocks were asked for.
+    pub uses: Bytes,
 }
 
 /// Slots in files.
@@ -91,6 +93,7 @@ pub struct FileTier {
     payload_bytes_written: AtomicU64,
     header_bytes_written: AtomicU64,
     void_bytes_written: AtomicU64,
+    use_bytes_written: AtomicU64,
     scrub_counters: scrub::ScrubCounters,
     /// The process that opened it; a forked child has no threads, and writes nothing.
     owner: u32,
@@ -132,6 +135,7 @@ impl FileTier {
             payload_bytes_written: AtomicU64::new(0),
             header_bytes_written: AtomicU64::new(0),
             void_bytes_written: AtomicU64::new(0),
+            use_bytes_written: AtomicU64::new(0),
             scrub_counters: scrub::ScrubCounters::default(),
             owner: std::process::id(),
             volumes: opened.volumes,
@@ -155,6 +159,7 @@ impl FileTier {
             payloads: bytes(&self.payload_bytes_written),
             headers: bytes(&self.header_bytes_written),
             voids: bytes(&self.void_bytes_written),
+            uses: bytes(&self.use_bytes_written),
         }
     }
 
@@ -199,6 +204,18 @@ impl FileTier {
             self.void_bytes_written.fetch_add(told * group.shape.bytes() as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Writes how often blocks were asked for.
+    fn write_uses(&self) -> std::io::Result<()> {
+        let mut outcome = Ok(());
+        for group in &self.groups {
+            let mut told = 0;
+            let written = group.write_uses(&mut told).inspect_err(|error| self.note(error));
+            self.use_bytes_written.fetch_add(told * group.shape.bytes() as u64, Ordering::Relaxed);
+            outcome = outcome.and(written);
+        }
+        outcome
     }
 
     /// Takes note of what the system said to a write.

@@ -16,7 +16,6 @@ use kv_pager::Error;
 use kv_pager::units::Bytes;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::path::Path;
 
 /// The most directories of one tier.
@@ -37,14 +36,33 @@ pub(super) struct Opened {
 pub(super) fn open(identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
     check(identity, spec)?;
     let mut volumes = Vec::with_capacity(spec.directories.len());
-    for directory in &spec.directories {
-        match Volume::claim(directory) {
-            Ok(volume) => volumes.push(volume),
-            Err(error) => {
-                abandon(volumes, identity);
-                return Err(error);
-            }
+    match claim_and_connect(&mut volumes, identity, spec) {
+        Ok(Connected { groups, payload_bytes, access }) => {
+            Ok(Opened { volumes, groups, payload_bytes, access })
         }
+        Err(error) => {
+            // The last first: an earlier one may have made a directory that a later one lies in.
+            volumes.into_iter().rev().for_each(Volume::discard);
+            Err(error)
+        }
+    }
+}
+
+/// What is made of claimed directories.
+struct Connected {
+    groups: Box<[Group]>,
+    payload_bytes: Vec<Vec<u64>>,
+    access: Access,
+}
+
+/// Claims the directories of `spec`, and makes them or opens them as they are; `volumes` are those that were claimed.
+fn claim_and_connect(
+    volumes: &mut Vec<Volume>,
+    identity: &Identity,
+    spec: &FileSpec,
+) -> Result<Connected, Error> {
+    for directory in &spec.directories {
+        volumes.push(Volume::claim(directory)?);
     }
     let is_made = |volume: &Volume| volume.superblock().is_some_and(|block| block.stage == Stage::Complete);
     if volumes.iter().any(is_made) {
@@ -79,20 +97,7 @@ fn check(identity: &Identity, spec: &FileSpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what was made in directories that hold nothing.
-fn abandon(mut volumes: Vec<Volume>, identity: &Identity) {
-    volumes.retain(|volume| volume.superblock().is_none_or(|block| block.stage == Stage::Creating));
-    discard(volumes, identity);
-}
-
-/// Removes what was made, the last first: an earlier one may have made a directory that a later one lies in.
-fn discard(volumes: Vec<Volume>, identity: &Identity) {
-    for volume in volumes.into_iter().rev() {
-        volume.discard(identity.model.groups().len());
-    }
-}
-
-fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
+fn create(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Result<Connected, Error> {
     let count = u32::try_from(volumes.len()).expect("checked");
     let random = RandomState::new();
     let name = std::process::id();
@@ -114,34 +119,22 @@ fn create(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
     superblock.stripe_slots = (0..spec.slots.len())
         .map(|group| Placement::new(count, superblock.slot_bytes(group).as_u64()).stripe_slots)
         .collect();
-    let mut make = || {
-        write_superblocks(&mut volumes, &superblock)?;
-        // Whatever an earlier try left behind is not worn by this set.
-        for volume in &volumes {
-            clear(volume, &superblock)?;
-        }
-        let payload_bytes = allocate(&volumes, &superblock)?;
-        superblock.access = settle(&volumes, &superblock)?;
-        let opened = connect(&paths(&volumes), &superblock, connection(spec, &superblock))?;
-        superblock.stage = Stage::Complete;
-        write_superblocks(&mut volumes, &superblock)?;
-        Ok((opened, payload_bytes))
-    };
-    match make() {
-        Ok(((groups, access), payload_bytes)) => Ok(Opened { volumes, groups, payload_bytes, access }),
-        Err(error) => {
-            discard(volumes, identity);
-            Err(error)
-        }
-    }
+    // Whatever an earlier try left behind is not worn by this set.
+    volumes.iter_mut().try_for_each(Volume::clear)?;
+    write_superblocks(volumes, &superblock)?;
+    let payload_bytes = allocate(volumes, &superblock)?;
+    superblock.access = settle(volumes, &superblock)?;
+    let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
+    superblock.stage = Stage::Complete;
+    write_superblocks(volumes, &superblock)?;
+    Ok(Connected { groups, payload_bytes, access })
 }
 
-fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Result<Opened, Error> {
+fn reopen(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Result<Connected, Error> {
     if let Some(stranger) = volumes.iter().find(|volume| volume.superblock().is_none()) {
-        let why = "it is empty, but the other directories hold parts of a tier; give the same directories as before";
-        let error = refusal(stranger.path(), why);
-        abandon(volumes, identity);
-        return Err(error);
+        let why = "it has no superblock, but the other directories hold parts of a tier; give the same directories as before, or \
+                   remove the kv-pager.* files of all of them";
+        return Err(refusal(stranger.path(), why));
     }
     let order = |volume: &Volume| volume.superblock().map_or(0, |block| block.stripe_index);
     volumes.sort_by_key(order);
@@ -157,14 +150,14 @@ fn reopen(mut volumes: Vec<Volume>, identity: &Identity, spec: &FileSpec) -> Res
     superblock.slots.clone_from(&spec.slots);
     // Slots that go are forgotten before their bytes go; slots that come are there before they are promised.
     if is_shrinking {
-        write_superblocks(&mut volumes, &superblock)?;
+        write_superblocks(volumes, &superblock)?;
     }
-    let payload_bytes = allocate(&volumes, &superblock)?;
+    let payload_bytes = allocate(volumes, &superblock)?;
     if is_growing || volumes.iter().any(Volume::is_superblock_worn) {
-        write_superblocks(&mut volumes, &superblock)?;
+        write_superblocks(volumes, &superblock)?;
     }
-    let (groups, access) = connect(&paths(&volumes), &superblock, connection(spec, &superblock))?;
-    Ok(Opened { volumes, groups, payload_bytes, access })
+    let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
+    Ok(Connected { groups, payload_bytes, access })
 }
 
 /// Why `found` can't be used as directory `index` of `count` (OP1).
@@ -217,27 +210,11 @@ fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<
     Ok(())
 }
 
-/// Empties what an earlier try may have left.
-fn clear(volume: &Volume, superblock: &Superblock) -> Result<(), Error> {
-    for group in 0..superblock.slots.len() {
-        for kind in [FileKind::Headers, FileKind::Payloads] {
-            let path = volume.file(group, kind);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(fault(&path, "remove what an earlier try left", error));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Gives all files their size (OP3). Returns the sizes of the payload files as they were.
-fn allocate(volumes: &[Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
+/// Gives all files their size (OP3). Returns the sizes of the payload files as they were, by group and directory.
+pub(super) fn allocate(volumes: &mut [Volume], superblock: &Superblock) -> Result<Vec<Vec<u64>>, Error> {
     let header_bytes = Bytes::new(header_shape(superblock).bytes() as u64);
     let mut payload_bytes = vec![Vec::new(); superblock.slots.len()];
-    for (directory, volume) in volumes.iter().enumerate() {
+    for (directory, volume) in volumes.iter_mut().enumerate() {
         for (group, sizes) in payload_bytes.iter_mut().enumerate() {
             let slots = placement(superblock, group).slots_in(directory, superblock.slots[group]);
             let size = |each: Bytes| each.checked_mul(slots).unwrap_or(Bytes::new(u64::MAX >> 1));
@@ -267,5 +244,5 @@ fn settle(volumes: &[Volume], superblock: &Superblock) -> Result<Access, Error> 
 fn connection<'a>(spec: &'a FileSpec, superblock: &Superblock) -> Connection<'a> {
     let access = if spec.access == Access::Auto { superblock.access } else { spec.access };
     let (has_rings, interpose) = (spec.has_rings, spec.interpose.as_deref());
-    Connection { access, has_rings, interpose, is_writable: true }
+    Connection { access, has_rings, interpose, is_writable: true, may_lack_files: false }
 }

@@ -2,11 +2,11 @@
 //! Uses `file::group`. Known by: the pager, through `kv_pager::tier`.
 
 use super::FileTier;
-use super::group::Group;
 use super::records::SlotUse;
 use kv_pager::Error;
 use kv_pager::ids::{GroupId, SlotId, TierId};
 use kv_pager::tier::{BlockLabel, Persistence, RecoveredBlock};
+use std::io::ErrorKind;
 
 impl Persistence for FileTier {
     fn label(&self, group: GroupId, slot: SlotId, label: &BlockLabel<'_>) {
@@ -40,13 +40,19 @@ impl Persistence for FileTier {
         self.group(group).set_uses(slot, uses);
     }
 
+    /// As the trait says. A forked child makes nothing durable: its parent's files are its parent's.
     fn flush(&self) -> Result<(), Error> {
+        if !self.is_own_process() {
+            let action = "a forked process makes nothing durable; its parent does".to_owned();
+            return Err(Error::Io { tier: TierId::File, action, source: ErrorKind::Unsupported.into() });
+        }
         let flushed = || {
             let files = || self.groups.iter().flat_map(|group| &group.files);
             files().try_for_each(|files| files.payloads.sync())?;
-            self.housekeep()?;
-            self.groups.iter().try_for_each(Group::write_uses)?;
-            files().try_for_each(|files| files.headers.sync())
+            let (told, counted) = (self.housekeep(), self.write_uses());
+            // What was told before is made durable, whatever could not be told.
+            files().try_for_each(|files| files.headers.sync())?;
+            told.and(counted)
         };
         let fault =
             |source| Error::Io { tier: TierId::File, action: "make writes durable".to_owned(), source };

@@ -118,12 +118,15 @@ impl Record {
         }
     }
 
-    /// It is to be retired, although nothing is read from it: its header is damaged.
-    pub(super) fn condemn(&mut self) {
-        if self.usage == SlotUse::Empty && self.generation == 0 {
+    /// It is to be retired, although nothing is read from it: its header is damaged, or its payload is gone. Returns whether the
+    /// file must be told.
+    pub(super) fn condemn(&mut self) -> bool {
+        let is_news = self.usage == SlotUse::Empty;
+        if is_news {
             self.usage = SlotUse::Spoiled;
             self.strikes = self.strikes.saturating_add(1);
         }
+        is_news
     }
 
     /// Its payload was found damaged. Returns whether the file must be told.

@@ -4,7 +4,8 @@
 //! - **X1** no payload is read; a block whose payload is damaged is found out when it is asked for;
 //! - **X2** a block is handed over only if its parent is, so that all of it can be reached (I6), and once for each class.
 //!
-//! Headers are read in large pieces; a piece that can't be read costs its slots, not the tier.
+//! Headers are read in large pieces; a piece that can't be read costs its slots, not the tier. A header that looks damaged is read
+//! again before it counts as such: who inspects a tier that is in use may meet one that is half written.
 
 use super::drive::{self, Drive};
 use super::group::Group;
@@ -34,6 +35,9 @@ pub(crate) struct Census {
 /// Bytes read at once.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// How often a header that looks damaged is read again.
+const LOOKS: usize = 3;
+
 /// Reads every header of `group`. `payload_bytes` are the sizes of its payload files as they were found, by directory.
 pub(super) fn read_headers(
     group: &Group,
@@ -54,12 +58,19 @@ pub(super) fn read_headers(
             let bytes = usize::try_from(wanted).expect("at most a piece") * header_bytes;
             let offset = local * header_bytes as u64;
             let readable = read_piece(&*files.headers, &mut piece[..bytes], offset, header_bytes);
-            for (header, is_readable) in piece[..bytes].chunks_exact(header_bytes).zip(readable) {
+            for (header, is_readable) in piece[..bytes].chunks_exact_mut(header_bytes).zip(readable) {
                 let place = Place { directory, local };
                 let index = usize::try_from(group.placement.slot(place)).expect("a slot's number is a u32");
                 let slot = SlotId::from_index(index);
                 let end = (local + 1) * group.slot_bytes as u64;
-                let what = group.shape.read(group.id, slot, header);
+                let mut what = group.shape.read(group.id, slot, header);
+                for _ in 0..LOOKS {
+                    let is_settled = what != Found::Damaged || !is_readable;
+                    if is_settled || read(&*files.headers, header, local * header_bytes as u64).is_err() {
+                        break;
+                    }
+                    what = group.shape.read(group.id, slot, header);
+                }
                 let has_payload = payload_bytes[directory] >= end;
                 records[index] = record(&what, is_readable, has_payload, census);
                 if records[index].is_on_file && records[index].usage == SlotUse::Empty {
@@ -120,20 +131,23 @@ fn record(found: &Found, is_readable: bool, has_payload: bool, census: &mut Cens
 
 /// Reads headers, piecewise where the whole can't be read; tells which could.
 fn read_piece(drive: &dyn Drive, into: &mut [u8], offset: u64, header_bytes: usize) -> Vec<bool> {
-    let read = |into: &mut [u8], offset| match drive::read_all(drive, &mut [IoSliceMut::new(into)], offset) {
-        // Behind the end of a file that was cut there are no headers.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-        result => result,
-    };
     into.fill(0);
-    let whole = read(into, offset);
+    let whole = read(drive, into, offset);
     let each = (offset..).step_by(header_bytes).zip(into.chunks_exact_mut(header_bytes));
     match whole {
-        Ok(_) => each.map(|_| true).collect(),
+        Ok(()) => each.map(|_| true).collect(),
         Err(error) => {
             tracing::warn!(%error, offset, "headers cannot be read; what can't be costs its slots");
-            each.map(|(offset, header)| read(header, offset).is_ok()).collect()
+            each.map(|(offset, header)| read(drive, header, offset).is_ok()).collect()
         }
+    }
+}
+
+fn read(drive: &dyn Drive, into: &mut [u8], offset: u64) -> io::Result<()> {
+    match drive::read_all(drive, &mut [IoSliceMut::new(into)], offset) {
+        // Behind the end of a file that was cut there are no headers.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        result => result.map(drop),
     }
 }
 

@@ -1,13 +1,20 @@
 //! Scrubbing: reading payloads that nobody asked for, so that damage is found while there is another copy.
-//! Uses `file::verify`. Known by: `backend`.
+//! Uses `file::verify`. Known by: `backend`, backends of devices.
 //!
 //! - **SC1** a scrubber reads no faster than it was told, one piece at a time, and takes no slot from anybody;
-//! - **SC2** what it finds damaged is retired: the next move out of it ends as damaged, and is counted.
+//! - **SC2** what it finds damaged is retired: the next move out of it ends as damaged, and is counted;
+//! - **SC3** a scrubber that is dropped waits for its thread, but not if it hangs in the drive: as a lane's (W4) it is left behind
+//!   with the tier that it reads, whose directories stay locked until it comes back.
 
+use super::FileSpec;
 use super::FileTier;
+use super::group::Group;
 use super::verify::{self, Buffer, Piece};
+use crate::lane::LaneSpec;
+use kv_pager::Error;
+use kv_pager::ids::TierId;
 use kv_pager::sync::{AtomicBool, AtomicU64, Ordering};
-use kv_pager::tier::{Signal, Tier};
+use kv_pager::tier::Signal;
 use kv_pager::units::{Bytes, Nanos};
 use std::io;
 use std::sync::Arc;
@@ -59,7 +66,7 @@ impl FileTier {
         Ok(self.scrubbed())
     }
 
-    fn scrub_piece(&self, group: &super::group::Group, piece: &Piece, buffer: &mut Buffer) -> Bytes {
+    fn scrub_piece(&self, group: &Group, piece: &Piece, buffer: &mut Buffer) -> Bytes {
         let bytes = verify::verify(group, piece, buffer, |slot, is_whole| {
             if !is_whole {
                 tracing::warn!(?slot, group = ?group.id, "a payload is damaged; its slot is retired");
@@ -75,14 +82,21 @@ impl FileTier {
 
 /// A thread that scrubs a tier again and again. Dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Scrubber {
+pub struct Scrubber {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
+    /// How long the drive may take to answer.
+    timeout: Nanos,
+    /// The process that has the thread.
+    owner: u32,
 }
 
 #[derive(Debug, Default)]
 struct Stop {
     is_asked: AtomicBool,
+    /// The thread does nothing more but end.
+    is_left: AtomicBool,
+    /// Rings when the scrubber is asked to end, and when its thread has.
     signal: Signal,
 }
 
@@ -90,32 +104,47 @@ struct Stop {
 const ROUND: Nanos = Nanos::from_millis(10_000);
 
 impl Scrubber {
-    /// Scrubs `tier` at `bytes_per_s`.
+    /// Scrubs `tier` at the rate that its specification asks for, if it asks for any. A drive that does not answer for as long as
+    /// `lanes` say is not waited for at the end.
     ///
     /// # Errors
-    /// What the system says when it can't start a thread.
-    pub(crate) fn start(tier: &Arc<FileTier>, bytes_per_s: Bytes) -> io::Result<Self> {
+    /// [`Error::Io`] if the system can't start a thread.
+    pub fn start(tier: &Arc<FileTier>, file: &FileSpec, lanes: &LaneSpec) -> Result<Option<Self>, Error> {
+        let Some(bytes_per_s) = file.scrub_bytes_per_s else { return Ok(None) };
         let stop = Arc::new(Stop::default());
         let (own, tier) = (Arc::clone(&stop), Arc::clone(tier));
-        let thread = thread::Builder::new().name(format!("kv scrub {}", tier.id())).spawn(move || {
-            let mut is_going = true;
-            while is_going {
-                let round = tier.scrub_with(|bytes| {
-                    let span = bytes.as_u64().saturating_mul(1_000_000_000) / bytes_per_s.as_u64().max(1);
-                    is_going = !own.pause(Nanos::new(span));
-                    is_going
-                });
-                if let Err(error) = round {
-                    tracing::warn!(%error, "the tier is not scrubbed");
-                }
-                is_going = is_going && !own.pause(ROUND);
-            }
+        let life = move || {
+            let _leaving = Leaving(&own);
+            own.scrub(&tier, bytes_per_s);
+        };
+        let name = format!("kv scrub {}", TierId::File);
+        let thread = thread::Builder::new().name(name).spawn(life).map_err(|source| Error::Io {
+            tier: TierId::File,
+            action: "cannot start a thread to scrub".to_owned(),
+            source,
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        let (timeout, owner) = (lanes.chunk_timeout, std::process::id());
+        Ok(Some(Self { stop, thread: Some(thread), timeout, owner }))
     }
 }
 
 impl Stop {
+    /// The thread's life.
+    fn scrub(&self, tier: &FileTier, bytes_per_s: Bytes) {
+        let mut is_going = true;
+        while is_going {
+            let round = tier.scrub_with(|bytes| {
+                let span = bytes.as_u64().saturating_mul(1_000_000_000) / bytes_per_s.as_u64().max(1);
+                is_going = !self.pause(Nanos::new(span));
+                is_going
+            });
+            if let Err(error) = round {
+                tracing::warn!(%error, "the tier is not scrubbed");
+            }
+            is_going = is_going && !self.pause(ROUND);
+        }
+    }
+
     /// Waits for `span`; true if the scrubber is to end.
     fn pause(&self, span: Nanos) -> bool {
         let seen = self.signal.count();
@@ -126,11 +155,32 @@ impl Stop {
     }
 }
 
+/// Says that the thread ends, also by a panic.
+struct Leaving<'a>(&'a Stop);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.is_left.store(true, Ordering::Release);
+        self.0.signal.ring();
+    }
+}
+
 impl Drop for Scrubber {
     fn drop(&mut self) {
+        // A forked child has neither the thread nor, maybe, the signal's lock.
+        if self.owner != std::process::id() {
+            return;
+        }
         self.stop.is_asked.store(true, Ordering::Release);
         self.stop.signal.ring();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let seen = self.stop.signal.count();
+        let is_left = || self.stop.is_left.load(Ordering::Acquire);
+        if !is_left() {
+            self.stop.signal.wait_past(seen, self.timeout);
+        }
+        if !is_left() {
+            tracing::error!("the scrubber hangs in the drive and is left behind");
+        } else if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the scrubber had panicked");
         }
     }

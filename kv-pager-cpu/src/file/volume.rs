@@ -2,7 +2,7 @@
 //! Uses `file::superblock`, `file::drive`. Known by: `file::open`.
 //!
 //! - **V1** whoever holds the lock on `kv-pager.lock` is the only process that writes the directory's files;
-//! - **V2** what was made in a directory that never got its superblock is removed when making it fails;
+//! - **V2** when opening fails, what it made is removed, and nothing else: a file that was found stays, whatever it holds;
 //! - **V3** a superblock is replaced whole, by renaming a durable copy over it.
 //!
 //! Only files named `kv-pager.*` are ever touched. The lock is given back by the process that took it alone, and by name: a
@@ -13,6 +13,7 @@ use super::drive::{self, FileKind};
 use super::superblock::{COPY_BYTES, Superblock, SuperblockFault};
 use kv_pager::Error;
 use kv_pager::ids::TierId;
+use kv_pager::layout::ModelLayout;
 use kv_pager::units::Bytes;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = "kv-pager.lock";
+pub(super) const LOCK: &str = "kv-pager.lock";
 const SUPERBLOCK: &str = "kv-pager.superblock";
 const SUPERBLOCK_NEW: &str = "kv-pager.superblock.new";
 
@@ -33,8 +34,16 @@ pub(super) struct Volume {
     _lock: Lock,
     superblock: Option<Superblock>,
     is_superblock_worn: bool,
-    /// Directories that were made for it, innermost first.
-    made: Vec<PathBuf>,
+    /// Whether it was emptied: from then on its superblock is this making's.
+    is_cleared: bool,
+    made: Made,
+}
+
+/// What was made and was not there before, in the order of its making (V2).
+#[derive(Debug, Default)]
+struct Made {
+    directories: Vec<PathBuf>,
+    files: Vec<PathBuf>,
 }
 
 /// The lock on a directory, until it is dropped.
@@ -63,24 +72,33 @@ impl Volume {
     /// [`Error::Io`] if it can't be made or written; [`Error::Configuration`] if another process has it, or it holds files
     /// that this version can't use.
     pub(super) fn claim(path: &Path) -> Result<Self, Error> {
-        let made: Vec<PathBuf> =
-            path.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
+        let missing = path.ancestors().take_while(|path| !path.exists()).map(Path::to_owned);
+        let mut made = Made { directories: missing.collect(), files: Vec::new() };
+        made.directories.reverse();
         let refused = |source| {
             fault(path, "make or write the directory; choose one that this process may write", source)
         };
         fs::create_dir_all(path).map_err(refused)?;
-        let lock = match lock(path) {
+        let lock = match lock(path, &mut made) {
             Ok(Some(lock)) => lock,
             Ok(None) => return Err(in_use(path)),
             Err(source) => {
-                remove_directories(&made);
+                made.discard();
                 return Err(refused(source));
             }
         };
-        let found = read_superblock(path)?;
-        let is_superblock_worn = found.as_ref().is_some_and(|(_, copies)| *copies < 2);
-        let superblock = found.map(|(superblock, _)| superblock);
-        Ok(Self { path: path.to_owned(), _lock: lock, superblock, is_superblock_worn, made })
+        match read_superblock(path) {
+            Ok(found) => {
+                let is_superblock_worn = found.as_ref().is_some_and(|(_, copies)| *copies < 2);
+                let superblock = found.map(|(superblock, _)| superblock);
+                let path = path.to_owned();
+                Ok(Self { path, _lock: lock, superblock, is_superblock_worn, is_cleared: false, made })
+            }
+            Err(error) => {
+                made.discard();
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -106,7 +124,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if the drive hasn't got them; [`Error::Io`] for the rest.
-    pub(super) fn allocate(&self, path: &Path, bytes: Bytes) -> Result<Bytes, Error> {
+    pub(super) fn allocate(&mut self, path: &Path, bytes: Bytes) -> Result<Bytes, Error> {
         let available = rustix::fs::statvfs(&self.path)
             .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         let full = |had: u64| Error::OutOfMemory {
@@ -114,8 +132,12 @@ impl Volume {
             wanted: bytes,
             available: Bytes::new(available.saturating_add(had)),
         };
+        let is_new = !path.exists();
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|source| fault(path, "make or write the file", source))?;
+        if is_new {
+            self.made.files.push(path.to_owned());
+        }
         let before = file.metadata().map_err(|source| fault(path, "read the file's size", source))?;
         let had = before.blocks().saturating_mul(512);
         if bytes.as_u64().saturating_sub(had) > available {
@@ -140,12 +162,15 @@ impl Volume {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn write_superblock(&mut self, superblock: &Superblock) -> Result<(), Error> {
+        let (own, new) = (self.path.join(SUPERBLOCK), self.path.join(SUPERBLOCK_NEW));
+        if self.is_cleared {
+            self.made.files.extend([own.clone(), new.clone()]);
+        }
         let write = || {
-            let new = self.path.join(SUPERBLOCK_NEW);
             let mut file = File::create(&new)?;
             file.write_all(&superblock.encode())?;
             file.sync_all()?;
-            fs::rename(&new, self.path.join(SUPERBLOCK))?;
+            fs::rename(&new, own)?;
             File::open(&self.path)?.sync_all()
         };
         write().map_err(|source| fault(&self.path, "write the superblock", source))?;
@@ -154,23 +179,44 @@ impl Volume {
         Ok(())
     }
 
-    /// Removes everything of ours (V2).
-    pub(super) fn discard(self, groups: usize) {
-        for group in 0..groups {
-            for kind in [FileKind::Headers, FileKind::Payloads] {
-                remove(fs::remove_file(self.file(group, kind)));
+    /// Removes what an earlier try left of a tier that was never made. Blocks on I/O.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn clear(&mut self) -> Result<(), Error> {
+        let mut left = vec![self.path.join(SUPERBLOCK), self.path.join(SUPERBLOCK_NEW)];
+        // The earlier model may have had more groups than this one.
+        for group in 0..ModelLayout::GROUPS_MAX {
+            left.extend([FileKind::Headers, FileKind::Payloads].map(|kind| self.file(group, kind)));
+        }
+        for path in left {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(fault(&path, "remove what an earlier try left", error));
+                }
+                _ => {}
             }
         }
-        for name in [SUPERBLOCK_NEW, SUPERBLOCK, LOCK] {
-            remove(fs::remove_file(self.path.join(name)));
-        }
-        remove_directories(&self.made);
+        self.superblock = None;
+        self.is_cleared = true;
+        Ok(())
+    }
+
+    /// Removes what was made since it was claimed (V2), and gives the directory back.
+    pub(super) fn discard(self) {
+        self.made.discard();
     }
 }
 
-fn remove_directories(made: &[PathBuf]) {
-    for path in made {
-        remove(fs::remove_dir(path));
+impl Made {
+    /// The last first: the superblock before the files that it speaks of, and the lock after all of them.
+    fn discard(self) {
+        for path in self.files.iter().rev() {
+            remove(fs::remove_file(path));
+        }
+        for path in self.directories.iter().rev() {
+            remove(fs::remove_dir(path));
+        }
     }
 }
 
@@ -198,11 +244,17 @@ fn in_use(path: &Path) -> Error {
 }
 
 /// Takes the lock, if nobody has it.
-fn lock(directory: &Path) -> io::Result<Option<Lock>> {
+fn lock(directory: &Path, made: &mut Made) -> io::Result<Option<Lock>> {
     let path = directory.join(LOCK);
+    let open = |more| {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | more;
+        rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).map(File::from)
+    };
     loop {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644))?);
+        let (mut file, is_new) = match open(OFlags::CREATE | OFlags::EXCL) {
+            Err(Errno::EXIST) => (open(OFlags::CREATE)?, false),
+            opened => (opened?, true),
+        };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -211,6 +263,9 @@ fn lock(directory: &Path) -> io::Result<Option<Lock>> {
         // Whoever had it before may have removed the name since it was opened: then this lock excludes nobody.
         let named = rustix::fs::statat(rustix::fs::CWD, &path, AtFlags::empty());
         if named.is_ok_and(|named| file.metadata().is_ok_and(|own| own.ino() == named.st_ino)) {
+            if is_new {
+                made.files.push(path);
+            }
             file.set_len(0)?;
             let owner = std::process::id();
             file.write_all(format!("process {owner}\n").as_bytes())?;

@@ -102,9 +102,6 @@ impl Copier for FileWriter {
         let written = self.target.group(moves[0].group).write(parts, scratch, now_s());
         self.target.payload_bytes_written.fetch_add(written.payload_bytes, Ordering::Relaxed);
         self.target.header_bytes_written.fetch_add(written.header_bytes, Ordering::Relaxed);
-        if written.must_tell {
-            self.target.call_housekeeper();
-        }
         for (part, outcome) in parts.iter_mut().zip(outcomes) {
             if let Some(part) = part.take() {
                 *outcome = part.into_result().map_err(|fault| {
@@ -112,6 +109,9 @@ impl Copier for FileWriter {
                     MoveFault::from(&fault)
                 });
             }
+        }
+        if written.must_tell {
+            self.target.call_housekeeper();
         }
         written.calls
     }

@@ -56,7 +56,7 @@ pub(super) struct Written {
     pub(super) header_bytes: u64,
     /// Calls that wrote payload.
     pub(super) calls: u32,
-    /// Whether the file must be told of some of the slots.
+    /// Whether the file must be told of a slot (O3).
     pub(super) must_tell: bool,
 }
 

@@ -3,16 +3,18 @@
 use crate::rig::{Labelled, Rig, SLOTS, Session, slot};
 use crate::shim::{Device, Shim};
 use kv_pager::Error;
-use kv_pager::ids::TierId;
-use kv_pager::tier::{Health, MoveFault, Tier};
-use kv_pager::units::Nanos;
+use kv_pager::ids::{GroupId, TierId};
+use kv_pager::layout::Format;
+use kv_pager::tier::{Health, MoveFault, Signal, Tier};
+use kv_pager::units::{Bytes, Nanos};
 use kv_pager_cpu::FileTier;
-use kv_pager_cpu::file::Access;
+use kv_pager_cpu::file::{Access, Identity};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 fn open_on(rig: &Rig, device: &Arc<Device>) -> Session {
     rig.open_with(|spec| {
@@ -81,14 +83,14 @@ fn a_header_that_cannot_be_written_keeps_no_other_from_being_told() {
     for (at, block) in Labelled::chain(3).iter().enumerate() {
         session.write(block, at);
     }
-    device.fails_headers_up_to.store(0, Ordering::Relaxed);
+    device.fails_up_to.store(0, Ordering::Relaxed);
     Device::fail(&device.header_writes, Errno::IO);
     for at in [0, 1, 2] {
         session.void(at);
     }
     let persistence = session.tier().persistence().expect("it has");
     persistence.flush().expect_err("the first header can't be written");
-    device.fails_headers_up_to.store(u64::MAX, Ordering::Relaxed);
+    device.fails_up_to.store(u64::MAX, Ordering::Relaxed);
     drop(session);
     assert_eq!(recovered(&rig.open()), 1, "and the others were");
 }
@@ -160,14 +162,146 @@ fn a_drive_that_is_gone_is_told_and_keeps_nobody() {
     session.write(&Labelled::chain(1)[0], 0);
     device.hang();
     // More than twice the threads; each hangs in the one before's place, until the lane gives up what waits.
-    let targets: Vec<_> = (0..7).map(|_| session.read_later(slot(0))).collect();
-    for ticket in &targets {
+    let tickets: Vec<_> = (1..8).map(|host| session.read_later(slot(0), slot(host))).collect();
+    let outcome = |ticket| {
         kv_pager_testkit::conformance::wait(ticket);
-        let outcome = ticket.outcome(0).expect("it is over");
-        assert!(matches!(outcome, Err(MoveFault::TimedOut | MoveFault::Cancelled | MoveFault::Busy)));
-    }
+        ticket.outcome(0).expect("it is over")
+    };
+    let outcomes: Vec<_> = tickets.iter().map(outcome).collect();
+    let (hung, waited) = (Err(MoveFault::TimedOut), Err(MoveFault::Cancelled));
+    assert_eq!(outcomes, [hung, hung, hung, hung, waited, waited, waited]);
+    let health = session.tier().health();
+    assert!(matches!(&health, Health::Lost { why } if why.contains("does not answer")), "{health:?}");
     drop(session);
     device.release();
+}
+
+#[test]
+fn a_header_that_hangs_costs_its_own_move_and_keeps_nobody() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(2);
+    session.write(&chain[0], 0);
+    device.hang_in_headers();
+    // Both threads: the second waits for the first one's turn at the headers.
+    assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::TimedOut));
+    assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()), "payloads are read");
+    device.release();
+    drop(session);
+    let session = rig.open_when_free();
+    assert_eq!(session.tier().damaged_at_open(), 0);
+    assert!((1..=2).contains(&recovered(&session)));
+    assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()));
+}
+
+#[test]
+fn a_lane_that_is_dropped_leaves_a_header_that_hangs_behind() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    device.hang_in_headers();
+    let ticket = session.write_later(&Labelled::chain(1)[0], 1);
+    device.wait_for_hung(1);
+    drop(session);
+    assert_eq!(ticket.outcome(0), Some(Err(MoveFault::TimedOut)));
+    device.release();
+    assert_eq!(rig.open_when_free().tier().damaged_at_open(), 0);
+}
+
+#[test]
+fn what_was_given_up_while_it_was_written_is_told_without_anything_else_to_do() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    device.hang();
+    let ticket = session.write_later(&Labelled::chain(1)[0], 2);
+    device.wait_for_hung(1);
+    session.void(2);
+    let seen = device.wrote_header.count();
+    device.release();
+    kv_pager_testkit::conformance::wait(&ticket);
+    let state = || {
+        let file = File::open(rig.path("kv-pager.0.headers")).expect("it is there");
+        let mut state = [0; 4];
+        file.read_exact_at(&mut state, 2 * 256 + 12).expect("it is that long");
+        u32::from_ne_bytes(state)
+    };
+    // That it is full, then that it is void.
+    assert!(device.wrote_header.wait_past(seen, LONG));
+    assert!(device.wrote_header.wait_past(seen + 1, LONG), "state {}", state());
+    assert_eq!(state(), 1);
+}
+
+#[test]
+fn a_header_that_cannot_be_read_costs_its_own_count_and_not_the_flush() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(3);
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    let persistence = session.tier().persistence().expect("it has");
+    let count = || (0..3).for_each(|index| persistence.set_uses(GroupId::FIRST, slot(index), 50));
+    count();
+    Device::fail(&device.reads, Errno::IO);
+    device.fails_up_to.store(0, Ordering::Relaxed);
+    persistence.flush().expect("what was written is durable");
+    device.mend();
+    drop(session);
+    let session = rig.open();
+    let uses = session.tier().persistence().expect("it has").recover().into_iter().map(|block| block.uses);
+    assert_eq!(uses.collect::<Vec<_>>(), [7, 50, 50]);
+}
+
+#[test]
+fn what_a_flush_writes_is_counted_and_a_header_that_it_cannot_write_is_told() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = open_on(&rig, &device);
+    let chain = Labelled::chain(3);
+    for (index, block) in chain.iter().enumerate() {
+        session.write(block, index);
+    }
+    let persistence = session.tier().persistence().expect("it has");
+    let count = || (0..3).for_each(|index| persistence.set_uses(GroupId::FIRST, slot(index), 50));
+    count();
+    persistence.flush().expect("a sound drive");
+    let written = session.tier().bytes_written();
+    assert_eq!((written.headers.as_u64(), written.voids.as_u64()), (3 * 256, 0));
+    assert_eq!(written.uses.as_u64(), 3 * 256);
+    count();
+    Device::fail(&device.header_writes, Errno::IO);
+    device.fails_up_to.store(0, Ordering::Relaxed);
+    assert!(matches!(persistence.flush(), Err(Error::Io { .. })));
+    assert_eq!(session.tier().bytes_written().uses.as_u64(), 5 * 256, "the others were written");
+}
+
+/// Much longer than anything here takes that does not hang.
+const LONG: Nanos = Nanos::from_millis(30_000);
+
+#[test]
+fn a_scrubber_that_hangs_is_not_waited_for() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 0);
+    drop(session);
+    device.hang();
+    let session = rig.open_with(|spec| {
+        let file = spec.file.as_mut().expect("there is one");
+        file.interpose = Some(Arc::new(Shim(Arc::clone(&device))));
+        file.scrub_bytes_per_s = Some(Bytes::mib(100));
+        spec.file_lanes.chunk_timeout = Nanos::from_millis(100);
+    });
+    device.wait_for_hung(1);
+    let dropped = Arc::new(Signal::new());
+    let own = Arc::clone(&dropped);
+    let thread = std::thread::spawn(move || {
+        drop(session);
+        own.ring();
+    });
+    let is_dropped = dropped.wait_past(0, LONG);
+    assert!(FileTier::open(&rig.identity(), &rig.spec()).is_err(), "who hangs there has its directory");
+    device.release();
+    thread.join().expect("it does not panic");
+    assert!(is_dropped, "it waits for the drive");
+    assert_eq!(recovered(&rig.open_when_free()), 1);
 }
 
 #[test]
@@ -392,6 +526,106 @@ fn more_than_the_drive_has_is_refused_at_once_and_nothing_is_left_behind() {
     assert!(!rig.path("").exists(), "all directories were its own");
 }
 
+/// Changes the superblock of `rig`'s directory, and makes its checksums hold again.
+fn forge(rig: &Rig, offset: u64, bytes: &[u8]) {
+    let path = rig.path("kv-pager.superblock");
+    let file = File::options().read(true).write(true).open(path).expect("it is there");
+    for copy in [0, 4096] {
+        file.write_all_at(bytes, copy + offset).expect("it can be written");
+        let mut page = [0; 4096];
+        file.read_exact_at(&mut page, copy).expect("it is that long");
+        let checksum = xxh3_64_with_seed(&page[24..], xxh3_64(&page[..16]));
+        file.write_all_at(&checksum.to_ne_bytes(), copy + 16).expect("it can be written");
+    }
+}
+
+/// What makes a tier another than the one that is opened.
+type Change = fn(&Rig, &mut Identity);
+
+#[test]
+fn what_another_version_machine_format_or_model_wrote_is_refused_and_left_alone() {
+    let changes: [(&str, Change); 7] = [
+        ("version 2", |rig, _| forge(rig, 12, &2_u32.to_ne_bytes())),
+        ("byte order", |rig, _| forge(rig, 8, &0x0a0b_0c0d_u32.swap_bytes().to_ne_bytes())),
+        ("no file of kv-pager's", |rig, _| forge(rig, 0, b"SOMEBODY")),
+        ("in another format", |_, identity| identity.format = Format::Int8),
+        ("for another model", |_, identity| identity.fingerprint.0 += 1),
+        ("another hash key", |_, identity| identity.hash_key += 1),
+        ("split over 1 rank", |_, identity| identity.ranks = 2),
+    ];
+    for (said, change) in changes {
+        let rig = Rig::new();
+        let session = rig.open();
+        session.write(&Labelled::chain(1)[0], 0);
+        drop(session);
+        let mut identity = rig.identity();
+        change(&rig, &mut identity);
+        let before = rig.files(&[""]);
+        // Neither if it is opened as it was, nor if it is to become smaller.
+        for slots in [SLOTS, 1] {
+            let mut spec = rig.spec();
+            spec.slots = vec![slots];
+            let refusal = FileTier::open(&identity, &spec).expect_err(said);
+            assert!(matches!(refusal, Error::Configuration { .. }), "{refusal}");
+            assert!(refusal.to_string().contains(said), "{refusal}");
+            assert_eq!(rig.files(&[""]), before, "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_directory_gets_not_even_a_lock() {
+    let rig = Rig::new();
+    std::fs::create_dir(rig.path("")).expect("it can be made");
+    std::fs::write(rig.path("kv-pager.superblock"), [7; 100]).expect("it can be written");
+    let before = rig.files(&[""]);
+    assert!(FileTier::open(&rig.identity(), &rig.spec()).is_err());
+    assert_eq!(rig.files(&[""]), before);
+}
+
+#[test]
+fn of_a_tier_that_lost_a_superblock_nothing_is_removed() {
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    spec.directories = vec![rig.path("a"), rig.path("b")];
+    spec.slots = vec![2048];
+    drop(FileTier::open(&rig.identity(), &spec).expect("there is room"));
+    for is_gone in [false, true] {
+        let superblock = rig.path("b/kv-pager.superblock");
+        if is_gone {
+            std::fs::remove_file(superblock).expect("it is there");
+        } else {
+            File::options()
+                .write(true)
+                .open(superblock)
+                .expect("it is there")
+                .set_len(0)
+                .expect("it can be cut");
+        }
+        let before = rig.files(&["a", "b"]);
+        assert!(before.len() > 6, "{:?}", before.keys());
+        let refusal = FileTier::open(&rig.identity(), &spec).expect_err("it holds no tier");
+        assert!(refusal.to_string().contains("no superblock"), "{refusal}");
+        assert_eq!(rig.files(&["a", "b"]), before);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_larger_model_that_was_never_made_is_removed() {
+    let rig = Rig::new();
+    std::fs::create_dir(rig.path("")).expect("it can be made");
+    for name in ["kv-pager.0.headers", "kv-pager.7.headers", "kv-pager.7.payloads", "kv-pager.superblock.new"]
+    {
+        std::fs::write(rig.path(name), [7; 100]).expect("it can be written");
+    }
+    let session = rig.open();
+    assert_eq!((recovered(&session), session.tier().damaged_at_open()), (0, 0));
+    let names: Vec<_> = rig.files(&[""]).into_keys().collect();
+    let own =
+        ["0.headers", "0.payloads", "lock", "superblock"].map(|name| rig.path(&format!("kv-pager.{name}")));
+    assert_eq!(names, own);
+}
+
 #[test]
 fn zero_sizes_are_refused() {
     let rig = Rig::new();
@@ -423,6 +657,18 @@ fn through_the_page_cache_the_same_is_kept() {
     for (index, block) in chain.iter().enumerate() {
         assert_eq!(session.read(slot(index)), Ok(block.bytes()));
     }
+}
+
+#[test]
+fn a_header_that_is_met_half_written_is_read_again() {
+    let (rig, device) = (Rig::new(), Device::new());
+    let session = rig.open();
+    session.write(&Labelled::chain(1)[0], 0);
+    drop(session);
+    device.is_torn.store(true, Ordering::SeqCst);
+    let session = open_on(&rig, &device);
+    assert!(!device.is_torn.load(Ordering::SeqCst), "one was");
+    assert_eq!((session.tier().damaged_at_open(), recovered(&session)), (0, 1));
 }
 
 #[test]

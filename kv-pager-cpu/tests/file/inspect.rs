@@ -4,8 +4,8 @@ use crate::rig::{Labelled, Rig, SLOTS, slot};
 use kv_pager::Error;
 use kv_pager::tier::Tier;
 use kv_pager_cpu::file::{Depth, Inspection, Making};
-use kv_pager_cpu::inspect;
-use std::fs;
+use kv_pager_cpu::{FileTier, inspect};
+use std::fs::{self, File};
 
 fn look(rig: &Rig, depth: Depth) -> Inspection {
     inspect(&rig.spec().directories, depth).expect("it can be read")
@@ -69,12 +69,66 @@ fn damage_is_found_by_reading_and_repaired_by_retiring() {
 }
 
 #[test]
+fn slots_whose_payloads_are_gone_are_retired_as_it_is_said() {
+    let rig = filled();
+    let path = rig.path("kv-pager.0.payloads");
+    File::options().write(true).open(&path).expect("it is there").set_len(3 * 8192).expect("it can be cut");
+    let found = look(&rig, Depth::Verify);
+    assert_eq!((found.damaged_slots, found.used_slots), (2, 3));
+    assert_eq!(look(&rig, Depth::Repair), found, "it tells what it found");
+    let repaired = look(&rig, Depth::Verify);
+    assert!(!repaired.is_damaged(), "{:?}", repaired.damages);
+    assert_eq!((repaired.retired_slots, repaired.used_slots), (2, 3));
+    assert_eq!(fs::metadata(path).expect("it is there").len(), u64::from(SLOTS) * 8192, "and it is whole");
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_and_the_rest_is_shown() {
+    for (name, damaged_slots) in [("kv-pager.0.payloads", 5), ("kv-pager.0.headers", 0)] {
+        let rig = filled();
+        fs::remove_file(rig.path(name)).expect("it is there");
+        let before = rig.files(&[""]);
+        for depth in [Depth::Look, Depth::Verify] {
+            let found = look(&rig, depth);
+            assert_eq!((found.slots, found.used_slots, found.damaged_slots), (8, 0, damaged_slots));
+            let (missing, slots) = found.damages.split_first().expect("it is damaged");
+            assert!(missing.what.contains(&format!("{name} is missing")), "{missing:?}");
+            assert_eq!((missing.group, missing.slot, slots.len() as u64), (Some(0), None, damaged_slots));
+            assert_eq!(rig.files(&[""]), before, "looking writes nothing");
+        }
+        assert_eq!(look(&rig, Depth::Repair).damages.len() as u64, 1 + damaged_slots);
+        let repaired = look(&rig, Depth::Verify);
+        assert_eq!((repaired.damages.len(), repaired.retired_slots), (0, damaged_slots), "{name}");
+        // Each gets another chance.
+        let session = rig.open();
+        session.write(&Labelled::chain(1)[0], 0);
+    }
+}
+
+#[test]
+fn a_tier_in_several_directories_is_repaired_in_any_order() {
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    spec.directories = vec![rig.path("b"), rig.path("a")];
+    spec.slots = vec![2048];
+    drop(FileTier::open(&rig.identity(), &spec).expect("there is room"));
+    let before = rig.files(&["a", "b"]);
+    rig.flip("a/kv-pager.superblock", 4096 + 9);
+    fs::remove_file(rig.path("b/kv-pager.0.payloads")).expect("it is there");
+    spec.directories.reverse();
+    let found = inspect(&spec.directories, Depth::Repair).expect("it can be repaired");
+    assert_eq!(found.damages.len(), 2, "{:?}", found.damages);
+    assert!(rig.files(&["a", "b"]) == before, "a tier that held nothing is what it was");
+}
+
+#[test]
 fn nothing_and_half_of_something_are_told_apart() {
     let rig = Rig::new();
     let directory = &rig.spec().directories[0];
     assert!(inspect(&rig.spec().directories, Depth::Look).is_err(), "there is no such directory");
     fs::create_dir(directory).expect("it can be made");
     assert_eq!(look(&rig, Depth::Repair).making, Making::Empty);
+    assert!(rig.files(&[""]).is_empty(), "not even a lock is left");
     fs::write(rig.path("kv-pager.0.payloads"), [1; 100]).expect("it can be written");
     assert_eq!(look(&rig, Depth::Verify).making, Making::HalfCreated);
     fs::write(rig.path("kv-pager.superblock"), []).expect("it can be written");

@@ -7,6 +7,7 @@ use kv_pager_cpu::file::Depth;
 use kv_pager_cpu::inspect;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 fn allocated(rig: &Rig) -> u64 {
     fs::metadata(rig.path("kv-pager.0.payloads")).expect("it is there").blocks() * 512
@@ -89,6 +90,38 @@ fn several_directories_are_one_tier_in_any_order() {
     assert!(FileTier::open(&rig.identity(), &spec).is_err());
     assert!(!fs::exists(rig.path("d")).expect("it can be asked"), "what was made on the way is removed");
     assert_eq!(spread([0, 1, 2]).tier().persistence().expect("it has").recover().len(), 30);
+}
+
+#[test]
+fn a_directory_without_slots_is_one_of_the_tier_all_the_same() {
+    let rig = Rig::new();
+    let folders = ["a", "b"].map(|name| rig.path(name));
+    let open = |slots| {
+        rig.open_with(|spec| {
+            let file = spec.file.as_mut().expect("there is one");
+            file.directories = folders.to_vec();
+            file.slots = vec![slots];
+        })
+    };
+    let chain = Labelled::chain(2);
+    let bytes = |folder: &Path| fs::metadata(folder.join("kv-pager.0.payloads")).expect("it is there").len();
+    // A stripe is of 1,024 slots: none is left for the second directory, then one, then none again.
+    for (round, slots) in [100, 1025, 1024].into_iter().enumerate() {
+        let session = open(slots);
+        assert_eq!(bytes(&folders[1]), u64::from(slots.saturating_sub(1024)) * 8192, "{slots} slots");
+        let found = session.tier().persistence().expect("it has").recover();
+        assert_eq!(found.len(), round.min(1), "{slots} slots");
+        session.write(&chain[0], 7);
+        assert_eq!(session.read(slot(7)), Ok(chain[0].bytes()));
+        if slots > 1024 {
+            session.write(&chain[1], 1024);
+        }
+        session.tier().persistence().expect("it has").flush().expect("a sound drive");
+        assert_eq!(session.tier().scrub().expect("there is memory").damaged, 0);
+        drop(session);
+        let found = inspect(&folders, Depth::Verify).expect("it can be read");
+        assert_eq!((found.slots, found.damages), (u64::from(slots), vec![]));
+    }
 }
 
 #[test]

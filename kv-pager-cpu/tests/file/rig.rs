@@ -6,6 +6,7 @@ use kv_pager::tier::{BlockLabel, Lane, LaneEnds, Move, MoveFault, RecoveredBlock
 use kv_pager_cpu::file::Identity;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
 use kv_pager_testkit::conformance::{pattern, wait};
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +85,15 @@ impl Rig {
         Session { backend, reader, writer }
     }
 
+    /// Every file of the directories `names` of the rig, and what it holds.
+    pub(crate) fn files(&self, names: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+        let of = |name| std::fs::read_dir(self.path(name)).expect("it is there");
+        let paths =
+            names.iter().flat_map(|name| of(name)).map(|entry| entry.expect("it can be listed").path());
+        let files = paths.filter(|path| path.is_file());
+        files.map(|path| (path.clone(), std::fs::read(path).expect("it can be read"))).collect()
+    }
+
     /// Flips a bit of a file.
     pub(crate) fn flip(&self, name: &str, offset: u64) {
         let file =
@@ -111,10 +121,17 @@ impl Session {
     }
 
     pub(crate) fn try_write(&self, block: &Labelled, at: usize) -> Result<(), MoveFault> {
+        let ticket = self.write_later(block, at);
+        wait(&ticket);
+        ticket.outcome(0).expect("it is over")
+    }
+
+    /// Begins to write.
+    pub(crate) fn write_later(&self, block: &Labelled, at: usize) -> Ticket {
         let host = self.backend.host().expect("there is one");
         host.write(GroupId::FIRST, slot(0)).expect("free").fragment_mut(0).copy_from_slice(&block.bytes());
         self.tier().persistence().expect("it has").label(GroupId::FIRST, slot(at), &block.label());
-        carry(&*self.writer, slot(0), slot(at))
+        self.writer.submit(&[order(slot(0), slot(at))]).expect("room")
     }
 
     /// Writes blocks to slots in one batch.
@@ -157,8 +174,8 @@ impl Session {
     }
 
     /// Begins to read.
-    pub(crate) fn read_later(&self, from: SlotId) -> Ticket {
-        self.reader.submit(&[order(from, slot(1))]).expect("room")
+    pub(crate) fn read_later(&self, from: SlotId, host_slot: SlotId) -> Ticket {
+        self.reader.submit(&[order(from, host_slot)]).expect("room")
     }
 
     pub(crate) fn void(&self, at: usize) {

@@ -15,27 +15,49 @@ pub(crate) struct Device {
     pub(crate) reads: AtomicI32,
     pub(crate) payload_writes: AtomicI32,
     pub(crate) header_writes: AtomicI32,
-    /// Only payload requests at offsets up to this one fail.
+    /// Only requests at offsets up to this one fail.
     pub(crate) fails_up_to: AtomicU64,
-    /// Only header requests at offsets up to this one fail.
-    pub(crate) fails_headers_up_to: AtomicU64,
-    /// Whether requests for payloads wait, and whether syncs do.
+    /// Whether requests for payloads wait, whether those for headers do, and whether syncs do.
     is_hanging: AtomicBool,
+    is_hanging_in_headers: AtomicBool,
     is_hanging_in_sync: AtomicBool,
     released: Signal,
+    /// Whether the next header that is read is met half written.
+    pub(crate) is_torn: AtomicBool,
+    /// How many requests have begun to wait.
+    hung: AtomicU64,
+    /// Rings when one begins to wait.
+    hangs: Signal,
+    /// Rings when a header was written.
+    pub(crate) wrote_header: Signal,
 }
 
 impl Device {
     pub(crate) fn new() -> Arc<Self> {
         let device = Self::default();
         device.fails_up_to.store(u64::MAX, Ordering::Relaxed);
-        device.fails_headers_up_to.store(u64::MAX, Ordering::Relaxed);
         Arc::new(device)
     }
 
     /// Payload requests wait from now on.
     pub(crate) fn hang(&self) {
         self.is_hanging.store(true, Ordering::SeqCst);
+    }
+
+    /// Requests for headers wait from now on.
+    pub(crate) fn hang_in_headers(&self) {
+        self.is_hanging_in_headers.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until `count` requests have begun to wait.
+    pub(crate) fn wait_for_hung(&self, count: u64) {
+        loop {
+            let seen = self.hangs.count();
+            if self.hung.load(Ordering::SeqCst) >= count {
+                return;
+            }
+            self.hangs.wait_past(seen, Nanos::MAX);
+        }
     }
 
     /// Nothing becomes durable from now on.
@@ -45,19 +67,17 @@ impl Device {
 
     /// Lets all that wait go on.
     pub(crate) fn release(&self) {
-        self.is_hanging.store(false, Ordering::SeqCst);
-        self.is_hanging_in_sync.store(false, Ordering::SeqCst);
+        for switch in [&self.is_hanging, &self.is_hanging_in_headers, &self.is_hanging_in_sync] {
+            switch.store(false, Ordering::SeqCst);
+        }
         self.released.ring();
     }
 
-    fn last_failing(&self, kind: FileKind) -> u64 {
-        match kind {
-            FileKind::Headers => self.fails_headers_up_to.load(Ordering::Relaxed),
-            FileKind::Payloads => self.fails_up_to.load(Ordering::Relaxed),
-        }
-    }
-
     fn wait_while(&self, is_hanging: &AtomicBool) {
+        if is_hanging.load(Ordering::SeqCst) {
+            self.hung.fetch_add(1, Ordering::SeqCst);
+            self.hangs.ring();
+        }
         while is_hanging.load(Ordering::SeqCst) {
             let seen = self.released.count();
             if is_hanging.load(Ordering::SeqCst) {
@@ -77,12 +97,13 @@ impl Device {
     }
 
     fn ask(&self, switch: &AtomicI32, role: FileRole, offset: u64) -> io::Result<()> {
-        if role.kind == FileKind::Payloads {
-            self.wait_while(&self.is_hanging);
-        }
+        self.wait_while(match role.kind {
+            FileKind::Headers => &self.is_hanging_in_headers,
+            FileKind::Payloads => &self.is_hanging,
+        });
         match switch.load(Ordering::SeqCst) {
             0 => Ok(()),
-            _ if offset > self.last_failing(role.kind) => Ok(()),
+            _ if offset > self.fails_up_to.load(Ordering::Relaxed) => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
@@ -108,7 +129,11 @@ struct Behind {
 impl Drive for Behind {
     fn read(&self, into: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         self.device.ask(&self.device.reads, self.role, offset)?;
-        self.drive.read(into, offset)
+        let bytes = self.drive.read(into, offset)?;
+        if self.role.kind == FileKind::Headers && self.device.is_torn.swap(false, Ordering::SeqCst) {
+            into[0][100] ^= 1;
+        }
+        Ok(bytes)
     }
 
     fn write(&self, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
@@ -117,7 +142,11 @@ impl Drive for Behind {
             FileKind::Payloads => &self.device.payload_writes,
         };
         self.device.ask(switch, self.role, offset)?;
-        self.drive.write(from, offset)
+        let written = self.drive.write(from, offset);
+        if self.role.kind == FileKind::Headers {
+            self.device.wrote_header.ring();
+        }
+        written
     }
 
     fn depth(&self) -> usize {

@@ -20,16 +20,16 @@ fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// A file system of 1 MiB, if this process may mount one.
+/// A small file system, if this process may mount one.
 struct SmallDrive {
     folder: tempfile::TempDir,
 }
 
 impl SmallDrive {
-    fn mount() -> Option<Self> {
+    fn mount(mib: u32) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().to_str().expect("made of ASCII");
-        run("mount", &["-t", "tmpfs", "-o", "size=1m", "kv-pager-test", path])?;
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "kv-pager-test", path])?;
         Some(Self { folder })
     }
 
@@ -46,7 +46,7 @@ impl Drop for SmallDrive {
 
 #[test]
 fn a_drive_that_is_too_small_is_an_error_at_start_and_nothing_is_left_behind() {
-    let Some(drive) = SmallDrive::mount() else {
+    let Some(drive) = SmallDrive::mount(1) else {
         skipped("this process may mount nothing");
         return;
     };
@@ -56,12 +56,6 @@ fn a_drive_that_is_too_small_is_an_error_at_start_and_nothing_is_left_behind() {
     spec.directories = vec![drive.path().join("tier")];
     let refusal = FileTier::open(&rig.identity(), &spec).expect_err("it needs 8 MiB");
     assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
-    // Each of two directories has room for its half, but not both.
-    spec.slots = vec![160];
-    spec.directories = vec![drive.path().join("a"), drive.path().join("b")];
-    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("it needs 1.3 MiB");
-    assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
-    assert_eq!(std::fs::read_dir(drive.path()).expect("it is there").count(), 0);
     // What fits is taken whole, and keeps its room whoever fills the drive then.
     spec.slots = vec![40];
     spec.directories = vec![drive.path().join("tier")];
@@ -79,6 +73,25 @@ fn a_drive_that_is_too_small_is_an_error_at_start_and_nothing_is_left_behind() {
     spec.slots = vec![40];
     let tier = FileTier::open(&rig.identity(), &spec).expect("as before");
     assert_eq!(tier.persistence().expect("it has").recover().len(), 30);
+}
+
+#[test]
+fn a_drive_with_room_for_one_of_two_directories_is_left_with_neither() {
+    let Some(drive) = SmallDrive::mount(12) else {
+        skipped("this process may mount nothing");
+        return;
+    };
+    let rig = Rig::new();
+    let mut spec = rig.spec();
+    // A stripe of 8 MiB for each of them.
+    spec.slots = vec![2048];
+    spec.directories = vec![drive.path().join("a"), drive.path().join("b")];
+    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("it needs 16 MiB");
+    assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
+    assert_eq!(std::fs::read_dir(drive.path()).expect("it is there").count(), 0);
+    // All slots of a small class may stand in the first.
+    spec.slots = vec![1024];
+    drop(FileTier::open(&rig.identity(), &spec).expect("it needs 8 MiB"));
 }
 
 /// Bytes of a file in the page cache, if there is a program to tell.
