@@ -144,18 +144,27 @@ impl LaneCost {
     }
 
     fn copy_ns(&self, copy_bytes: f64) -> f64 {
-        let last = self.count - 2;
-        let index = (0..last).find(|&index| copy_bytes < real::from_bytes(self.knots[index + 1].copy_bytes));
-        let index = index.unwrap_or(last);
+        let index = self.piece_of(copy_bytes);
         let knot = self.knots[index];
         knot.copy_ns + (copy_bytes - real::from_bytes(knot.copy_bytes)) * self.slopes_ns[index]
     }
 
-    /// The knot nearest to the copies of `load`.
-    pub(super) fn nearest_knot(&self, load: Load) -> usize {
+    /// The piece of the curve that such a copy lies on.
+    fn piece_of(&self, copy_bytes: f64) -> usize {
+        let last = self.count - 2;
+        let index = (0..last).find(|&index| copy_bytes < real::from_bytes(self.knots[index + 1].copy_bytes));
+        index.unwrap_or(last)
+    }
+
+    /// The knot that most of the time of the copies of `load` comes from. Whoever corrects another one hardly changes that time, and
+    /// goes on without end.
+    pub(super) fn ruling_knot(&self, load: Load) -> usize {
         let copy_bytes = real::from_bytes(load.bytes) / f64::from(load.copies.max(1));
-        let nearer = |index: &usize| (real::from_bytes(self.knots[*index].copy_bytes) - copy_bytes).abs();
-        (0..self.count).min_by(|a, b| nearer(a).total_cmp(&nearer(b))).unwrap_or(0)
+        let index = self.piece_of(copy_bytes);
+        let (knot, next) = (self.knots[index], self.knots[index + 1]);
+        let [from, to] = [knot, next].map(|knot| real::from_bytes(knot.copy_bytes));
+        let way = (copy_bytes - from) / (to - from);
+        index + usize::from(way * next.copy_ns > (1.0 - way) * knot.copy_ns)
     }
 
     /// The same lane with every time multiplied, the curve by knot.

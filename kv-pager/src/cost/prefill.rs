@@ -133,8 +133,7 @@ impl PrefillCost {
 
     /// The time of steps of `tokens` tokens: a node, made from its neighbours.
     pub(super) fn at(&self, tokens: u32) -> Node {
-        let last = self.count - 2;
-        let index = (0..last).find(|&index| tokens <= self.nodes[index + 1].tokens).unwrap_or(last);
+        let index = self.piece_of(tokens);
         let (left, slope) = (self.nodes[index], self.slopes[index]);
         let into = f64::from(tokens.max(left.tokens) - left.tokens);
         Node {
@@ -150,13 +149,21 @@ impl PrefillCost {
         (f64::from(context), f64::from(context.min(self.window_tokens.unwrap_or(context))))
     }
 
-    /// The node nearest to a step of `tokens`, by ratio.
-    pub(super) fn nearest_node(&self, tokens: u32) -> usize {
-        let apart = |index: &usize| {
-            let (a, b) = (self.nodes[*index].tokens.max(1), tokens.max(1));
-            f64::from(a.max(b)) / f64::from(a.min(b))
-        };
-        (0..self.count).min_by(|a, b| apart(a).total_cmp(&apart(b))).unwrap_or(0)
+    /// The piece of the curve that steps of `tokens` lie on.
+    fn piece_of(&self, tokens: u32) -> usize {
+        let last = self.count - 2;
+        (0..last).find(|&index| tokens <= self.nodes[index + 1].tokens).unwrap_or(last)
+    }
+
+    /// The node that most of the time of `step` comes from.
+    pub(super) fn ruling_node(&self, step: TokenSpan) -> usize {
+        let index = self.piece_of(step.tokens);
+        let (context, window) = self.seen(step.start);
+        let nodes = [self.nodes[index], self.nodes[index + 1]];
+        let [from, to] = nodes.map(|node| node.base_ns + node.context_ns * context + node.window_ns * window);
+        let [left, right] = nodes.map(|node| f64::from(node.tokens));
+        let way = (f64::from(step.tokens) - left) / (right - left);
+        index + usize::from(way * to > (1.0 - way) * from)
     }
 
     /// The same cost with the times of each node multiplied.

@@ -43,7 +43,7 @@ impl PrefillEstimate {
         let ratio = real::from_nanos(took) / predicted_ns;
         let learned = self.device.observe(ratio);
         if learned == Learned::Steady {
-            self.nodes[self.fitted.nearest_node(step.tokens)].observe(ratio);
+            self.nodes[self.current.ruling_node(step)].observe(ratio);
         }
         let device = self.device.factor();
         self.current = self.fitted.scaled(|index| device * self.nodes[index].factor());
