@@ -144,9 +144,10 @@ impl LaneCost {
     }
 
     fn copy_ns(&self, copy_bytes: f64) -> f64 {
-        let last = self.count - 2;
-        let index = (0..last).find(|&index| copy_bytes < real::from_bytes(self.knots[index + 1].copy_bytes));
-        let index = index.unwrap_or(last);
+        // From the largest down: most copies are chunks.
+        let mut classes = (1..self.count - 1).rev();
+        let index = classes.find(|&index| copy_bytes >= real::from_bytes(self.knots[index].copy_bytes));
+        let index = index.unwrap_or(0);
         let knot = self.knots[index];
         knot.copy_ns + (copy_bytes - real::from_bytes(knot.copy_bytes)) * self.slopes_ns[index]
     }
