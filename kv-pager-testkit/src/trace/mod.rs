@@ -106,6 +106,18 @@ impl Trace {
         self.requests.truncate(count);
     }
 
+    /// Keeps the first requests, as many as it takes for so many references.
+    pub fn truncate_references(&mut self, references: u64) {
+        let mut before = 0;
+        let is_kept = |request: &&Request| {
+            let is_short = before < references;
+            before += request.ids.len() as u64;
+            is_short
+        };
+        let kept = self.requests.iter().take_while(is_kept).count();
+        self.requests.truncate(kept);
+    }
+
     /// Ids of all requests together.
     pub fn references(&self) -> u64 {
         self.requests.iter().map(|request| request.ids.len() as u64).sum()

@@ -34,6 +34,15 @@ fn plain_and_packed_read_alike() {
 }
 
 #[test]
+fn cut_it_ends_with_the_request_that_has_the_last_reference() {
+    for (references, requests) in [(0, 0), (1, 1), (2, 1), (3, 2), (9, 2)] {
+        let mut trace = read(TWO_TURNS.as_bytes()).expect("it is right");
+        trace.truncate_references(references);
+        assert_eq!(trace.requests().len(), requests, "cut to {references}");
+    }
+}
+
+#[test]
 fn the_last_newline_empty_lines_and_further_fields_do_not_matter() {
     let text = "\n{\"timestamp\":1,\"session\":\"a\",\"input_length\":1,\"output_length\":1,\"hash_ids\":[0]}\r\n  \n\
                 {\"timestamp\":1,\"input_length\":1,\"output_length\":1,\"hash_ids\":[0]}";

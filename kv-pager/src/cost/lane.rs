@@ -151,9 +151,9 @@ impl LaneCost {
 
     /// The piece of the curve that such a copy lies on.
     fn piece_of(&self, copy_bytes: f64) -> usize {
-        let last = self.count - 2;
-        let index = (0..last).find(|&index| copy_bytes < real::from_bytes(self.knots[index + 1].copy_bytes));
-        index.unwrap_or(last)
+        // From the largest down: most copies are chunks.
+        let mut classes = (1..self.count - 1).rev();
+        classes.find(|&index| copy_bytes >= real::from_bytes(self.knots[index].copy_bytes)).unwrap_or(0)
     }
 
     /// The knot that most of the time of the copies of `load` comes from. Whoever corrects another one hardly changes that time, and

@@ -57,6 +57,12 @@ impl<R: Copy> Ghosts<R> {
         self.names.get(name).map(|place| self.places[place as usize].record)
     }
 
+    /// What is remembered of `name`, to be changed. O(1).
+    pub(super) fn get_mut(&mut self, name: u64) -> Option<&mut R> {
+        let place = self.names.get(name)?;
+        Some(&mut self.places[place as usize].record)
+    }
+
     /// Gets ready to look for many names (see [`Names::warm`]).
     pub(super) fn warm(&self, names: impl Iterator<Item = u64>) {
         self.names.warm(names);
@@ -68,18 +74,16 @@ impl<R: Copy> Ghosts<R> {
     }
 
     /// Remembers `name` as the newest, with what `record` makes of what was remembered of it; forgets the oldest if there is no
-    /// room. O(1).
-    pub(super) fn renew(&mut self, name: u64, record: impl FnOnce(Option<R>) -> R) {
+    /// room, and gives what was remembered of that. O(1).
+    pub(super) fn renew(&mut self, name: u64, record: impl FnOnce(Option<R>) -> R) -> Option<R> {
         if let Some(place) = self.names.get(name) {
             self.unlink(place);
             let ghost = &mut self.places[place as usize];
             ghost.record = record(Some(ghost.record));
             self.link(place);
-            return;
+            return None;
         }
-        if self.len() == self.capacity {
-            self.forget_oldest();
-        }
+        let forgotten = if self.len() == self.capacity { self.forget_oldest() } else { None };
         let ghost = Ghost { name, older: NONE, newer: NONE, record: record(None) };
         let place = if let Some(place) = self.free.pop() {
             self.places[place as usize] = ghost;
@@ -90,6 +94,7 @@ impl<R: Copy> Ghosts<R> {
         };
         self.link(place);
         self.names.insert(name, place);
+        forgotten
     }
 
     /// Takes `name` out: it is back. O(1).
@@ -125,10 +130,11 @@ impl<R: Copy> Ghosts<R> {
     }
 
     /// Forgets the one that left first, if there is any. O(1).
-    pub(super) fn forget_oldest(&mut self) {
-        if self.oldest != NONE {
-            self.take(self.places[self.oldest as usize].name);
+    pub(super) fn forget_oldest(&mut self) -> Option<R> {
+        if self.oldest == NONE {
+            return None;
         }
+        self.take(self.places[self.oldest as usize].name)
     }
 }
 

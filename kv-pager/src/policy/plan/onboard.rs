@@ -25,6 +25,15 @@ struct Hop<'a> {
     queue_ns: f64,
     /// What decoding adds, for each raw byte that reaches the device.
     decode_ns_per_byte: f64,
+    /// A chunk of the lane from the file, which nearly every split asks for.
+    chunk: Chunk,
+}
+
+/// One copy over a lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chunk {
+    bytes: Bytes,
+    busy_ns: f64,
 }
 
 impl<'a> Hop<'a> {
@@ -37,6 +46,7 @@ impl<'a> Hop<'a> {
             lane,
             queue_ns: real::from_nanos(*request.queues.get(ends)),
             decode_ns_per_byte: if decodes { request.costs.codecs().decode_ns_per_byte(format) } else { 0.0 },
+            chunk: Chunk::default(),
         })
     }
 
@@ -44,10 +54,19 @@ impl<'a> Hop<'a> {
         self.lane.busy_ns(cargo.load) + self.decode_ns_per_byte * real::from_bytes(cargo.raw)
     }
 
-    /// The time of what `first` hands over at once: one of its chunks, or all of `cargo` if that is less.
-    fn chunk_ns(&self, first: &Hop<'_>, cargo: Cargo) -> f64 {
-        let bytes = cargo.load.bytes.min(first.lane.chunk_bytes());
-        self.lane.busy_ns(Load { bytes, copies: cargo.load.copies.min(1) })
+    /// The same hop, which knows what a chunk of so many bytes takes.
+    fn with_chunk(self, bytes: Bytes) -> Self {
+        Self { chunk: Chunk { bytes, busy_ns: self.lane.busy_ns(Load { bytes, copies: 1 }) }, ..self }
+    }
+
+    /// The time of what the first hop hands over at once: one of its chunks, or all of `cargo` if that is less.
+    fn chunk_ns(&self, cargo: Cargo) -> f64 {
+        let Load { bytes, copies } = cargo.load;
+        if copies > 0 && bytes >= self.chunk.bytes {
+            self.chunk.busy_ns
+        } else {
+            self.lane.busy_ns(Load { bytes, copies: copies.min(1) })
+        }
     }
 
     /// How many parts of `part_bytes` a chunk carries.
@@ -130,11 +149,14 @@ impl<'a> Onboarding<'a> {
         let groups = request.prefix.groups;
         assert!(groups.len() <= ModelLayout::GROUPS_MAX, "{} groups of layers", groups.len());
         let direct = Hop::new(request, TierId::File, TierId::Device);
+        let up = Hop::new(request, TierId::Host, TierId::Device);
+        let file = direct.or_else(|| Hop::new(request, TierId::File, TierId::Host));
+        let chunk_bytes = file.map_or(Bytes::ZERO, |file| file.lane.chunk_bytes());
         let mut onboarding = Self {
             groups: [Group::EMPTY; ModelLayout::GROUPS_MAX],
             count: groups.len(),
-            up: Hop::new(request, TierId::Host, TierId::Device),
-            file: direct.or_else(|| Hop::new(request, TierId::File, TierId::Host)),
+            up: up.map(|hop| hop.with_chunk(chunk_bytes)),
+            file: file.map(|hop| hop.with_chunk(chunk_bytes)),
             is_file_direct: direct.is_some(),
         };
         for (index, group) in groups.iter().enumerate() {
@@ -229,8 +251,8 @@ impl OnboardUntil<'_, '_> {
             let busy_ns = hop.busy_ns(file);
             add(hop.queue_ns, busy_ns);
             if let (true, Some(up)) = (climbs, all.up) {
-                let drained_ns = hop.queue_ns + busy_ns + up.chunk_ns(&hop, file_up);
-                let filled_ns = hop.queue_ns + hop.chunk_ns(&hop, file) + up.busy_ns(file_up);
+                let drained_ns = hop.queue_ns + busy_ns + up.chunk_ns(file_up);
+                let filled_ns = hop.queue_ns + hop.chunk_ns(file) + up.busy_ns(file_up);
                 time.end_ns = time.end_ns.max(drained_ns).max(filled_ns);
             }
         }

@@ -7,7 +7,7 @@
 //!   to be mispredicted.
 //!
 //! As the meeting place moves back, computing the front grows and loading shrinks (C2, O1): the larger of the two is least
-//! where they cross, which bisection finds. Every other aim is not so well behaved; there a grid is looked at, then what
+//! where they cross, which lines and then bisection find. Every other aim is not so well behaved; there a grid is looked at, then what
 //! lies between its best neighbours. A load may end where a run ends, for a far tier may be worth leaving where it is.
 
 use super::ends::Ends;
@@ -21,6 +21,9 @@ use crate::cost::{Steps, TokenSpan, real};
 const MEETS: u32 = 8;
 /// Loads from the front that are looked at for an engine that can't overlap.
 const FRONTS: u32 = 64;
+
+/// Crossings of lines that are looked at for each end before bisection takes over.
+const GUESSES: u32 = 4;
 
 /// All that splits of one request are priced with.
 #[derive(Debug)]
@@ -163,8 +166,9 @@ impl<'a> Search<'a> {
     fn best_crossing(&self, mut best: Pair) -> Pair {
         for end in self.ends().iter() {
             if let Some(fronts) = self.fronts(end, &best.fronts) {
-                best.sequential = *best.sequential.better(&fronts.whole());
-                best.fronts = *best.fronts.better(&fronts.crossing());
+                let whole = fronts.whole();
+                best.sequential = *best.sequential.better(&whole);
+                best.fronts = *best.fronts.better(&fronts.crossing(&whole));
             }
         }
         best
@@ -281,20 +285,47 @@ impl<'s, 'a> Fronts<'s, 'a> {
         self.search.split(&self.until, 0, self.end, self.rest_ns)
     }
 
-    /// The better of the two splits where loading overtakes computing (Q2). At least one chunk is loaded.
-    fn crossing(&self) -> Split {
-        let (mut low, mut high) = (1, self.chunks);
-        let (mut at_high, mut below_low) = (None, None);
-        while low < high {
-            let middle = low.midpoint(high);
-            let split = self.at(middle);
-            if split.load_ns >= self.search.compute_queue_ns + split.front_ns {
-                (high, at_high) = (middle, Some(split));
+    /// The better of the two splits where loading overtakes computing (Q2), `whole` being the one that loads all chunks. At least one
+    /// chunk is loaded.
+    ///
+    /// Both times are nearly straight lines, so the places where lines would cross are looked at first.
+    fn crossing(&self, whole: &Split) -> Split {
+        let queue_ns = self.search.compute_queue_ns;
+        let lead_ns = |split: &Split| split.load_ns - (queue_ns + split.front_ns);
+        let (mut low, mut high) = (0, self.chunks);
+        let (mut low_ns, mut high_ns) = (-(queue_ns + self.search.compute_ns(0, self.end)), lead_ns(whole));
+        let (mut below, mut found) = (None, *whole);
+        // Where loading all never overtakes, the last two are the best.
+        if high_ns < 0.0 {
+            let before = (high > 1).then(|| self.at(high - 1));
+            return before.map_or(found, |before| *found.better(&before));
+        }
+        let mut guesses = if high_ns.is_finite() { GUESSES } else { 0 };
+        while high - low > 1 {
+            let middle = if guesses > 0 {
+                guesses -= 1;
+                low + between(low_ns, high_ns, high - low)
             } else {
-                (low, below_low) = (middle + 1, Some(split));
+                low.midpoint(high)
+            };
+            let split = self.at(middle);
+            if split.load_ns >= queue_ns + split.front_ns {
+                (high, high_ns, found) = (middle, lead_ns(&split), split);
+            } else {
+                (low, low_ns, below) = (middle, lead_ns(&split), Some(split));
             }
         }
-        let found = at_high.unwrap_or_else(|| self.at(low));
-        below_low.map_or(found, |below| *found.better(&below))
+        below.map_or(found, |below| *found.better(&below))
     }
+}
+
+/// How many of `count` steps from `low_ns`, below zero, to `high_ns` a straight line takes to reach zero: at least one, and not all.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count, in its range"
+)]
+fn between(low_ns: f64, high_ns: f64, count: u32) -> u32 {
+    let steps = f64::from(count) * (low_ns / (low_ns - high_ns));
+    (steps.ceil() as u32).clamp(1, count - 1)
 }

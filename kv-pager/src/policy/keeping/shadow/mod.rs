@@ -81,8 +81,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 /// A tier without bytes.
 #[derive(Debug)]
-pub struct Shadow {
-    keeping: Box<dyn Keeping>,
+pub struct Shadow<K: Keeping + ?Sized = dyn Keeping> {
+    keeping: Box<K>,
     tree: Tree,
     touches: Vec<Touch>,
     capacity: usize,
@@ -98,12 +98,14 @@ impl Shadow {
     pub fn new(arm: Arm, bounds: &Bounds) -> Self {
         Self::with_keeping(arm.build(bounds), bounds)
     }
+}
 
+impl<K: Keeping + ?Sized> Shadow<K> {
     /// An empty tier of these bounds, kept by an order of one's own.
     ///
     /// # Panics
     /// As [`Arm::build`].
-    pub fn with_keeping(keeping: Box<dyn Keeping>, bounds: &Bounds) -> Self {
+    pub fn with_keeping(keeping: Box<K>, bounds: &Bounds) -> Self {
         Self {
             keeping,
             tree: Tree::new(bounds.entries()),
@@ -118,10 +120,15 @@ impl Shadow {
     ///
     /// Of a request longer than [`Bounds::request_blocks`], what exceeds them is counted as asked for and not inserted.
     pub fn request(&mut self, footprint: &Footprint<'_>) -> Tally {
-        let mut tally = self.count_hits(footprint.blocks);
+        self.request_telling(footprint, |_| ())
+    }
+
+    /// The same, and tells the names of the blocks that had to go.
+    pub(super) fn request_telling(&mut self, footprint: &Footprint<'_>, evicted: impl FnMut(u64)) -> Tally {
+        let mut tally = self.find(footprint.blocks);
         let inserted = &footprint.blocks[..footprint.blocks.len().min(self.request_blocks)];
         self.insert(inserted, footprint.length);
-        tally.evictions = self.trim();
+        tally.evictions = self.trim(evicted);
         self.tally += tally;
         tally
     }
@@ -136,6 +143,11 @@ impl Shadow {
         self.keeping.name()
     }
 
+    /// The order that keeps it.
+    pub(super) fn keeping_mut(&mut self) -> &mut K {
+        &mut self.keeping
+    }
+
     /// How many blocks it holds.
     pub fn len(&self) -> usize {
         self.tree.len()
@@ -146,8 +158,8 @@ impl Shadow {
         self.len() == 0
     }
 
-    /// SH1.
-    fn count_hits(&self, blocks: &[Named]) -> Tally {
+    /// SH1: what these blocks would find.
+    pub(super) fn find(&self, blocks: &[Named]) -> Tally {
         let mut tally = Tally { references: blocks.len() as u64, ..Tally::default() };
         for (before, block) in (0..).zip(blocks) {
             if self.tree.find(block.name).is_some() {
@@ -179,12 +191,13 @@ impl Shadow {
     }
 
     /// The second half of SH2.
-    fn trim(&mut self) -> u64 {
+    fn trim(&mut self, mut evicted: impl FnMut(u64)) -> u64 {
         let mut evictions = 0;
         while self.tree.len() > self.capacity {
             let victim =
                 self.keeping.victim().expect("SH3: a tree that is not empty has a leaf, and it is offered");
             self.keeping.depart(victim, Departure::Evicted);
+            evicted(self.tree.name_of(victim));
             if let Some(parent) = self.tree.remove(victim) {
                 self.keeping.offer(&[parent]);
             }

@@ -22,6 +22,11 @@ impl Sample {
         Self { shift: shift.unwrap_or(31) }
     }
 
+    /// The share of the names that are in the sample.
+    pub(in crate::policy::keeping) fn share(self) -> f64 {
+        (-f64::from(self.shift)).exp2()
+    }
+
     /// Whether the name is in the sample.
     pub fn has(self, name: u64) -> bool {
         let mixed = (name ^ (name >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);

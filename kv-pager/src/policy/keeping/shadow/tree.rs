@@ -43,6 +43,10 @@ impl Tree {
         self.names.get(name).map(EntryId::new)
     }
 
+    pub(super) fn name_of(&self, entry: EntryId) -> u64 {
+        self.nodes[entry.index()].name
+    }
+
     pub(super) fn is_leaf(&self, entry: EntryId) -> bool {
         self.nodes[entry.index()].children == 0
     }
