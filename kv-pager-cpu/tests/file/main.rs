@@ -5,6 +5,7 @@ mod churn;
 mod crash;
 mod erased;
 mod faults;
+mod hang;
 mod inspect;
 mod power;
 mod resize;
