@@ -8,6 +8,7 @@ mod faults;
 mod hang;
 mod inspect;
 mod power;
+mod power_at_start;
 mod resize;
 mod restart;
 mod rig;
