@@ -122,10 +122,35 @@ pub trait Drive: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// A step of replacing a directory's superblock, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SuperblockStep {
+    /// The new one is written beside the old one.
+    Write,
+    /// Its bytes are made durable.
+    Sync,
+    /// It takes the old one's name.
+    Rename,
+    /// That is made durable.
+    SyncDirectory,
+}
+
 /// Puts something between a tier and its files; for tests.
 pub trait Interpose: Debug + Send + Sync {
     /// What the tier uses instead of `drive`.
     fn wrap(&self, role: FileRole, drive: Box<dyn Drive>) -> Box<dyn Drive>;
+
+    /// Has a step of replacing a superblock carried out by `carry_out`. Blocks on I/O.
+    ///
+    /// # Errors
+    /// What `carry_out` says.
+    fn replace_superblock(
+        &self,
+        _step: SuperblockStep,
+        carry_out: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<()> {
+        carry_out()
+    }
 }
 
 /// How payloads are read and written.

@@ -223,7 +223,7 @@ fn repair(
     volumes.sort_by_key(|volume| volume.superblock().map_or(0, |block| block.stripe_index));
     for (stripe_index, volume) in (0..).zip(&mut *volumes) {
         if volume.is_superblock_worn() {
-            volume.write_superblock(&Superblock { stripe_index, ..superblock.clone() })?;
+            volume.write_superblock(&Superblock { stripe_index, ..superblock.clone() }, None)?;
         }
     }
     allocate(volumes, superblock).map(drop)

@@ -38,7 +38,7 @@ mod volume;
 mod write;
 mod writing;
 
-pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest, WriteRequest};
+pub use drive::{Access, Drive, FileKind, FileRole, Interpose, ReadRequest, SuperblockStep, WriteRequest};
 pub use inspect::inspect;
 pub use inspection::{Damage, Depth, HotBlock, Inspection, Making};
 pub(crate) use read::FileReader;

@@ -121,12 +121,12 @@ fn create(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Resul
         .collect();
     // Whatever an earlier try left behind is not worn by this set.
     volumes.iter_mut().try_for_each(Volume::clear)?;
-    write_superblocks(volumes, &superblock)?;
+    write_superblocks(volumes, &superblock, spec)?;
     let payload_bytes = allocate(volumes, &superblock)?;
     superblock.access = settle(volumes, &superblock)?;
     let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
     superblock.stage = Stage::Complete;
-    write_superblocks(volumes, &superblock)?;
+    write_superblocks(volumes, &superblock, spec)?;
     Ok(Connected { groups, payload_bytes, access })
 }
 
@@ -150,11 +150,11 @@ fn reopen(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Resul
     superblock.slots.clone_from(&spec.slots);
     // Slots that go are forgotten before their bytes go; slots that come are there before they are promised.
     if is_shrinking {
-        write_superblocks(volumes, &superblock)?;
+        write_superblocks(volumes, &superblock, spec)?;
     }
     let payload_bytes = allocate(volumes, &superblock)?;
     if is_growing || volumes.iter().any(Volume::is_superblock_worn) {
-        write_superblocks(volumes, &superblock)?;
+        write_superblocks(volumes, &superblock, spec)?;
     }
     let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
     Ok(Connected { groups, payload_bytes, access })
@@ -203,9 +203,10 @@ fn ranks(count: u32) -> String {
 }
 
 /// Writes all superblocks, the first directory's first: what it says counts (OP2).
-fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock) -> Result<(), Error> {
+fn write_superblocks(volumes: &mut [Volume], superblock: &Superblock, spec: &FileSpec) -> Result<(), Error> {
     for (index, volume) in (0..).zip(volumes) {
-        volume.write_superblock(&Superblock { stripe_index: index, ..superblock.clone() })?;
+        let own = Superblock { stripe_index: index, ..superblock.clone() };
+        volume.write_superblock(&own, spec.interpose.as_deref())?;
     }
     Ok(())
 }

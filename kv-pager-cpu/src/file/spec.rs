@@ -40,7 +40,8 @@ pub struct FileSpec {
     pub has_rings: bool,
     /// The most extra keys of a block that are kept; one with more is not found again after a restart.
     pub extra_keys_max: u32,
-    /// Payloads are read again and again at this rate, so that damage is found early; `None` for only when asked for.
+    /// Payloads are read again and again at this rate, so that damage is found early, for as long as the backend that opened the tier
+    /// is held; `None` for only when asked for.
     pub scrub_bytes_per_s: Option<Bytes>,
     /// The most payload that is written in a day, or `None`; an hour's share may be written at once. A move beyond it ends as
     /// [`MoveFault::Cancelled`](kv_pager::tier::MoveFault).

@@ -9,7 +9,7 @@
 //! child between its fork and its exec still has the file, and would keep the lock; a forked child that ends must not free
 //! its parent's.
 
-use super::drive::{self, FileKind};
+use super::drive::{self, FileKind, Interpose, SuperblockStep};
 use super::superblock::{COPY_BYTES, Superblock, SuperblockFault};
 use kv_pager::Error;
 use kv_pager::ids::TierId;
@@ -157,21 +157,29 @@ impl Volume {
         }
     }
 
-    /// Replaces the superblock (V3). Blocks on I/O.
+    /// Replaces the superblock (V3), each step by way of `interpose` if there is one. Blocks on I/O.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn write_superblock(&mut self, superblock: &Superblock) -> Result<(), Error> {
+    pub(super) fn write_superblock(
+        &mut self,
+        superblock: &Superblock,
+        interpose: Option<&dyn Interpose>,
+    ) -> Result<(), Error> {
         let (own, new) = (self.path.join(SUPERBLOCK), self.path.join(SUPERBLOCK_NEW));
         if self.is_cleared {
             self.made.files.extend([own.clone(), new.clone()]);
         }
+        let step = |step, carry_out: &mut dyn FnMut() -> io::Result<()>| match interpose {
+            Some(interpose) => interpose.replace_superblock(step, carry_out),
+            None => carry_out(),
+        };
         let write = || {
             let mut file = File::create(&new)?;
-            file.write_all(&superblock.encode())?;
-            file.sync_all()?;
-            fs::rename(&new, own)?;
-            File::open(&self.path)?.sync_all()
+            step(SuperblockStep::Write, &mut || file.write_all(&superblock.encode()))?;
+            step(SuperblockStep::Sync, &mut || file.sync_all())?;
+            step(SuperblockStep::Rename, &mut || fs::rename(&new, &own))?;
+            step(SuperblockStep::SyncDirectory, &mut || File::open(&self.path)?.sync_all())
         };
         write().map_err(|source| fault(&self.path, "write the superblock", source))?;
         self.superblock = Some(superblock.clone());

@@ -5,7 +5,7 @@
 //!   started, as long as there are fewer than twice the crew;
 //! - **W3** when all of those hang, what waits in the queue is given up too, and the copier is told that its drive is gone.
 //!
-//! A thread that comes back late isn't heard (J1), and ends: its place was taken.
+//! A thread that comes back late says that its moves are over (J1), and ends: its place was taken.
 
 use super::crew::Shared;
 use kv_pager::units::Nanos;

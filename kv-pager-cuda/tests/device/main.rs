@@ -11,6 +11,7 @@ mod pager;
 mod ranks;
 mod rig;
 mod round_trip;
+mod scrub;
 
 use kv_pager_cuda::{Device, open_device, probe};
 use std::sync::Arc;

@@ -18,8 +18,11 @@ pub trait ModelMachine: Debug {
     /// Ends the next `count` moves of a lane whose fences are over, if there are so many, with this fate.
     fn advance(&self, lane: usize, count: usize, fate: Fate);
 
-    /// Ends what has stalled on a lane: each move writes its target, late as it is.
+    /// Ends what has stalled on a lane, and what goes on although it has ended as lost: each move writes its target, late as it is.
     fn release_stalled(&self, lane: usize);
+
+    /// Whether its tickets say of a move that had ended as lost or timed out that it is over.
+    fn concludes(&self) -> bool;
 
     /// A new fence: what is queued from now on is over when it is.
     fn fence(&mut self) -> Fence;
@@ -73,6 +76,10 @@ impl ModelMachine for TaggedMachine {
 
     fn release_stalled(&self, lane: usize) {
         self.machine.lanes()[lane].release_stalled();
+    }
+
+    fn concludes(&self) -> bool {
+        true
     }
 
     fn fence(&mut self) -> Fence {

@@ -18,7 +18,6 @@ use kv_pager::ids::{GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, 
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Hold, Kept, Prefetch, Request, RequestPriority, Sequence, Step};
 use kv_pager::prefix::PrefixHasher;
-use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Error, ErrorKind, Pager};
 use std::collections::{HashMap, HashSet};
@@ -232,7 +231,7 @@ impl Rig {
             }
             Operation::Fault { lane, fault } => {
                 self.has_faults = true;
-                self.has_lost_slots |= *fault != MoveFault::Io;
+                self.has_lost_slots |= fault.may_go_on() && !self.machine.concludes();
                 self.machine.advance(self.lane(*lane), 1, Fate::Failed(*fault));
             }
             Operation::Stall { lane } => {

@@ -196,6 +196,11 @@ impl ModelMachine for RankedMachine {
         self.settle();
     }
 
+    /// What the ranks' lanes say of it is not passed on.
+    fn concludes(&self) -> bool {
+        false
+    }
+
     fn fence(&mut self) -> Fence {
         self.last_fence += 1;
         Fence(self.last_fence)

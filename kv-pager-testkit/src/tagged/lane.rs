@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub enum Fate {
     /// Well.
     Done,
-    /// With this fault, the target scrambled.
+    /// With this fault, the target scrambled. After one that may go on it does, until [`TaggedLane::release_stalled`].
     Failed(MoveFault),
     /// Not until [`TaggedLane::release_stalled`]: it has begun, and then writes its target after all.
     Stalled,
@@ -34,13 +34,16 @@ pub struct TaggedLane {
     target: Arc<TaggedTier>,
     queue: Mutex<VecDeque<Job>>,
     stalled: Mutex<Vec<Job>>,
+    /// What has ended as lost or timed out, and goes on.
+    going_on: Mutex<Vec<Job>>,
     limit: usize,
 }
 
 impl TaggedLane {
     /// A lane that takes at most `limit` moves at a time.
     pub fn new(source: Arc<TaggedTier>, target: Arc<TaggedTier>, limit: usize) -> Self {
-        Self { source, target, queue: Mutex::default(), stalled: Mutex::default(), limit }
+        let (stalled, going_on) = (Mutex::default(), Mutex::default());
+        Self { source, target, queue: Mutex::default(), stalled, going_on, limit }
     }
 
     /// Ends the next `count` moves whose fences are over, each with the fate that `fate` gives it. Returns how many it was.
@@ -71,23 +74,37 @@ impl TaggedLane {
             Fate::Failed(fault) => {
                 job.writer.end(job.index, Err(fault));
                 job.writer.publish(Nanos::new(1), 1);
+                if fault.may_go_on() {
+                    self.going_on.lock().push(job);
+                }
             }
             Fate::Stalled => self.stalled.lock().push(job),
         }
     }
 
     fn finish(&self, job: &Job) {
-        let tags = self.source.read(job.part.group, job.part.source);
-        self.target.write(job.part.group, job.part.target, 0, &tags);
+        self.copy(job);
         job.writer.end(job.index, Ok(()));
         job.writer.publish(Nanos::new(1), 1);
     }
 
-    /// Ends the moves that have stalled: each writes its target, late as it is.
+    fn copy(&self, job: &Job) {
+        let tags = self.source.read(job.part.group, job.part.source);
+        self.target.write(job.part.group, job.part.target, 0, &tags);
+    }
+
+    /// Ends the moves that have stalled, and concludes those that have ended as lost or timed out: each writes its target, late as
+    /// it is.
     pub fn release_stalled(&self) {
         let stalled = std::mem::take(&mut *self.stalled.lock());
         for job in &stalled {
             self.finish(job);
+        }
+        let going_on = std::mem::take(&mut *self.going_on.lock());
+        for job in &going_on {
+            self.copy(job);
+            job.writer.conclude(job.index);
+            job.writer.publish(Nanos::new(1), 1);
         }
     }
 

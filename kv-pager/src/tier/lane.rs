@@ -45,8 +45,8 @@ pub struct Move {
 /// - **L2** a move that failed spoils only its own target;
 /// - **L3** a ticket always ends, also when the lane is dropped: what was not begun ends as cancelled;
 /// - **L4** a move begins after both its fences are over;
-/// - **L5** a move that ended as timed out or lost may still be reading its source and writing its target, for ever; every
-///   other end is final;
+/// - **L5** a move that ended as timed out or lost may still be reading its source and writing its target, for ever unless its
+///   ticket says that it is concluded; every other end is final;
 /// - **L6** submitting a batch allocates a constant amount, whatever its length, but for the ticket's byte a move.
 pub trait Lane: fmt::Debug + Send + Sync {
     /// The tiers it joins.

@@ -6,6 +6,8 @@
 //! - **K3** when the writer is dropped, what has not ended ends as lost: a ticket always ends;
 //! - **K4** the signal rings after an end is visible, and when it was attached late and an end had been missed;
 //! - **K5** a fence of a ticket stands behind all of the batch that it names, whatever became of the moves.
+//! - **K6** a move that ended as one that may go on is concluded at most once, when nothing touches its slots any more; its end
+//!   stays what it was;
 //!
 //! Two halves share one byte a move: the lane's [`TicketWriter`] begins and ends moves, the [`Ticket`] reads and cancels.
 
@@ -72,13 +74,16 @@ impl MoveFault {
 const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const DONE: u8 = 2;
+/// K6: set beside a [`MoveFault`].
+const CONCLUDED: u8 = 1 << 7;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// K1: one of the constants above or a [`MoveFault`], a move. What is past `len` belongs to a longer batch.
+    /// K1: one of the constants above or a [`MoveFault`], a move, concluded or not. What is past `len` belongs to a longer batch.
     moves: Box<[AtomicU8]>,
     len: usize,
     ended: AtomicU32,
+    concluded: AtomicU32,
     cancelled: AtomicBool,
     busy_ns: AtomicU64,
     copies: AtomicU32,
@@ -100,6 +105,7 @@ impl Shared {
             moves: (0..moves).map(|_| AtomicU8::new(WAITING)).collect(),
             len: moves,
             ended: AtomicU32::new(0),
+            concluded: AtomicU32::new(0),
             cancelled: AtomicBool::new(false),
             busy_ns: AtomicU64::new(0),
             copies: AtomicU32::new(0),
@@ -116,6 +122,7 @@ impl Shared {
         self.moves[..moves].iter_mut().for_each(|state| *state.get_mut() = WAITING);
         self.len = moves;
         *self.ended.get_mut() = 0;
+        *self.concluded.get_mut() = 0;
         *self.cancelled.get_mut() = false;
         *self.busy_ns.get_mut() = 0;
         *self.copies.get_mut() = 0;
@@ -171,11 +178,24 @@ impl Ticket {
     /// # Panics
     /// If the batch has no such move.
     pub fn outcome(&self, index: usize) -> Option<Result<(), MoveFault>> {
-        match self.shared.moves[..self.shared.len][index].load(Ordering::Acquire) {
+        match self.shared.moves[..self.shared.len][index].load(Ordering::Acquire) & !CONCLUDED {
             WAITING | BEGUN => None,
             DONE => Some(Ok(())),
             byte => Some(Err(MoveFault::from_byte(byte).unwrap_or(MoveFault::Lost))),
         }
+    }
+
+    /// Whether move `index` ended as one that may go on, and is known to touch its slots no more (K6). `O(1)`.
+    ///
+    /// # Panics
+    /// If the batch has no such move.
+    pub fn is_concluded(&self, index: usize) -> bool {
+        self.shared.moves[..self.shared.len][index].load(Ordering::Acquire) & CONCLUDED != 0
+    }
+
+    /// How many moves were concluded. `O(1)`.
+    pub fn concluded(&self) -> usize {
+        self.shared.concluded.load(Ordering::Acquire) as usize
     }
 
     /// Calls off every move that has not begun. `O(1)`; the lane ends them when it comes to them.
@@ -296,8 +316,20 @@ impl TicketWriter {
     }
 
     /// Gives up: ends what has begun as `fault`, and what has not as cancelled. For a lane one of whose threads hangs.
-    pub fn abandon(self, fault: MoveFault) {
+    pub fn abandon(&self, fault: MoveFault) {
         self.end_rest(fault);
+    }
+
+    /// Says that move `index`, which ended as one that may go on, does so no more (K6). The signal rings at
+    /// [`TicketWriter::publish`].
+    ///
+    /// # Panics
+    /// If the batch has no such move, it ended otherwise, or it was concluded before.
+    pub fn conclude(&self, index: usize) {
+        let before = self.shared.moves[index].fetch_or(CONCLUDED, Ordering::AcqRel);
+        let fault = MoveFault::from_byte(before);
+        assert!(fault.is_some_and(MoveFault::may_go_on), "move {index} is concluded in state {before}");
+        self.shared.concluded.fetch_add(1, Ordering::AcqRel);
     }
 
     fn end_rest(&self, fault: MoveFault) {
@@ -399,6 +431,29 @@ mod tests {
         writer.abandon(MoveFault::TimedOut);
         assert_eq!(ticket.outcome(0), Some(Err(MoveFault::TimedOut)));
         assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Cancelled)));
+    }
+
+    #[test]
+    fn an_abandoned_move_can_be_concluded_and_its_end_stays() {
+        let (writer, ticket) = TicketWriter::new(2);
+        assert!(writer.begin(0));
+        writer.abandon(MoveFault::TimedOut);
+        assert!(!ticket.is_concluded(0));
+        writer.conclude(0);
+        assert!(ticket.is_concluded(0));
+        assert_eq!((ticket.concluded(), ticket.ended()), (1, 2));
+        drop(writer);
+        assert_eq!(ticket.outcome(0), Some(Err(MoveFault::TimedOut)));
+        assert_eq!(ticket.outcome(1), Some(Err(MoveFault::Cancelled)));
+    }
+
+    #[test]
+    #[should_panic(expected = "is concluded in state")]
+    fn a_final_end_cannot_be_concluded() {
+        let (writer, _ticket) = TicketWriter::new(1);
+        assert!(writer.begin(0));
+        writer.end(0, Err(MoveFault::Io));
+        writer.conclude(0);
     }
 
     #[test]

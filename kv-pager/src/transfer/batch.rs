@@ -11,7 +11,7 @@ use tracing::Span;
 enum Told {
     Nothing,
     TimedOut,
-    /// That it failed and may go on: nobody will ever know when it is over.
+    /// That it failed and may go on: it may be that nobody ever knows when it is over.
     GivenUp,
     All,
 }
@@ -25,9 +25,11 @@ pub(super) struct Batch {
     /// How many moves had ended when we last looked: nothing new, no look.
     seen: usize,
     untold: usize,
+    /// How many of the moves that were given up have been told as over.
+    concluded: usize,
     deadline: Time,
     is_overdue: bool,
-    /// From the submission to the last end, for whoever traces.
+    /// From the submission until nothing of it goes on, for whoever traces.
     span: Span,
 }
 
@@ -35,7 +37,7 @@ impl Batch {
     pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time, span: Span) -> Self {
         let untold = flights.len();
         let told = vec![Told::Nothing; untold];
-        Self { ticket, flights, told, seen: 0, untold, deadline, is_overdue: false, span }
+        Self { ticket, flights, told, seen: 0, untold, concluded: 0, deadline, is_overdue: false, span }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -52,12 +54,17 @@ impl Batch {
                 self.ticket.cancel_move(index);
             }
         }
-        if self.ticket.ended() == self.seen && !is_late {
+        if self.ticket.ended() == self.seen && !is_late && !self.has_more_to_tell() {
             return;
         }
         self.seen = self.ticket.ended();
         for index in 0..self.flights.len() {
-            let (outcome, told) = match (self.ticket.outcome(index), self.told[index]) {
+            let before = self.told[index];
+            let (outcome, told) = match (self.ticket.outcome(index), before) {
+                (_, Told::GivenUp) if self.ticket.is_concluded(index) => {
+                    self.concluded += 1;
+                    (Some(Outcome::Over), Told::All)
+                }
                 (_, Told::All | Told::GivenUp) | (None, Told::TimedOut) => continue,
                 (None, Told::Nothing) if !self.is_overdue => continue,
                 (None, Told::Nothing) => (Some(Outcome::Failed(MoveFault::TimedOut)), Told::TimedOut),
@@ -70,7 +77,7 @@ impl Batch {
                 }
             };
             self.told[index] = told;
-            self.untold -= usize::from(told != Told::TimedOut);
+            self.untold -= usize::from(told != Told::TimedOut && before != Told::GivenUp);
             if let Some(outcome) = outcome {
                 let flight = self.flights[index];
                 ended.push(Ended { source: ends.source, target: ends.target, flight, outcome });
@@ -78,8 +85,14 @@ impl Batch {
         }
     }
 
+    /// Whether every flight was told as ended.
     pub(super) fn is_over(&self) -> bool {
         self.untold == 0
+    }
+
+    /// Whether a flight that was given up is known to be over, and was not told so.
+    pub(super) fn has_more_to_tell(&self) -> bool {
+        self.ticket.concluded() > self.concluded
     }
 
     /// When it is given up; `None` once it has been.
@@ -108,6 +121,11 @@ impl Batch {
         let has_any = (0..self.flights.len()).any(|index| outcome(index) == Some(Ok(())));
         let is_told = has_any && !self.is_overdue && (0..self.flights.len()).all(is_in_order);
         is_told.then(|| self.flights.iter().enumerate().filter(is_done).map(|(_, flight)| flight))
+    }
+
+    /// Whether a flight that was given up may still touch its slots.
+    pub(super) fn is_open(&self) -> bool {
+        self.told.iter().any(|told| *told != Told::All)
     }
 
     /// The flights that may still touch their slots.

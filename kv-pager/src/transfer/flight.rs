@@ -62,7 +62,7 @@ pub enum Outcome {
     /// They are not. After a fault that [may go on](MoveFault::may_go_on) both ends may still be touched, until
     /// [`Outcome::Over`], which may never come.
     Failed(MoveFault),
-    /// A flight that had timed out is known to be over, whichever way.
+    /// A flight that had failed and might go on is known to be over, whichever way.
     Over,
 }
 

@@ -59,8 +59,8 @@ pub(super) struct LaneState {
     slot_bytes: Vec<Bytes>,
     /// What the lane would not take, or did not in time, until it is told.
     refused: Vec<(Flight, MoveFault)>,
-    /// What failed and may go on for ever. Each keeps its slots, so there are never more than slots.
-    given_up: Vec<Flight>,
+    /// Those of which a flight failed and may go on, maybe for ever. Each keeps slots, so there are never more than slots.
+    given_up: Vec<Batch>,
     /// Kept buffers: no batch allocates its flights anew.
     spare: Vec<Vec<Flight>>,
     moves: Vec<Move>,
@@ -241,6 +241,7 @@ impl LaneState {
 
     /// Tells what has ended, was refused, or has waited longer than it may (E4).
     pub(super) fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
+        self.poll_given_up(now, ended);
         let ends = self.lane.ends();
         let first = ended.len();
         for priority in 0..PRIORITIES {
@@ -272,6 +273,26 @@ impl LaneState {
         }
     }
 
+    /// Tells which of what was given up is known to be over.
+    fn poll_given_up(&mut self, now: Time, ended: &mut Vec<Ended>) {
+        let ends = self.lane.ends();
+        let mut index = 0;
+        while index < self.given_up.len() {
+            self.given_up[index].poll(now, ends, ended);
+            if self.given_up[index].is_open() {
+                index += 1;
+            } else {
+                let batch = self.given_up.remove(index);
+                self.keep_buffer(batch);
+            }
+        }
+    }
+
+    /// Whether something is known to be over, and the next poll tells it.
+    pub(super) fn has_more_to_tell(&self) -> bool {
+        self.given_up.iter().any(Batch::has_more_to_tell)
+    }
+
     /// Counts an end. What is told of for the first time counts as in flight no more: a hung move holds its slots, not the lane.
     fn count(&mut self, end: &Ended) {
         let bytes = self.slot_bytes[end.flight.part.group.index()];
@@ -292,11 +313,18 @@ impl LaneState {
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
         batch.span().record("busy_ns", busy.as_u64());
-        self.given_up.extend(batch.open_flights());
         if let Some(done) = batch.done().filter(|_| self.worked.len() < WORKED_MAX) {
             let bytes = done.map(|flight| self.bytes_of(flight)).sum();
             self.worked.push(Worked { bytes, copies, busy });
         }
+        if batch.is_open() {
+            self.given_up.push(batch);
+        } else {
+            self.keep_buffer(batch);
+        }
+    }
+
+    fn keep_buffer(&mut self, batch: Batch) {
         let mut flights = batch.into_flights();
         flights.clear();
         self.spare.push(flights);
@@ -315,7 +343,7 @@ impl LaneState {
 
     pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
         let refused = self.refused.iter().map(|(flight, _)| flight);
-        let open = self.batches.iter().flat_map(Batch::open_flights);
-        self.queues.iter().flatten().chain(refused).chain(open).chain(&self.given_up)
+        let open = self.batches.iter().chain(&self.given_up).flat_map(Batch::open_flights);
+        self.queues.iter().flatten().chain(refused).chain(open)
     }
 }

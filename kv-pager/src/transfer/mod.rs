@@ -1,7 +1,8 @@
 //! The transfer engine: queues, batches and tickets of moves, lane by lane.
 //! Layer 7. Uses `ids`, `units`, `clock`, `config`, `tier`. Known by: `pager`.
 //!
-//! - **E1** a flight is told of exactly once as ended, or once as timed out and once more as over;
+//! - **E1** a flight is told of exactly once as ended, or once as ended in a way that may go on and at most once more, by a later
+//!   poll, as over;
 //! - **E2** a lane is given no batch while it has as many bytes under way as the limits allow;
 //! - **E3** an urgent demand load starts before others, a demand load before a prefetch, a prefetch before an offload, each kind in the order asked for;
 //! - **E4** a flight that waits past its deadline, or whose batch exceeds its own, ends: as cancelled if it had not begun, as timed
@@ -114,6 +115,9 @@ impl TransferEngine {
     pub fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
         for lane in &mut self.lanes {
             lane.poll(now, ended);
+        }
+        if self.lanes.iter().any(LaneState::has_more_to_tell) {
+            self.signal.ring();
         }
     }
 

@@ -153,3 +153,56 @@ fn a_dropped_lane_half_ends_everything() {
     let ended = poll(&mut engine, 0);
     assert_eq!(ended, [(1, Outcome::Failed(MoveFault::Lost)), (2, Outcome::Failed(MoveFault::Cancelled))]);
 }
+
+#[test]
+fn what_was_given_up_is_told_as_over_once_its_lane_says_so() {
+    let (lane, mut engine) = engine(&Limits::default());
+    enqueue(&mut engine, (0..3).map(|slot| (slot, Priority::Demand)));
+    engine.pump(Time::START);
+    let (_, writer) = lane.batches.lock().remove(0);
+    assert!(writer.begin(0));
+    assert!(writer.begin(1));
+    writer.abandon(MoveFault::TimedOut);
+    let timed_out = Outcome::Failed(MoveFault::TimedOut);
+    let cancelled = Outcome::Failed(MoveFault::Cancelled);
+    assert_eq!(poll(&mut engine, 0), [(0, timed_out), (1, timed_out), (2, cancelled)]);
+    let open = |engine: &TransferEngine| -> Vec<usize> {
+        engine.flights().map(|(_, flight)| flight.part.source.index()).collect()
+    };
+    assert_eq!(
+        (open(&engine), engine.is_busy()),
+        (vec![0, 1], false),
+        "they keep their slots, and nobody waits"
+    );
+    writer.conclude(1);
+    assert_eq!(poll(&mut engine, 0), [(1, Outcome::Over)]);
+    assert_eq!(poll(&mut engine, 0), []);
+    assert_eq!(open(&engine), [0]);
+    writer.conclude(0);
+    drop(writer);
+    assert_eq!(poll(&mut engine, 0), [(0, Outcome::Over)]);
+    assert_eq!(engine.flights().count(), 0);
+}
+
+#[test]
+fn what_is_over_before_it_was_told_as_given_up_is_told_by_the_next_poll_which_is_asked_for() {
+    for is_late in [false, true] {
+        let limits = Limits { move_deadline: Nanos::new(100), ..Limits::default() };
+        let (lane, mut engine) = engine(&limits);
+        enqueue(&mut engine, [(0, Priority::Demand)]);
+        engine.pump(Time::START);
+        let (_, writer) = lane.batches.lock().remove(0);
+        assert!(writer.begin(0));
+        let timed_out = (0, Outcome::Failed(MoveFault::TimedOut));
+        if is_late {
+            assert_eq!(poll(&mut engine, 100), [timed_out], "by its deadline");
+        }
+        writer.abandon(MoveFault::TimedOut);
+        writer.conclude(0);
+        let seen = engine.signal.count();
+        assert_eq!(poll(&mut engine, 100), if is_late { vec![] } else { vec![timed_out] });
+        assert!(engine.signal.wait_past(seen, Nanos::ZERO));
+        assert_eq!(poll(&mut engine, 100), [(0, Outcome::Over)]);
+        assert_eq!(engine.flights().count(), 0);
+    }
+}
