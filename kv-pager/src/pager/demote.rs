@@ -14,6 +14,8 @@ use crate::transfer::{Priority, Purpose};
 /// How many moves may wait for a lane before no more blocks are sent down it: what waits too long is given up, and while it waits
 /// it is neither here nor there.
 const OFFLOADS_WAITING: usize = 1024;
+/// How many ancestors of a victim come down to the host in one call at most, so that the lock stays short.
+const ANCESTORS_A_CALL: usize = 256;
 
 /// Whether a victim's ancestors can come along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,10 +127,10 @@ impl Core {
 
     /// Sends the ancestors of `victim` that the file has not ahead of it, those next to the root first, as far as `slots` go and
     /// the host has them; those that only the device has are brought down. The next call goes on from there. Says whether all
-    /// are in the file or on their way there.
+    /// are in the file or on their way there. `O(log depth)`, and as many as are sent or brought down.
     fn send_ancestors(&mut self, group: GroupId, victim: BlockId, slots: &mut Vec<SlotId>) -> Reach {
         let mut missing = std::mem::take(&mut self.missing);
-        let mut reach = self.missing_ancestors(group, victim, &mut missing);
+        let mut reach = self.missing_ancestors(group, victim, slots.len().max(1), &mut missing);
         while let (Reach::Whole, Some(ancestor)) = (reach, missing.last().copied()) {
             if self.whole(ancestor, group, TierId::Host).is_some() {
                 let Some(target) = slots.pop() else {
@@ -140,10 +142,16 @@ impl Core {
                 missing.pop();
             } else if self.index.location(ancestor, group, TierId::Host).is_some() {
                 reach = Reach::Later;
+            } else if self.whole(ancestor, group, TierId::Device).is_some() {
+                reach = self.bring_down(group, victim, &mut missing);
             } else {
-                missing.retain(|block| !self.index.location(*block, group, TierId::Host).is_some());
-                reach = self.bring_down(group, &missing);
+                reach = Reach::Never;
             }
+        }
+        let is_next =
+            |parent: BlockId| !parent.is_some() || self.index.location(parent, group, TierId::File).is_some();
+        if reach == Reach::Whole && !is_next(self.index.parent(victim)) {
+            reach = Reach::Later;
         }
         self.missing = missing;
         reach
@@ -184,16 +192,23 @@ impl Core {
         self.missing = missing;
     }
 
-    /// Copies blocks that only the device has to the host, the last of `missing` first, so that they can go on from there.
-    fn bring_down(&mut self, group: GroupId, missing: &[BlockId]) -> Reach {
+    /// Copies ancestors of `victim` that only the device has to the host, those next to the root first, so that they can go on from
+    /// there. Uses `missing`.
+    fn bring_down(&mut self, group: GroupId, victim: BlockId, missing: &mut Vec<BlockId>) -> Reach {
         if self.free_slots(TierId::Host, group) == 0 {
             return Reach::Full;
         }
         // Room is short, or nothing would be demoted: take a part of it.
         let free = self.free_for_copies(TierId::Host, group) as usize;
-        let count = missing.len().min(free.div_ceil(2)).min(self.engine.room(TierId::Device, TierId::Host));
-        let mut slots = Vec::with_capacity(count);
-        let count = u32::try_from(count).expect("no more than free slots");
+        let most = free.div_ceil(2).min(self.engine.room(TierId::Device, TierId::Host)).min(ANCESTORS_A_CALL);
+        self.missing_ancestors(group, victim, most, missing);
+        let is_above = |block: &BlockId| {
+            !self.index.location(*block, group, TierId::Host).is_some()
+                && self.whole(*block, group, TierId::Device).is_some()
+        };
+        missing.retain(is_above);
+        let mut slots = Vec::with_capacity(missing.len());
+        let count = u32::try_from(missing.len()).expect("no more than free slots");
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(count, |slot| slots.push(slot));
         assert!(is_taken, "{count} host slots were free, and could not be taken");
         for (block, target) in missing.iter().rev().zip(&slots) {
@@ -203,23 +218,36 @@ impl Core {
         Reach::Later
     }
 
-    /// Collects the ancestors of `block`, nearest first, that are neither in the file nor on their way there. `Never` if one of them
-    /// can't come there.
-    fn missing_ancestors(&self, group: GroupId, block: BlockId, missing: &mut Vec<BlockId>) -> Reach {
+    /// Collects those ancestors of `block` that are neither in the file nor on their way there, at most `most` of those next to the
+    /// root, the nearest to `block` first. `Never` if they can't come there. `O(log depth + most)`.
+    fn missing_ancestors(
+        &self,
+        group: GroupId,
+        block: BlockId,
+        most: usize,
+        missing: &mut Vec<BlockId>,
+    ) -> Reach {
         missing.clear();
+        let depth = self.index.view(block).depth;
         // A chain longer than the tier would push out its own front for ever.
-        if self.index.view(block).depth >= self.pools.pool(TierId::File, group).capacity() {
+        if depth >= self.pools.pool(TierId::File, group).capacity() {
             return Reach::Never;
         }
-        let mut ancestor = self.index.parent(block);
-        while ancestor.is_some() && !self.index.location(ancestor, group, TierId::File).is_some() {
-            let is_in_host = self.index.location(ancestor, group, TierId::Host).is_some();
-            if !is_in_host && self.whole(ancestor, group, TierId::Device).is_none() {
-                return Reach::Never;
-            }
+        let is_missing = |above: BlockId| !self.index.location(above, group, TierId::File).is_some();
+        let parent = self.index.parent(block);
+        if most == 0 || !parent.is_some() || !is_missing(parent) {
+            return Reach::Whole;
+        }
+        // The file holds a block only with all its ancestors (I6).
+        let first = self.index.topmost(parent, is_missing);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let last = self.index.view(first).depth.saturating_add(most - 1).min(depth - 1);
+        let mut ancestor = self.index.ancestor_at(parent, last);
+        while ancestor != first {
             missing.push(ancestor);
             ancestor = self.index.parent(ancestor);
         }
+        missing.push(first);
         Reach::Whole
     }
 

@@ -38,6 +38,8 @@ pub struct PrefixIndex {
     tokens: Vec<TokenId>,
     /// `groups * TierId::COUNT` slots a record.
     locations: Vec<SlotId>,
+    /// By record: the ancestor that a search upwards jumps to; `NONE` for the first of a chain.
+    jumps: Vec<BlockId>,
     /// First block of each chain; a power of two of them, one for one or two blocks.
     chains: Vec<BlockId>,
     extra_keys: ExtraKeys,
@@ -57,7 +59,7 @@ pub struct PrefixIndex {
 impl PrefixIndex {
     /// An index for at most `capacity` blocks of `tokens_per_block` tokens; `needs_all` tells of each group whether it needs
     /// every block.
-    /// Allocates, a block: 80 bytes, 4 a token, 12 a group, and 2 to 4 for the chains.
+    /// Allocates, a block: 84 bytes, 4 a token, 12 a group, and 2 to 4 for the chains.
     ///
     /// # Panics
     /// If there is no room for names: 2³² − 1 blocks or more.
@@ -76,6 +78,7 @@ impl PrefixIndex {
             records,
             tokens: vec![TokenId(0); capacity * tokens_per_block],
             locations: vec![SlotId::NONE; capacity * needs_all.len() * TierId::COUNT],
+            jumps: vec![BlockId::NONE; capacity],
             chains: vec![BlockId::NONE; capacity.div_ceil(2).next_power_of_two()],
             extra_keys: ExtraKeys::default(),
             free: if capacity > 0 { BlockId::from_index(0) } else { BlockId::NONE },
@@ -155,6 +158,7 @@ impl PrefixIndex {
         record.notes.set_odd_epoch(self.is_odd_epoch);
         record.notes.set_tenant(self.tenants.enter(keys.salt));
         self.records[block.index()] = record;
+        self.note_jump(block, keys.parent);
         self.copy_tokens(block, keys.tokens);
         if keys.parent.is_some() {
             // It takes the place of an older sibling, which is found by its hash from now on.
@@ -217,6 +221,7 @@ impl PrefixIndex {
             self.make_findable(block);
         }
         self.locations[block.index() * TierId::COUNT + TierId::Device.index()] = slot;
+        self.note_jump(block, keys.parent);
         self.copy_tokens(block, keys.tokens);
         Some(block)
     }

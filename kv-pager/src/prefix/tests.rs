@@ -124,3 +124,35 @@ fn words_that_change_places_make_another_name() {
     let name = |tokens: [u32; 4]| hasher.block(parent, &tokens.map(TokenId), &[]);
     assert_ne!(name([0, 0, 1, 1]), name([1, 1, 0, 0]));
 }
+
+#[test]
+fn an_ancestor_is_found_in_few_steps() {
+    const LENGTH: u32 = 5000;
+    let mut index = PrefixIndex::new(LENGTH as usize + 1, 1, &[true]);
+    let mut chain = Vec::new();
+    for at in 0..LENGTH {
+        let parent = chain.last().copied().unwrap_or(BlockId::NONE);
+        let token = [TokenId(at)];
+        let hash = PrefixHash(u128::from(at));
+        // Both ways in which a block comes into the index.
+        let block = if at % 3 == 0 {
+            index.insert(hash, &keys(parent, &token), Time::START)
+        } else {
+            index.insert_computed(hash, &keys(parent, &token), SlotId::from_index(at as usize), Time::START)
+        };
+        chain.push(block.expect("room"));
+    }
+    for (from, to) in
+        (1..LENGTH).step_by(37).flat_map(|from| (0..=from).step_by(61).map(move |to| (from, to)))
+    {
+        let looks = std::cell::Cell::new(0);
+        let found = index.topmost(chain[from as usize], |above| {
+            looks.set(looks.get() + 1);
+            index.view(above).depth >= to
+        });
+        assert_eq!(found, chain[to as usize], "the ancestor at {to} of the block at {from}");
+        assert_eq!(found, index.ancestor_at(chain[from as usize], to));
+        assert!(looks.get() <= 50, "{} looks from {from} to {to}", looks.get());
+    }
+    index.check();
+}

@@ -1,5 +1,10 @@
 //! The tree of blocks: each knows its parent, its first child and its siblings.
 //! Layer 3. Uses `ids`. Known by: `prefix`, `pager`.
+//!
+//! - **X6** a block but the first of a chain knows one ancestor more to jump to, such that any ancestor is found in `O(log depth)` steps.
+//!
+//! Chains are thousands of blocks long, and who has the lock may not go up all of one. The jumps are those of a skew-binary list: one
+//! goes over as many blocks as two jumps before it, or over none.
 
 use super::PrefixIndex;
 use super::block::Record;
@@ -13,6 +18,43 @@ impl PrefixIndex {
             let next = self.record(*child).sibling_next;
             next.is_some().then_some(next)
         })
+    }
+
+    /// The topmost of `block` and its ancestors for which `is_meant` holds. It must hold for `block`, and for none whose child it does
+    /// not hold for. `O(log depth)`.
+    pub fn topmost(&self, block: BlockId, is_meant: impl Fn(BlockId) -> bool) -> BlockId {
+        let mut at = block;
+        loop {
+            let above = [self.jumps[at.index()], self.parent(at)];
+            match above.into_iter().find(|above| above.is_some() && is_meant(*above)) {
+                Some(above) => at = above,
+                None => return at,
+            }
+        }
+    }
+
+    /// The one of `block` and its ancestors that `depth` blocks come before. `O(log depth)`.
+    ///
+    /// # Panics
+    /// If fewer come before `block`.
+    pub fn ancestor_at(&self, block: BlockId, depth: u32) -> BlockId {
+        assert!(self.record(block).depth >= depth, "{block:?} is nearer to the root than {depth} blocks");
+        self.topmost(block, |above| self.record(above).depth >= depth)
+    }
+
+    /// Notes where a search from `block` jumps to, a new child of `parent` (X6).
+    #[inline]
+    pub(super) fn note_jump(&mut self, block: BlockId, parent: BlockId) {
+        let mut jump = parent;
+        if parent.is_some() && self.jumps[parent.index()].is_some() {
+            let far = self.jumps[parent.index()];
+            let farther = self.jumps[far.index()];
+            let depth = |block: BlockId| self.records[block.index()].depth;
+            if farther.is_some() && depth(parent) - depth(far) == depth(far) - depth(farther) {
+                jump = farther;
+            }
+        }
+        self.jumps[block.index()] = jump;
     }
 
     /// Makes `block` the first child of `parent`.
@@ -42,6 +84,12 @@ impl PrefixIndex {
     }
 
     pub(super) fn check_children(&self, block: BlockId) {
+        let jump = self.jumps[block.index()];
+        assert!(
+            jump.is_some() == self.parent(block).is_some(),
+            "X6: {block:?} after {:?} jumps to {jump:?}",
+            self.parent(block)
+        );
         let mut counted = [0; TierId::COUNT];
         for child in self.children(block) {
             let record = self.record(child);
