@@ -85,7 +85,9 @@ impl Core {
             let own = entered.iter().filter(|(_, of, _)| *of == group);
             let slots: Vec<_> = own.map(|(.., block)| self.index.location(*block, group, tier)).collect();
             let pool = self.pools.pool_mut(tier, group);
-            slots.iter().for_each(|slot| pool.settle_idle(*slot));
+            for slot in &slots {
+                pool.settle_idle(*slot);
+            }
             pool.tell_first(slots.into_iter());
         }
     }
