@@ -120,7 +120,7 @@ impl Core {
                 "I6: {block:?} in {child}, its parent {parent:?} in {above:?}"
             );
         }
-        if self.whole(block, anchor, TierId::File).is_some() {
+        if is_settled(&TierId::File) {
             let in_file = self.index.location(parent, anchor, TierId::File).is_some();
             assert!(in_file, "I6: {block:?} is in the file, its parent {parent:?} is not");
         }

@@ -74,6 +74,7 @@ impl Core {
         for group in self.groups() {
             for slot in state.tables[group.index()][from..to].iter().filter(|slot| slot.is_some()) {
                 self.device(group).hold(*slot);
+                self.mark_resumable(group, *slot);
             }
         }
         for entry in state.entries[from..to].iter().filter(|entry| entry.block.is_some()) {
@@ -132,10 +133,8 @@ impl Core {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
                 let slot = state.tables[group.index()].pop().expect("Q1: as long as the entries");
-                if entry.kind == EntryKind::Copying {
-                    self.spoiled.retain(|spoiled| *spoiled != (group, slot));
-                }
                 if slot.is_some() {
+                    self.mark_resumable(group, slot);
                     self.let_go_slot(group, slot, state.fence);
                 }
             }
@@ -149,14 +148,14 @@ impl Core {
     fn give_back_from(&mut self, state: &mut SequenceState, first: usize) {
         let given = state.entries[first..].iter().zip(&state.tables[0][first..]);
         for (entry, slot) in given.rev() {
-            if entry.kind == EntryKind::Copying {
-                self.spoiled.retain(|spoiled| *spoiled != (GroupId::FIRST, *slot));
-            }
             let mut holds_named = false;
             if slot.is_some() {
                 let pool = self.pools.pool_mut(TierId::Device, GroupId::FIRST);
                 let block = pool.block(*slot);
                 pool.release(*slot);
+                if entry.kind == EntryKind::Copying {
+                    self.forget_spoiled(GroupId::FIRST, *slot);
+                }
                 holds_named = block.is_some() && block == entry.block;
                 if block.is_some() && !holds_named {
                     self.sweep_detached(block);
@@ -196,6 +195,7 @@ impl Core {
             Given::Hold(group, slot) => {
                 let block = self.device(group).block(slot);
                 self.device(group).release(slot);
+                self.forget_spoiled(group, slot);
                 // An erased block goes with its last holder.
                 self.sweep_detached(block);
             }
@@ -204,6 +204,20 @@ impl Core {
                 self.leave_behind(group, block, slot);
             }
             Given::Reference(block) => self.unrefer(block),
+        }
+    }
+
+    /// What became of a copy into `slot` is nobody's business any more, if nobody holds it.
+    fn forget_spoiled(&mut self, group: GroupId, slot: SlotId) {
+        if !self.spoiled.is_empty() && self.device(group).holds(slot) == 0 {
+            self.spoiled.retain(|spoiled| *spoiled != (group, slot));
+        }
+    }
+
+    /// A request ends, or branches, where this part of a window is needed: another may go on from there.
+    pub(super) fn mark_resumable(&mut self, group: GroupId, slot: SlotId) {
+        if !self.model.is_full(group) {
+            self.device(group).mark_resumable(slot);
         }
     }
 

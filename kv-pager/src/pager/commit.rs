@@ -253,8 +253,8 @@ impl Core {
         Some(block)
     }
 
-    /// Lets go the parts that no token from `position` on looks at. Those that a request resumed from stay cached, for another may;
-    /// the others go at once.
+    /// Lets go the parts that no token from `position` on looks at. Those that a request resumed from, ended at or branched at stay
+    /// cached, for another may; the others go at once.
     fn slide(&mut self, state: &mut SequenceState, position: usize) {
         let size = state.tokens_per_block();
         // Should a copy of the last block fail, it is computed from its start.
@@ -265,6 +265,7 @@ impl Core {
             for at in state.slid[group.index()].max(reach.sinks.end)..reach.window.start {
                 let slot = std::mem::replace(&mut state.tables[group.index()][at], SlotId::NONE);
                 if slot.is_some() && resumed.contains(at) {
+                    self.mark_resumable(group, slot);
                     self.let_go_slot(group, slot, state.fence);
                 } else if slot.is_some() {
                     self.let_go_behind(group, slot, state.entries[at].block, state.fence);
@@ -274,9 +275,10 @@ impl Core {
         }
     }
 
-    /// Frees the part of a window that has moved on, unless somebody else uses it.
+    /// Frees the part of a window that has moved on, unless somebody else uses it, or may go on from there.
     pub(super) fn leave_behind(&mut self, group: GroupId, block: BlockId, slot: SlotId) {
-        if block.is_some() && self.idle_slot(block, group, TierId::Device) == Some(slot) {
+        let is_idle = block.is_some() && self.idle_slot(block, group, TierId::Device) == Some(slot);
+        if is_idle && !self.pools.pool(TierId::Device, group).is_resumable(slot) {
             self.remove_copy(block, group, TierId::Device, slot);
             self.prune(block);
         }

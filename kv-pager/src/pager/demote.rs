@@ -244,7 +244,10 @@ impl Core {
         let last = self.index.view(first).depth.saturating_add(most - 1).min(depth - 1);
         let mut ancestor = self.index.ancestor_at(parent, last);
         while ancestor != first {
-            missing.push(ancestor);
+            // One whose ancestor was lost may still be on its way there.
+            if is_missing(ancestor) {
+                missing.push(ancestor);
+            }
             ancestor = self.index.parent(ancestor);
         }
         missing.push(first);

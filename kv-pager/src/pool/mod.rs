@@ -27,6 +27,8 @@ use order::Links;
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     state: SlotState,
+    /// Whether requests have resumed, ended or branched where it is needed. Of slots that hold something.
+    is_resumable: bool,
     /// Sequences that use it.
     holds: u32,
     /// Moves that read or write it.
@@ -53,6 +55,7 @@ impl SlotPool {
     pub fn new(capacity: u32) -> Self {
         let empty = Slot {
             state: SlotState::Free,
+            is_resumable: false,
             holds: 0,
             movers: 0,
             block: BlockId::NONE,
@@ -402,6 +405,16 @@ impl SlotPool {
         self.vacate(slot, SlotState::Retired);
     }
 
+    /// Notes that requests may go on from where `slot` is needed, until it holds something else.
+    pub fn mark_resumable(&mut self, slot: SlotId) {
+        self.slots[slot.index()].is_resumable = true;
+    }
+
+    /// Whether that was noted of what `slot` holds.
+    pub fn is_resumable(&self, slot: SlotId) -> bool {
+        self.slots[slot.index()].is_resumable
+    }
+
     /// The resident slots that no sequence holds, least recently used first. `O(1)` a step.
     pub fn coldest(&self) -> Coldest<'_> {
         self.order.coldest(&self.slots)
@@ -426,6 +439,7 @@ impl SlotPool {
         }
         let record = &mut self.slots[slot.index()];
         record.state = into;
+        record.is_resumable = false;
         record.block = BlockId::NONE;
         record.fence = Fence::OVER;
         self.counts.shift(from, into, 1);
@@ -456,6 +470,7 @@ impl SlotPool {
             );
             if matches!(record.state, SlotState::Free | SlotState::Retired) {
                 assert!(record.holds == 0 && record.movers == 0, "P2: slot {slot:?} is {record:?}");
+                assert!(!record.is_resumable, "slot {slot:?} holds nothing to go on from");
             }
         }
         assert!(counts == self.counts, "P1: counted {counts:?}, kept {:?}", self.counts);

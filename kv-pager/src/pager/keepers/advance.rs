@@ -195,7 +195,13 @@ impl Core {
         if !has_room {
             return false;
         }
-        // Making room may have taken the source.
+        // Making room may have begun to bring this very block, for what stands on it.
+        if self.index.location(block, group, to).is_some() {
+            return self
+                .coming(block, group, to)
+                .is_some_and(|slot| self.keep_slot(keeper, at, group, to, slot));
+        }
+        // It may have taken the source.
         let Some(source) = self.whole(block, group, from) else { return false };
         let mut target = SlotId::NONE;
         let pool = self.pools.pool_mut(to, group);
