@@ -5,7 +5,7 @@ use kv_pager::config::{Allowance, DeviceOwner, Limits, Watermarks};
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
-use kv_pager::policy::Steward;
+use kv_pager::policy::{Lru, Policy, Steward};
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Error, ErrorKind, Pager};
@@ -16,21 +16,56 @@ use std::sync::Arc;
 
 const SIZE: usize = 4;
 
+/// What lies below the engine's slots, and who decides there.
+#[derive(Clone, Copy, Debug)]
+struct Below {
+    host: u32,
+    file: u32,
+    watermarks: Watermarks,
+    has_steward: bool,
+    moves_queued: u32,
+}
+
+impl Below {
+    const WIDE: Self = Self {
+        host: 12,
+        file: 20,
+        watermarks: Watermarks { low: 0.1, high: 0.2 },
+        has_steward: true,
+        moves_queued: 64,
+    };
+
+    /// So many slots, which are all in use before anything goes.
+    const fn tight(host: u32, file: u32) -> Self {
+        let watermarks = Watermarks { low: 0.0, high: 0.0 };
+        Self { host, file, watermarks, has_steward: false, moves_queued: 64 }
+    }
+}
+
 fn build() -> (Machine, Arc<ManualClock>, Pager) {
+    build_over(Below::WIDE, 10)
+}
+
+fn build_over(below: Below, device: u32) -> (Machine, Arc<ManualClock>, Pager) {
     let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
     let group = KvGroup { attention: Attention::Full, layers: 1, entry, dtype: DType::F32 };
     let model = ModelLayout::new(4, vec![group]).expect("valid");
-    let machine = Machine::new(&model, MachineSpec { device: 10, host: 12, file: 20, lane_limit: 64 });
+    let Below { host, file, watermarks, has_steward, moves_queued } = below;
+    let machine = Machine::new(&model, MachineSpec { device, host, file, lane_limit: 64 });
     let clock = Arc::new(ManualClock::new());
     let config = Config {
         device_owner: DeviceOwner::Engine,
-        limits: Limits { move_deadline: Nanos::new(1000), sequence_tokens: 1024, ..Limits::default() },
-        watermarks: Watermarks { low: 0.1, high: 0.2 },
+        limits: Limits {
+            move_deadline: Nanos::new(1000),
+            sequence_tokens: 1024,
+            moves_queued,
+            ..Limits::default()
+        },
+        watermarks,
         ..Config::default()
     };
-    let pager =
-        Pager::new(model, config, machine.backend(), Box::new(Steward::default()), Arc::clone(&clock) as _)
-            .expect("fits");
+    let policy: Box<dyn Policy> = if has_steward { Box::new(Steward::default()) } else { Box::new(Lru) };
+    let pager = Pager::new(model, config, machine.backend(), policy, Arc::clone(&clock) as _).expect("fits");
     (machine, clock, pager)
 }
 
@@ -129,6 +164,26 @@ fn blocks_are_offloaded_from_the_root() {
     let mut out = pager.offload(&prompt, &[at(1, 5)], Fence::OVER).expect("the slot is free");
     assert_eq!(settle(&machine, &mut out), [Delivery::Failed]);
     pager.check();
+}
+
+#[test]
+fn a_block_makes_no_room_for_the_one_after_it() {
+    for has_steward in [false, true] {
+        let (machine, _clock, pager) = build_over(Below { has_steward, ..Below::tight(1, 0) }, 10);
+        let prompt = prompt(&pager, &[1, 2]);
+        let mut ends = Vec::new();
+        for given in [at(0, 4), at(1, 5)] {
+            compute(&machine, &prompt, &[given]);
+            let mut out = pager.offload(&prompt, &[given], Fence::OVER).expect("the slot is free");
+            ends.extend(settle(&machine, &mut out));
+            pager.check();
+        }
+        assert_eq!(ends, [Delivery::Done, Delivery::Failed]);
+        assert_eq!(pager.lookup(&prompt), [TierId::Host]);
+        let mut back = pager.onboard(&prompt, &[at(0, 7)]).expect("the slot is free");
+        assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
+        assert_eq!(machine.device().read(GroupId::FIRST, SlotId::from_index(7)), tags(&prompt, 0));
+    }
 }
 
 #[test]
