@@ -186,6 +186,55 @@ fn a_block_makes_no_room_for_the_one_after_it() {
     }
 }
 
+/// A prompt of four blocks that are in the file alone, the host being full of another one's.
+fn prompt_in_file(machine: &Machine, pager: &Pager) -> Prompt {
+    let given = [at(0, 0), at(1, 1), at(2, 2), at(3, 3)];
+    let prompts = [1, 2].map(|letter| prompt(pager, &[letter, 2, 3, 4]));
+    for prompt in &prompts {
+        // Room comes as copies of what the host has reach the file.
+        while pager.lookup(prompt).len() < 4 {
+            compute(machine, prompt, &given);
+            let mut out = pager.offload(prompt, &given, Fence::OVER).expect("the slots are free");
+            settle(machine, &mut out);
+            while machine.advance_all() > 0 {
+                pager.poll();
+            }
+        }
+    }
+    let [in_file, _in_host] = prompts;
+    assert_eq!(pager.lookup(&in_file), [TierId::File; 4]);
+    in_file
+}
+
+#[test]
+fn a_suffix_comes_from_the_file_without_its_front() {
+    let (machine, _clock, pager) = build_over(Below::tight(4, 20), 10);
+    let prompt = prompt_in_file(&machine, &pager);
+    let wanted = [at(2, 8), at(3, 9)];
+    let mut back = pager.onboard(&prompt, &wanted).expect("the slots are free");
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done; 2]);
+    for BlockAt { block, slot } in wanted {
+        assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
+    }
+    pager.check();
+    assert_eq!(pager.lookup(&prompt), [TierId::File; 4], "I6: it did not stay in the host without its front");
+}
+
+#[test]
+fn a_suffix_that_can_not_go_on_from_the_host_does_not_stay_there() {
+    let (machine, _clock, pager) = build_over(Below { moves_queued: 1, ..Below::tight(4, 20) }, 10);
+    let prompt = prompt_in_file(&machine, &pager);
+    // Both have landed before either can go on, and there is room for one in the queue.
+    let mut back = pager.onboard(&prompt, &[at(3, 9), at(2, 8)]).expect("the slots are free");
+    while pager.is_busy() {
+        (0..4).for_each(|_| pager.poll());
+        pager.check();
+        machine.advance_all();
+    }
+    assert_eq!(back.poll(), [Delivery::Done, Delivery::Failed]);
+    assert_eq!(pager.lookup(&prompt), [TierId::File; 4], "I6");
+}
+
 #[test]
 fn sequences_are_not_opened_over_an_engines_slots() {
     let (_machine, _clock, pager) = build();
