@@ -196,8 +196,9 @@ impl Pager {
     }
 
     /// Copies blocks of `prompt` out of the engine's slots, which the compute behind `fence` writes, into the host. Blocks go in
-    /// order from the root: one whose parent is not cached below the device ends as failed at once, as do those for which
-    /// there is no room and those of a prompt that was prepared in an earlier epoch; one that is cached already is done at once. Never blocks.
+    /// order from the root: one whose parent is not in the host, or on its way there, ends as failed at once, as do those for which
+    /// there is no room beside the blocks before them and those of a prompt that was prepared in an earlier epoch; one that is cached
+    /// already is done at once. Never blocks.
     ///
     /// # Errors
     /// Those of [`Pager::onboard`].
@@ -375,10 +376,11 @@ impl Core {
         let has_room = self.pools.has(TierId::Host)
             && self.engine.room(TierId::Device, TierId::Host) > 0
             && !self.lost[TierId::Host.index()];
-        if is_moving || !has_room || self.ensure_free(TierId::Host, GROUP, 1, now).is_err() {
+        if is_moving || !has_room || !self.make_room_below(self.index.parent(block), now) {
             self.prune(block);
             return self.settle_claim(slot, Delivery::Failed);
         }
+        assert!(self.index.is_named(block), "{block:?} went while room was made for it");
         let mut target = SlotId::NONE;
         self.pools.pool_mut(TierId::Host, GROUP).take(1, |slot| target = slot);
         let pool = self.pools.pool_mut(TierId::Host, GROUP);
@@ -390,6 +392,22 @@ impl Core {
         let way = Way { block, group: GROUP, from: TierId::Device, to: TierId::Host, target };
         self.enqueue(way, Purpose::Replicate, Priority::Offload);
         ticket
+    }
+
+    /// Makes a host slot free for a block that comes after `parent`. False if that can't be, or if the host has not the parent
+    /// (I6). The parent's own slot makes no room: on it stands the record of the block, which has no copy yet that would keep it.
+    fn make_room_below(&mut self, parent: BlockId, now: Time) -> bool {
+        if !parent.is_some() {
+            return self.ensure_free(TierId::Host, GROUP, 1, now).is_ok();
+        }
+        let above = self.index.location(parent, GROUP, TierId::Host);
+        if !above.is_some() {
+            return false;
+        }
+        self.pools.pool_mut(TierId::Host, GROUP).begin_move(above);
+        let is_free = self.ensure_free(TierId::Host, GROUP, 1, now).is_ok();
+        self.pools.pool_mut(TierId::Host, GROUP).end_move(above);
+        is_free
     }
 
     /// Whether all blocks of a front are cached below the device still: the last one is, and none is without its parent (I6).

@@ -8,7 +8,7 @@ use super::core::Core;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 
 impl Core {
-    /// A copy is known to be bad. Its slot is never used again; what stands on it goes too, in a file, or nearer than what is left.
+    /// A copy is known to be bad. Its slot is never used again; what stands on it there, or nearer than what is left, goes too.
     pub(super) fn lose_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) {
         self.stop_keeping(block);
         let slot = self.index.location(block, group, tier);

@@ -56,7 +56,7 @@ impl Core {
                 self.pools.pool_mut(from, group).end_move(part.source);
                 if purpose == Purpose::CopyOnWrite {
                     self.pools.pool_mut(to, group).end_move(part.target);
-                } else if self.is_orphan(block, group, to) {
+                } else if self.is_orphan(block, group, to) && !self.may_fly_on(&flight) {
                     self.spoil(to, &flight, false);
                 } else {
                     self.count_promoted(&flight);
@@ -92,6 +92,14 @@ impl Core {
             || tier == TierId::File && !self.index.location(parent, group, tier).is_some()
     }
 
+    /// Whether what has landed goes on into an engine's slot, though it can't stay where it has landed: the engine may have the
+    /// blocks before it. Its copy there goes when the move that reads it has ended.
+    fn may_fly_on(&self, flight: &Flight) -> bool {
+        self.is_engines()
+            && matches!(flight.purpose, Purpose::Land { .. })
+            && !self.index.is_detached(flight.block)
+    }
+
     fn arrive(&mut self, tier: TierId, flight: &Flight) {
         let Flight { part, block, purpose, .. } = *flight;
         if tier == TierId::Device && self.is_engines() {
@@ -110,6 +118,7 @@ impl Core {
                 self.enqueue(way, Purpose::Onboard, flight.priority);
             } else {
                 self.fail_load(block, part.group, device);
+                self.sweep_source(block, part.group, tier, part.target);
             }
         }
     }
@@ -240,6 +249,7 @@ impl Core {
             if tier == TierId::File {
                 self.drop_children(block, tier);
             }
+            self.drop_strays(block);
             self.prune(block);
         }
         must_go
