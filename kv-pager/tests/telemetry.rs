@@ -256,6 +256,21 @@ fn a_router_that_follows_the_events_knows_where_blocks_are() {
 }
 
 #[test]
+fn what_is_stored_after_an_erasure_has_begun_is_not_told_of_as_cleared() {
+    let rig = Rig::new(1024);
+    rig.serve(0, 8);
+    let mut events = Vec::new();
+    rig.pager.drain_events(&mut events);
+    events.clear();
+    assert_eq!(rig.pager.invalidate_all().expect("nothing is durable here"), 8);
+    rig.pager.drain_events(&mut events);
+    // Others may store between any two slices: whatever follows counts.
+    assert_eq!(events.remove(0), BlockEvent::Cleared);
+    let removed = events.iter().filter(|event| matches!(event, BlockEvent::Removed { .. })).count();
+    assert_eq!((removed, events.len()), (8, 8), "{events:?}");
+}
+
+#[test]
 fn a_router_that_reads_too_late_sees_that_it_has_lost_something() {
     let rig = Rig::new(8);
     let mut router = Follower::default();

@@ -18,22 +18,25 @@ impl Pager {
     /// # Errors
     /// [`Error::Io`] if a drive refuses to make it durable; here they are erased all the same.
     pub fn invalidate(&self, salt: Salt) -> Result<u64, Error> {
-        self.erase(|found| found == salt)
+        self.erase(|found| found == salt, None)
     }
 
-    /// Erases all blocks, as [`Pager::invalidate`] does those of one salt.
+    /// Erases all blocks, as [`Pager::invalidate`] does those of one salt. [`BlockEvent::Cleared`] is told before the first goes, and
+    /// then of each that it is removed: what others store meanwhile is told of after the clearing.
     ///
     /// # Errors
     /// Those of [`Pager::invalidate`].
     pub fn invalidate_all(&self) -> Result<u64, Error> {
-        let erased = self.erase(|_| true)?;
-        self.shared.core.lock().events.push(BlockEvent::Cleared);
-        Ok(erased)
+        self.erase(|_| true, Some(BlockEvent::Cleared))
     }
 
-    fn erase(&self, is_meant: impl Fn(Salt) -> bool) -> Result<u64, Error> {
+    /// Erases the blocks whose salt is meant; `begun` is told before the first goes.
+    fn erase(&self, is_meant: impl Fn(Salt) -> bool, mut begun: Option<BlockEvent>) -> Result<u64, Error> {
         let (mut erased, mut record) = (0, 0);
         slices::repeat(&self.shared, |core| {
+            if let Some(begun) = begun.take() {
+                core.events.push(begun);
+            }
             let until = core.index.capacity().min(record + self.shared.slice_blocks);
             let slice = (record..until).map(BlockId::from_index);
             erased += slice.map(|block| u64::from(core.erase(block, &is_meant))).sum::<u64>();
