@@ -89,7 +89,7 @@ enum KvpEventKind
   KVP_EVENT_KIND_STORED = 0,
   // The copy in the tier is gone.
   KVP_EVENT_KIND_REMOVED = 1,
-  // Everything is gone.
+  // All blocks are being erased: what was told before does not count any more.
   KVP_EVENT_KIND_CLEARED = 2,
   // One that this header does not know.
   KVP_EVENT_KIND_OTHER = 3,

@@ -171,7 +171,7 @@ pub enum KvpEventKind {
     Stored = 0,
     /// The copy in the tier is gone.
     Removed = 1,
-    /// Everything is gone.
+    /// All blocks are being erased: what was told before does not count any more.
     Cleared = 2,
     /// One that this header does not know.
     Other = 3,

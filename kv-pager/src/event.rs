@@ -2,8 +2,9 @@
 //! Layer 0. Uses `ids`. Known by: `pager`.
 //!
 //! - **V1** events are numbered without gaps; a reader that sees a gap has lost what is between (I8: the stream is bounded);
-//! - **V2** what is told of a block and a tier alternates: stored there, then removed or moved on from there, unless all is
-//!   cleared; and whoever knows of all events since the start, or since a clearing, knows which blocks are where.
+//! - **V2** what is told of a block and a tier alternates: stored there, then removed or moved on from there. A clearing comes before
+//!   the blocks go that it erases: of what was stored before it, each that goes is told of once more. Whoever knows of all events
+//!   since the start, or since a clearing, knows which blocks are where, but for those that the clearing is about to erase.
 
 use crate::ids::{PrefixHash, TierId};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,8 @@ pub enum BlockEvent {
         /// Where it was.
         tier: TierId,
     },
-    /// Everything is gone. What was told before does not count any more.
+    /// All blocks are being erased. What was told before does not count any more; those that are still there are found until it is
+    /// told of each that it is removed.
     Cleared,
 }
 

@@ -350,7 +350,9 @@ impl Engine {
 
     fn onboard(&mut self, letters: &[u32], from: usize) {
         let (prompt, named) = self.name(letters, from);
-        named.iter().for_each(|at| self.machine.device().scramble(GroupId::FIRST, at.slot));
+        for at in named {
+            self.machine.device().scramble(GroupId::FIRST, at.slot);
+        }
         let deliveries = self.pager.onboard(&prompt, &named).expect("the engine holds its slots");
         self.under_way.push(Asked { prompt, named, deliveries, is_onboard: true });
     }

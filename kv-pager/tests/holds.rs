@@ -5,7 +5,7 @@
 
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{DeviceOwner, Limits, Watermarks};
-use kv_pager::ids::{Fence, GroupId, SlotId, TokenId};
+use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
@@ -142,6 +142,10 @@ fn sequences_that_turn_over_a_device() {
                 served.serve(&Request::new(&prompt), "a device alone");
             }
             check_long(&served.pager);
+            let erased = served.pager.invalidate(Salt::default()).expect("nothing outlives this machine");
+            assert!(erased > u64::from(LONG), "{erased} blocks of long chains");
+            check(&served.pager, "invalidate");
+            served.pager.check();
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
-use kv_pager::ids::{Fence, TokenId};
+use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward};
+use kv_pager::tier::Health;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
@@ -63,6 +64,64 @@ fn serve_beside_dead_lanes(policy: Box<dyn Policy>) {
             pager.open(&Request::new(&tokens)).is_ok_and(serve)
         });
         assert!(is_served, "request {letter}: {:?}", pager.stats());
+    }
+}
+
+#[test]
+fn requests_are_served_though_a_tier_that_their_loads_pass_through_is_lost() {
+    for lost in [TierId::Host, TierId::File] {
+        serve_beside_a_lost_tier(lost, Box::new(Lru));
+        serve_beside_a_lost_tier(lost, Box::new(Steward::default()));
+    }
+}
+
+fn serve_beside_a_lost_tier(lost: TierId, policy: Box<dyn Policy>) {
+    let (machine, clock, pager) = build(8, 12, 100, policy);
+    let go_on = || {
+        machine.advance_all();
+        clock.advance(Nanos::new(DEADLINE.as_u64() / 10));
+        pager.poll();
+    };
+    let serve_waiting = |letter: u32, opened: Option<Sequence>| {
+        let tokens = prompt(letter, 4);
+        let mut opened = opened;
+        for _ in 0..300 {
+            if opened.is_none() {
+                opened = pager.open(&Request::new(&tokens)).ok();
+            }
+            match opened.as_mut().map(|sequence| sequence.next_step(1000)) {
+                Some(Ok(Step::Ready)) => return,
+                Some(Ok(Step::Compute(range))) => {
+                    let sequence = opened.as_mut().expect("it was asked");
+                    sequence.commit(range, Fence::OVER).expect("as told");
+                }
+                Some(Ok(Step::Wait) | Err(_)) | None => go_on(),
+            }
+        }
+        panic!("request {letter} waits for ever beside a lost {lost}: {:?}", pager.stats());
+    };
+    for letter in 0..12 {
+        serve_waiting(letter, None);
+        (0..20).for_each(|_| go_on());
+    }
+    // What comes up from the file stays in the host too, and then leaves the device.
+    for letter in [2, 3, 20, 21] {
+        serve_waiting(letter, None);
+        (0..20).for_each(|_| go_on());
+    }
+    // One waits for its loads as the tier is lost; some ask later.
+    let tokens = prompt(0, 4);
+    let waiting = loop {
+        match pager.open(&Request::new(&tokens)) {
+            Ok(sequence) => break sequence,
+            Err(_busy) => go_on(),
+        }
+    };
+    machine.tiers()[lost.index()].set_health(Health::Lost { why: "a test".into() });
+    serve_waiting(0, Some(waiting));
+    for letter in [2, 3, 0, 1, 5, 30, 31] {
+        serve_waiting(letter, None);
+        pager.check();
     }
 }
 

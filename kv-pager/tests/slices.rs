@@ -3,7 +3,7 @@
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::error::ErrorKind;
-use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
+use kv_pager::ids::{Fence, GroupId, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
@@ -154,6 +154,53 @@ fn between_slices_of_what_a_policy_is_told_all_invariants_hold() {
     for is_windowed in [false, true] {
         let spec = StewardSpec { has_shadows: true, ..StewardSpec::default() };
         serve_and_check(model(is_windowed), 60, 90, Box::new(Steward::new(spec)));
+    }
+}
+
+/// Threads serve while blocks are erased beside them; what is left can be found, and so can be erased.
+#[test]
+fn what_is_committed_between_slices_of_an_invalidation_stands_on_nothing_erased() {
+    for is_windowed in [false, true] {
+        let (_machine, pager) = build(model(is_windowed), 400, 0, Box::new(Lru));
+        for round in 0..100 {
+            let busy = AtomicUsize::new(THREADS);
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    let (pager, busy) = (pager.clone(), &busy);
+                    scope.spawn(move || {
+                        for request in 0..4 {
+                            let first = u32::try_from(thread * 4 + request).expect("a few") * 10_000;
+                            // A block a commit: many of them, between any two slices.
+                            commit_by_blocks(&pager, first, 30 + round % 7);
+                        }
+                        busy.fetch_sub(1, Ordering::Release);
+                    });
+                }
+                scope.spawn(|| {
+                    while busy.load(Ordering::Acquire) > 0 {
+                        pager.check();
+                        std::thread::yield_now();
+                    }
+                });
+                while busy.load(Ordering::Acquire) > 0 {
+                    pager.invalidate(Salt::default()).expect("nothing outlives this machine");
+                }
+            });
+            pager.check();
+        }
+        pager.invalidate_all().expect("nothing outlives this machine");
+        pager.check();
+        let counts = pager.occupancy(TierId::Device, GroupId::FIRST).expect("a device");
+        assert_eq!(counts.of(SlotState::Free), 400, "{counts:?}");
+    }
+}
+
+/// Computes and names what is not cached of a prompt, a block at a time, and closes.
+fn commit_by_blocks(pager: &Pager, first: u32, blocks: u32) {
+    let tokens: Vec<TokenId> = (0..blocks * TOKENS).map(|at| TokenId(first + at)).collect();
+    let mut sequence = pager.open(&Request::new(&tokens)).expect("room for all");
+    while let Step::Compute(range) = sequence.next_step(TOKENS as usize).expect("it has its slots") {
+        sequence.commit(range, Fence::OVER).expect("as told");
     }
 }
 

@@ -4,11 +4,12 @@
 use kv_pager::clock::{ManualClock, Time};
 use kv_pager::config::{Config, Limits};
 use kv_pager::event::BlockEvent;
-use kv_pager::ids::{Fence, PrefixHash, TierId, TokenId};
+use kv_pager::ids::{Fence, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Pager, Request, Sequence, Step};
 use kv_pager::policy::Lru;
 use kv_pager::telemetry::{Kind, METRICS, Telemetry};
+use kv_pager::tier::Health;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::tagged::{Machine, MachineSpec};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -253,6 +254,58 @@ fn a_router_that_follows_the_events_knows_where_blocks_are() {
     rig.pager.invalidate_all().expect("nothing is durable here");
     assert!(!router.follow(&rig.pager));
     assert_eq!((router.copies.len(), router.cleared), (0, 1));
+}
+
+#[test]
+fn what_is_stored_after_an_erasure_has_begun_is_not_told_of_as_cleared() {
+    let rig = Rig::new(1024);
+    rig.serve(0, 8);
+    let mut events = Vec::new();
+    rig.pager.drain_events(&mut events);
+    events.clear();
+    assert_eq!(rig.pager.invalidate_all().expect("nothing is durable here"), 8);
+    rig.pager.drain_events(&mut events);
+    // Others may store between any two slices: whatever follows counts.
+    assert_eq!(events.remove(0), BlockEvent::Cleared);
+    let removed = events.iter().filter(|event| matches!(event, BlockEvent::Removed { .. })).count();
+    assert_eq!((removed, events.len()), (8, 8), "{events:?}");
+}
+
+#[test]
+fn a_router_learns_once_that_what_a_tier_held_is_lost() {
+    for (lost, place) in [(TierId::Host, 1), (TierId::Device, 0)] {
+        let rig = Rig::new(1024);
+        let mut router = Follower::default();
+        rig.serve(0, 8);
+        rig.serve(1000, 12);
+        // Some are on their way down when it happens, and one sequence goes on with what it has.
+        let mut sequence = rig.open(2000, 6);
+        rig.pager.poll();
+        assert!(!router.follow(&rig.pager));
+        let left = if lost == TierId::Host { TierId::Device } else { TierId::Host };
+        let (before, kept) = (router.in_tier(lost), router.in_tier(left));
+        assert!(before > 0 && kept > 0, "{before} {kept}");
+        rig.machine.tiers()[place].set_health(Health::Lost { why: "a test".into() });
+        rig.pager.poll();
+        assert!(!router.follow(&rig.pager));
+        assert_eq!((router.in_tier(lost), router.in_tier(left)), (0, kept));
+        if let Ok(Step::Compute(range)) = sequence.next_step(1024) {
+            sequence.commit(range, Fence::OVER).expect("as told");
+        }
+        drop(sequence);
+        for _ in 0..4 {
+            rig.advance();
+        }
+        rig.pager.invalidate(Salt::default()).expect("nothing is durable here");
+        let mut events = Vec::new();
+        rig.pager.drain_events(&mut events);
+        let tells_of = |event: &BlockEvent| match event {
+            BlockEvent::Stored { tier, .. } | BlockEvent::Removed { tier, .. } => *tier == lost,
+            BlockEvent::Moved { source, target, .. } => *source == lost || *target == lost,
+            other => panic!("{other:?}"),
+        };
+        assert!(!events.iter().any(tells_of), "{lost}: {events:?}");
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Core {
     }
 
     /// Names the first of `blocks`, which are full, as [`Core::name`] does, as long as no other block has their names and they have
-    /// no extra keys: what most blocks are. For a model of one group that needs every block. Returns how many.
+    /// no extra keys: what most blocks are. For a model of one group that needs every block, on a device that is well. Returns how many.
     fn name_run(&mut self, state: &mut SequenceState, blocks: Range<usize>, now: Time) -> usize {
         let mut parent = BlockId::NONE;
         let mut parent_hash = None;
@@ -90,7 +90,8 @@ impl Core {
                 return 0;
             }
         }
-        if blocks.is_empty() || !state.extra_keys.is_empty() || state.epoch != self.epoch {
+        let is_plain = state.extra_keys.is_empty() && !self.lost[TierId::Device.index()];
+        if blocks.is_empty() || !is_plain || state.epoch != self.epoch {
             return 0;
         }
         let size = state.tokens_per_block();

@@ -52,7 +52,7 @@ pub(super) struct Core {
     persistent: [bool; TierId::COUNT],
     pub(super) config: Config,
     pub(super) tiers: TierSet,
-    /// By tier: whether its memory is lost. What it held can't be found any more; its slots stay as they are.
+    /// By tier: whether its memory is lost. What it held can't be found any more, which was told of; its slots stay as they are.
     pub(super) lost: [bool; TierId::COUNT],
     pub(super) pools: TierPools,
     pub(super) index: PrefixIndex,
@@ -235,11 +235,19 @@ impl Core {
         Ok(core)
     }
 
-    /// Notes which tiers are lost.
+    /// Notes which tiers are lost, and tells of what was there that it is removed: in one go, for a tier is lost once, if ever.
     fn look_after(&mut self) {
         for tier in TierId::ALL {
             let health = self.tiers[tier.index()].as_ref().map(|tier| tier.health());
-            if matches!(health, Some(Health::Lost { .. })) {
+            if matches!(health, Some(Health::Lost { .. })) && !self.lost[tier.index()] {
+                let group = self.told_group();
+                for slot in self.pools.pool(tier, group).slots() {
+                    let block = self.pools.pool(tier, group).block(slot);
+                    // Of a detached block it was told when it was detached.
+                    if self.pools.is_whole(tier, group, slot, block) && self.index.is_named(block) {
+                        self.announce_removed(block, group, tier);
+                    }
+                }
                 self.lost[tier.index()] = true;
             }
         }
@@ -415,9 +423,9 @@ impl Core {
         self.open_sequences -= 1;
     }
 
-    /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so.
+    /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so, and the tier is not lost.
     pub(super) fn announce_stored(&mut self, block: BlockId, group: GroupId, tier: TierId) {
-        if group != self.told_group() {
+        if !self.tells_of(group, tier) {
             return;
         }
         let parent = self.index.parent(block);
@@ -427,7 +435,7 @@ impl Core {
 
     /// Tells that a block is gone from `tier`.
     pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId) {
-        if group == self.told_group() {
+        if self.tells_of(group, tier) {
             let hash = self.index.hash(block);
             self.events.push(BlockEvent::Removed { hash, tier });
         }
@@ -435,10 +443,15 @@ impl Core {
 
     /// Tells that a block made room in `source`, and is still in `target`.
     pub(super) fn announce_moved(&mut self, block: BlockId, group: GroupId, source: TierId, target: TierId) {
-        if group == self.told_group() {
+        if self.tells_of(group, source) {
             let hash = self.index.view(block).hash;
             self.events.push(BlockEvent::Moved { hash, source, target });
         }
+    }
+
+    /// Whether the event stream tells of the parts of `group` in `tier`: of one that is lost all was told.
+    fn tells_of(&self, group: GroupId, tier: TierId) -> bool {
+        group == self.told_group() && !self.lost[tier.index()]
     }
 
     /// The group whose parts the event stream tells of.

@@ -2,7 +2,8 @@
 //! Layer 9. Known by: `pager`.
 //!
 //! A load from a file passes through a host slot, where it stays as a clean copy. There may be more to load than the host tier
-//! has room for, so loads queue here, each with its device slot, and start as room appears.
+//! has room for, so loads queue here, each with its device slot, and start as room appears. One whose source is lost, or the host
+//! on its way, is called off: its block is computed.
 
 use super::core::Core;
 use super::external::Delivery;
@@ -102,11 +103,13 @@ impl Core {
 
     fn attempt(&mut self, load: PendingLoad) -> Attempt {
         let PendingLoad { block, group, from, device, priority } = load;
-        if self.device(group).holds(device) == 0 || self.index.is_detached(block) {
+        let is_in_host = self.whole(block, group, TierId::Host).is_some();
+        let is_cut_off = !is_in_host && (self.lost[from.index()] || self.lost[TierId::Host.index()]);
+        if is_cut_off || self.device(group).holds(device) == 0 || self.index.is_detached(block) {
             self.call_off(load);
             return Attempt::Gone;
         }
-        if from == TierId::Host || self.whole(block, group, TierId::Host).is_some() {
+        if from == TierId::Host || is_in_host {
             if self.engine.room(TierId::Host, TierId::Device) == 0 {
                 return Attempt::Later;
             }
