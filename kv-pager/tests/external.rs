@@ -350,7 +350,7 @@ impl Engine {
 
     fn onboard(&mut self, letters: &[u32], from: usize) {
         let (prompt, named) = self.name(letters, from);
-        for at in named {
+        for at in &named {
             self.machine.device().scramble(GroupId::FIRST, at.slot);
         }
         let deliveries = self.pager.onboard(&prompt, &named).expect("the engine holds its slots");
