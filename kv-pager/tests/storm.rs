@@ -208,7 +208,7 @@ impl Storm {
                 }
             }
             Act::Truncate { share } => {
-                for sequence in self.open.iter_mut().filter(|sequence| sequence.len() > 0) {
+                for sequence in self.open.iter_mut().filter(|sequence| !sequence.is_empty()) {
                     sequence.truncate(1 + share % sequence.len(), Fence::OVER);
                 }
             }
