@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one format adds, for each byte of the part as the model has it.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CodecCost {
     /// The format.
     pub format: Format,

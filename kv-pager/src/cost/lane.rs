@@ -22,6 +22,7 @@ pub struct Load {
 
 /// A point of the curve: one copy of `copy_bytes`, in a row of its like, takes `copy_ns`.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Knot {
     /// Bytes of the copy; zero in the first knot, whose time is the call alone.
     pub copy_bytes: Bytes,

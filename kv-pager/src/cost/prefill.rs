@@ -35,6 +35,7 @@ impl TokenSpan {
 
 /// Where two pieces meet: the time of one step of `tokens` tokens.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     /// Tokens computed in the step.
     pub tokens: u32,

@@ -4,7 +4,7 @@
 //! The bounds are wide: they catch a wrong unit, a torn file and a stall taken for a rate, not a slow machine.
 
 use super::{LaneProfile, PrefillProfile, Profile, wrong};
-use crate::cost::{CodecTable, LaneCost, PrefillCost};
+use crate::cost::{CodecTable, LaneCost, PrefillCost, real};
 use crate::error::Error;
 use crate::layout::{ModelLayout, shape};
 use crate::units::Bytes;
@@ -13,6 +13,8 @@ use crate::units::Bytes;
 const LINK_BYTES_PER_S: std::ops::RangeInclusive<f64> = 1e5..=2e13;
 /// The longest start of a batch or call of a copy, in nanoseconds: a minute.
 const CALL_NS_MAX: f64 = 6e10;
+/// The least that a token takes in the largest step, in nanoseconds: ten million tokens a second.
+const TOKEN_NS_MIN: f64 = 100.0;
 /// The longest step, in nanoseconds: an hour.
 const STEP_NS_MAX: f64 = 3.6e12;
 
@@ -92,7 +94,14 @@ impl LaneProfile {
             format!("lane {ends}: a time is no number")
         })?;
         let beta = self.cost().classes().last().map_or(0.0, |class| class.beta_bytes_per_s);
-        require(LINK_BYTES_PER_S.contains(&beta), || format!("lane {ends}: {beta:.3e} bytes/s"))
+        require(LINK_BYTES_PER_S.contains(&beta), || format!("lane {ends}: {beta:.3e} bytes/s"))?;
+        for knot in knots {
+            let longest_ns = CALL_NS_MAX + 1e9 * real::from_bytes(knot.copy_bytes) / LINK_BYTES_PER_S.start();
+            require((0.0..longest_ns).contains(&knot.copy_ns), || {
+                format!("lane {ends}: {} ns for a copy of {}", knot.copy_ns, knot.copy_bytes)
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -113,6 +122,8 @@ impl PrefillProfile {
             })?;
             require(node.base_ns > 0.0, || format!("prefill: {} tokens in no time", node.tokens))?;
         }
+        let last = nodes.last().map_or(f64::NAN, |node| node.base_ns / f64::from(node.tokens));
+        require(last >= TOKEN_NS_MIN, || format!("prefill: {last} ns a token"))?;
         Ok(())
     }
 }

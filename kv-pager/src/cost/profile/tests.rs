@@ -86,6 +86,24 @@ fn what_cannot_be_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn numbers_of_a_wrong_unit_or_out_of_all_bounds_are_refused() {
+    let refused = |what: &str, change: &dyn Fn(&mut Profile)| {
+        let mut profile = Profile::h200_llama3_8b();
+        change(&mut profile);
+        profile.check().expect_err(what);
+    };
+    refused("prefill in microseconds", &|profile| {
+        profile.prefill.nodes.iter_mut().for_each(|node| node.base_ns /= 1000.0);
+    });
+    refused("a copy in no time at all", &|profile| profile.lanes[0].knots[1].copy_ns = -1e9);
+    refused("a copy that never ends", &|profile| profile.lanes[0].knots[1].copy_ns = 1e300);
+    let text = Profile::h200_llama3_8b().to_json();
+    for (name, wrong) in [("copy_ns", "copy_us"), ("base_ns", "base_us")] {
+        Profile::from_json(&text.replacen(name, wrong, 1)).expect_err("a name that nobody knows");
+    }
+}
+
+#[test]
 fn a_profile_of_another_model_is_told_apart() {
     let profile = Profile::h200_llama3_8b();
     profile.check_model(&shape("llama3-8b").expect("known")).expect("its own model");
