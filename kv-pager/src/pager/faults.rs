@@ -8,7 +8,7 @@ use super::core::Core;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 
 impl Core {
-    /// A copy is known to be bad. Its slot is never used again; what stands on it in a file goes too.
+    /// A copy is known to be bad. Its slot is never used again; what stands on it there, or nearer than what is left, goes too.
     pub(super) fn lose_copy(&mut self, block: BlockId, group: GroupId, tier: TierId) {
         self.stop_keeping(block);
         let slot = self.index.location(block, group, tier);
@@ -21,6 +21,7 @@ impl Core {
             self.drop_children(block, tier);
         }
         self.finish_leaving(self.index.parent(block), group, tier);
+        self.drop_strays(block);
         self.prune(block);
     }
 
