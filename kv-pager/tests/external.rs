@@ -447,6 +447,17 @@ fn nothing_stays_in_the_host_above_what_was_damaged_there() {
     assert_eq!(engine.pager.lookup(&second), [TierId::File]);
 }
 
+#[test]
+fn what_is_on_its_way_to_the_file_is_not_sent_there_again() {
+    let watermarks = Watermarks { low: 0.1, high: 0.2 };
+    let mut engine = Engine::new(Below { watermarks, ..Below::tight(13, 7) });
+    engine.apply(&Operation::Offload { letters: vec![0; 2], from: 0, waits: true });
+    engine.apply(&Operation::Offload { letters: vec![0; 13], from: 0, waits: false });
+    let (to_host, to_file) = (1, 3);
+    engine.apply(&Operation::Lane { lane: to_host, count: 3 });
+    engine.apply(&Operation::Fault { lane: to_file, fault: MoveFault::Unwritable });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
