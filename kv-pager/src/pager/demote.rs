@@ -132,10 +132,7 @@ impl Core {
         let mut missing = std::mem::take(&mut self.missing);
         let mut reach = self.missing_ancestors(group, victim, slots.len().max(1), &mut missing);
         while let (Reach::Whole, Some(ancestor)) = (reach, missing.last().copied()) {
-            if self.index.location(ancestor, group, TierId::File).is_some() {
-                // Its parent's copy failed while its own was under way.
-                reach = Reach::Later;
-            } else if self.whole(ancestor, group, TierId::Host).is_some() {
+            if self.whole(ancestor, group, TierId::Host).is_some() {
                 let Some(target) = slots.pop() else {
                     reach = Reach::Later;
                     break;
