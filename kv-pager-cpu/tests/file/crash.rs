@@ -47,16 +47,36 @@ fn the_child_that_is_killed() {
         writeln!(out, "{line}").expect("the parent reads");
         out.flush().expect("the parent reads");
     };
+    let slots = usize::try_from(SLOTS).expect("few");
     for step in 0..100_000 {
-        let at = usize::try_from(random(seed, step) % u64::from(SLOTS)).expect("small");
-        if (random(seed, step) / 64).is_multiple_of(5) {
-            tell(format!("> {at}"));
-            session.void(at);
-        } else {
-            let block = &Labelled::chain_named(1, random(seed, step) | 1)[0];
-            tell(format!("> {at}"));
-            session.write(block, at);
-            tell(format!("= {at} {:x}", block.hash().0));
+        let number = random(seed, step);
+        let at = usize::try_from(number % u64::from(SLOTS)).expect("small");
+        // Batches of several slots, some of them adjacent; reads, slots given up and flushes between them.
+        let stride = if number.is_multiple_of(2) { 1 } else { 3 };
+        let count = usize::try_from(number / 8 % 4).expect("small") + 1;
+        match number / 64 % 8 {
+            0 => {
+                tell(format!("> {at}"));
+                session.void(at);
+            }
+            // There may be nothing in it.
+            1 => drop(session.read(slot(at))),
+            2 => session.tier().persistence().expect("it has").flush().expect("a sound drive"),
+            _ => {
+                let places: Vec<usize> = (0..count).map(|index| (at + index * stride) % slots).collect();
+                let name = |index: usize| random(seed, step * 16 + index as u64) | 1;
+                let blocks: Vec<_> = (0..count).map(|index| Labelled::chain_named(1, name(index))).collect();
+                let batch: Vec<_> =
+                    places.iter().copied().zip(blocks.iter().map(|chain| &chain[0])).collect();
+                for at in &places {
+                    tell(format!("> {at}"));
+                }
+                let outcomes = session.write_together(&batch);
+                assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+                for (at, block) in &batch {
+                    tell(format!("= {at} {:x}", block.hash().0));
+                }
+            }
         }
     }
 }
