@@ -1,33 +1,16 @@
-//! What a file tier makes of drives that fail, fill up, hang or lie: a miss, never wrong bytes and never a stuck request.
+//! What a file tier makes of drives that fail, fill up or lie: a miss, never wrong bytes.
 
-use crate::rig::{Labelled, Rig, SLOTS, Session, slot};
-use crate::shim::{Device, Shim};
+use crate::rig::{LONG, Labelled, Rig, SLOTS, recovered, slot};
+use crate::shim::{Device, open_on};
 use kv_pager::Error;
-use kv_pager::ids::{GroupId, TierId};
-use kv_pager::layout::Format;
-use kv_pager::tier::{Health, MoveFault, Signal, Tier};
-use kv_pager::units::{Bytes, Nanos};
-use kv_pager_cpu::FileTier;
-use kv_pager_cpu::file::{Access, Identity};
+use kv_pager::ids::GroupId;
+use kv_pager::tier::Tier;
+use kv_pager::tier::{Health, MoveFault};
+use kv_pager_cpu::file::Access;
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
-fn open_on(rig: &Rig, device: &Arc<Device>) -> Session {
-    rig.open_with(|spec| {
-        let shim = Shim(Arc::clone(device));
-        spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(shim));
-        spec.file_lanes.workers = 2;
-        spec.file_lanes.chunk_timeout = Nanos::from_millis(100);
-    })
-}
-
-fn recovered(session: &Session) -> usize {
-    session.tier().persistence().expect("it has").recover().len()
-}
 
 #[test]
 fn a_read_that_is_refused_for_a_while_is_a_miss_and_the_next_may_be_none() {
@@ -100,9 +83,7 @@ fn a_failing_slot_does_not_fail_its_neighbours_in_one_request() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
     let chain = Labelled::chain(3);
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     Device::fail(&device.reads, Errno::IO);
     device.fails_up_to.store(0, Ordering::Relaxed);
     let outcomes = session.read_together(&[slot(0), slot(1)]);
@@ -142,72 +123,6 @@ fn a_drive_that_fills_up_or_becomes_read_only_takes_nothing_in_but_still_gives()
 }
 
 #[test]
-fn a_read_that_hangs_ends_at_its_deadline_and_the_lane_goes_on() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = open_on(&rig, &device);
-    let block = &Labelled::chain(1)[0];
-    session.write(block, 0);
-    device.hang();
-    assert_eq!(session.read(slot(0)), Err(MoveFault::TimedOut));
-    device.release();
-    // Another host slot: the hung request may still have been writing the first.
-    assert_eq!(session.read_into(slot(0), slot(0)), Ok(block.bytes()));
-    assert_eq!(session.tier().health(), Health::Well);
-}
-
-#[test]
-fn a_drive_that_is_gone_is_told_and_keeps_nobody() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = open_on(&rig, &device);
-    session.write(&Labelled::chain(1)[0], 0);
-    device.hang();
-    // More than twice the threads; each hangs in the one before's place, until the lane gives up what waits.
-    let tickets: Vec<_> = (1..8).map(|host| session.read_later(slot(0), slot(host))).collect();
-    let outcome = |ticket| {
-        kv_pager_testkit::conformance::wait(ticket);
-        ticket.outcome(0).expect("it is over")
-    };
-    let outcomes: Vec<_> = tickets.iter().map(outcome).collect();
-    let (hung, waited) = (Err(MoveFault::TimedOut), Err(MoveFault::Cancelled));
-    assert_eq!(outcomes, [hung, hung, hung, hung, waited, waited, waited]);
-    let health = session.tier().health();
-    assert!(matches!(&health, Health::Lost { why } if why.contains("does not answer")), "{health:?}");
-    drop(session);
-    device.release();
-}
-
-#[test]
-fn a_header_that_hangs_costs_its_own_move_and_keeps_nobody() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = open_on(&rig, &device);
-    let chain = Labelled::chain(2);
-    session.write(&chain[0], 0);
-    device.hang_in_headers();
-    // Both threads: the second waits for the first one's turn at the headers.
-    assert_eq!(session.try_write(&chain[1], 1), Err(MoveFault::TimedOut));
-    assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()), "payloads are read");
-    device.release();
-    drop(session);
-    let session = rig.open_when_free();
-    assert_eq!(session.tier().damaged_at_open(), 0);
-    assert!((1..=2).contains(&recovered(&session)));
-    assert_eq!(session.read(slot(0)), Ok(chain[0].bytes()));
-}
-
-#[test]
-fn a_lane_that_is_dropped_leaves_a_header_that_hangs_behind() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = open_on(&rig, &device);
-    device.hang_in_headers();
-    let ticket = session.write_later(&Labelled::chain(1)[0], 1);
-    device.wait_for_hung(1);
-    drop(session);
-    assert_eq!(ticket.outcome(0), Some(Err(MoveFault::TimedOut)));
-    device.release();
-    assert_eq!(rig.open_when_free().tier().damaged_at_open(), 0);
-}
-
-#[test]
 fn what_was_given_up_while_it_was_written_is_told_without_anything_else_to_do() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
@@ -235,9 +150,7 @@ fn a_header_that_cannot_be_read_costs_its_own_count_and_not_the_flush() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
     let chain = Labelled::chain(3);
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     let persistence = session.tier().persistence().expect("it has");
     let count = || (0..3).for_each(|index| persistence.set_uses(GroupId::FIRST, slot(index), 50));
     count();
@@ -256,9 +169,7 @@ fn what_a_flush_writes_is_counted_and_a_header_that_it_cannot_write_is_told() {
     let (rig, device) = (Rig::new(), Device::new());
     let session = open_on(&rig, &device);
     let chain = Labelled::chain(3);
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     let persistence = session.tier().persistence().expect("it has");
     let count = || (0..3).for_each(|index| persistence.set_uses(GroupId::FIRST, slot(index), 50));
     count();
@@ -273,57 +184,12 @@ fn what_a_flush_writes_is_counted_and_a_header_that_it_cannot_write_is_told() {
     assert_eq!(session.tier().bytes_written().uses.as_u64(), 5 * 256, "the others were written");
 }
 
-/// Much longer than anything here takes that does not hang.
-const LONG: Nanos = Nanos::from_millis(30_000);
-
-#[test]
-fn a_scrubber_that_hangs_is_not_waited_for() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = rig.open();
-    session.write(&Labelled::chain(1)[0], 0);
-    drop(session);
-    device.hang();
-    let session = rig.open_with(|spec| {
-        let file = spec.file.as_mut().expect("there is one");
-        file.interpose = Some(Arc::new(Shim(Arc::clone(&device))));
-        file.scrub_bytes_per_s = Some(Bytes::mib(100));
-        spec.file_lanes.chunk_timeout = Nanos::from_millis(100);
-    });
-    device.wait_for_hung(1);
-    let dropped = Arc::new(Signal::new());
-    let own = Arc::clone(&dropped);
-    let thread = std::thread::spawn(move || {
-        drop(session);
-        own.ring();
-    });
-    let is_dropped = dropped.wait_past(0, LONG);
-    assert!(FileTier::open(&rig.identity(), &rig.spec()).is_err(), "who hangs there has its directory");
-    device.release();
-    thread.join().expect("it does not panic");
-    assert!(is_dropped, "it waits for the drive");
-    assert_eq!(recovered(&rig.open_when_free()), 1);
-}
-
-#[test]
-fn what_hangs_while_it_is_given_up_is_not_found_again() {
-    let (rig, device) = (Rig::new(), Device::new());
-    let session = open_on(&rig, &device);
-    device.hang();
-    assert_eq!(session.try_write(&Labelled::chain(1)[0], 2), Err(MoveFault::TimedOut));
-    session.void(2);
-    device.release();
-    drop(session);
-    assert_eq!(recovered(&rig.open_when_free()), 0);
-}
-
 #[test]
 fn a_truncated_payload_file_loses_what_lay_behind_and_nothing_else() {
     let rig = Rig::new();
     let chain = Labelled::chain(4);
     let session = rig.open();
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     // While it is open: no signal, and a miss.
     let truncate = |bytes| {
         let path = rig.path("kv-pager.0.payloads");
@@ -347,9 +213,7 @@ fn truncated_or_zeroed_headers_lose_their_slots_and_nothing_else() {
         let rig = Rig::new();
         let chain = Labelled::chain(4);
         let session = rig.open();
-        for (index, block) in chain.iter().enumerate() {
-            session.write(block, index);
-        }
+        session.write_chain(&chain);
         drop(session);
         let headers = File::options().write(true).open(rig.path("kv-pager.0.headers")).expect("it is there");
         headers.set_len(2 * 256 + 10).expect("it can be cut");
@@ -367,9 +231,7 @@ fn zeroed_pages_of_payloads_are_misses_and_nothing_else() {
     let rig = Rig::new();
     let chain = Labelled::chain(4);
     let session = rig.open();
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     drop(session);
     let payloads = File::options().write(true).open(rig.path("kv-pager.0.payloads")).expect("it is there");
     // The second page of slot 1, and all of slot 2.
@@ -453,9 +315,7 @@ fn of_many_slots_that_are_read_together_only_the_bad_ones_are_misses() {
             (file.has_rings, file.access) = (has_rings, access);
         });
         let chain = Labelled::chain(SLOTS);
-        for (index, block) in chain.iter().enumerate() {
-            session.write(block, index);
-        }
+        session.write_chain(&chain);
         session.void(2);
         rig.flip("kv-pager.0.payloads", 5 * 8192 + 9);
         let payloads = File::options().write(true).open(rig.path("kv-pager.0.payloads"));
@@ -502,144 +362,6 @@ fn a_bit_flipped_anywhere_never_gives_wrong_bytes() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_or_is_a_file_is_an_error_that_says_what_to_do() {
-    let rig = Rig::new();
-    let mut spec = rig.spec();
-    spec.directories = vec!["/proc/no-such-place".into()];
-    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("nothing can be made there");
-    assert!(matches!(refusal, Error::Io { tier: TierId::File, .. }));
-    assert!(refusal.to_string().contains("choose"), "{refusal}");
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    spec.directories = vec![file.path().to_owned()];
-    assert!(FileTier::open(&rig.identity(), &spec).is_err());
-    assert!(file.path().exists(), "and it was left alone");
-}
-
-#[test]
-fn more_than_the_drive_has_is_refused_at_once_and_nothing_is_left_behind() {
-    let rig = Rig::new();
-    let mut spec = rig.spec();
-    spec.slots = vec![u32::MAX - 1];
-    spec.directories = vec![rig.path("deeply/nested")];
-    let refusal = FileTier::open(&rig.identity(), &spec).expect_err("no drive has 32 TiB to spare");
-    assert!(matches!(refusal, Error::OutOfMemory { tier: TierId::File, .. }), "{refusal}");
-    assert!(!rig.path("").exists(), "all directories were its own");
-}
-
-/// Changes the superblock of `rig`'s directory, and makes its checksums hold again.
-fn forge(rig: &Rig, offset: u64, bytes: &[u8]) {
-    let path = rig.path("kv-pager.superblock");
-    let file = File::options().read(true).write(true).open(path).expect("it is there");
-    for copy in [0, 4096] {
-        file.write_all_at(bytes, copy + offset).expect("it can be written");
-        let mut page = [0; 4096];
-        file.read_exact_at(&mut page, copy).expect("it is that long");
-        let checksum = xxh3_64_with_seed(&page[24..], xxh3_64(&page[..16]));
-        file.write_all_at(&checksum.to_ne_bytes(), copy + 16).expect("it can be written");
-    }
-}
-
-/// What makes a tier another than the one that is opened.
-type Change = fn(&Rig, &mut Identity);
-
-#[test]
-fn what_another_version_machine_format_or_model_wrote_is_refused_and_left_alone() {
-    let changes: [(&str, Change); 7] = [
-        ("version 2", |rig, _| forge(rig, 12, &2_u32.to_ne_bytes())),
-        ("byte order", |rig, _| forge(rig, 8, &0x0a0b_0c0d_u32.swap_bytes().to_ne_bytes())),
-        ("no file of kv-pager's", |rig, _| forge(rig, 0, b"SOMEBODY")),
-        ("in another format", |_, identity| identity.format = Format::Int8),
-        ("for another model", |_, identity| identity.fingerprint.0 += 1),
-        ("another hash key", |_, identity| identity.hash_key += 1),
-        ("split over 1 rank", |_, identity| identity.ranks = 2),
-    ];
-    for (said, change) in changes {
-        let rig = Rig::new();
-        let session = rig.open();
-        session.write(&Labelled::chain(1)[0], 0);
-        drop(session);
-        let mut identity = rig.identity();
-        change(&rig, &mut identity);
-        let before = rig.files(&[""]);
-        // Neither if it is opened as it was, nor if it is to become smaller.
-        for slots in [SLOTS, 1] {
-            let mut spec = rig.spec();
-            spec.slots = vec![slots];
-            let refusal = FileTier::open(&identity, &spec).expect_err(said);
-            assert!(matches!(refusal, Error::Configuration { .. }), "{refusal}");
-            assert!(refusal.to_string().contains(said), "{refusal}");
-            assert_eq!(rig.files(&[""]), before, "{said}");
-        }
-    }
-}
-
-#[test]
-fn a_refused_directory_gets_not_even_a_lock() {
-    let rig = Rig::new();
-    std::fs::create_dir(rig.path("")).expect("it can be made");
-    std::fs::write(rig.path("kv-pager.superblock"), [7; 100]).expect("it can be written");
-    let before = rig.files(&[""]);
-    assert!(FileTier::open(&rig.identity(), &rig.spec()).is_err());
-    assert_eq!(rig.files(&[""]), before);
-}
-
-#[test]
-fn of_a_tier_that_lost_a_superblock_nothing_is_removed() {
-    let rig = Rig::new();
-    let mut spec = rig.spec();
-    spec.directories = vec![rig.path("a"), rig.path("b")];
-    spec.slots = vec![2048];
-    drop(FileTier::open(&rig.identity(), &spec).expect("there is room"));
-    for is_gone in [false, true] {
-        let superblock = rig.path("b/kv-pager.superblock");
-        if is_gone {
-            std::fs::remove_file(superblock).expect("it is there");
-        } else {
-            File::options()
-                .write(true)
-                .open(superblock)
-                .expect("it is there")
-                .set_len(0)
-                .expect("it can be cut");
-        }
-        let before = rig.files(&["a", "b"]);
-        assert!(before.len() > 6, "{:?}", before.keys());
-        let refusal = FileTier::open(&rig.identity(), &spec).expect_err("it holds no tier");
-        assert!(refusal.to_string().contains("no superblock"), "{refusal}");
-        assert_eq!(rig.files(&["a", "b"]), before);
-    }
-}
-
-#[test]
-fn what_is_left_of_a_larger_model_that_was_never_made_is_removed() {
-    let rig = Rig::new();
-    std::fs::create_dir(rig.path("")).expect("it can be made");
-    for name in ["kv-pager.0.headers", "kv-pager.7.headers", "kv-pager.7.payloads", "kv-pager.superblock.new"]
-    {
-        std::fs::write(rig.path(name), [7; 100]).expect("it can be written");
-    }
-    let session = rig.open();
-    assert_eq!((recovered(&session), session.tier().damaged_at_open()), (0, 0));
-    let names: Vec<_> = rig.files(&[""]).into_keys().collect();
-    let own =
-        ["0.headers", "0.payloads", "lock", "superblock"].map(|name| rig.path(&format!("kv-pager.{name}")));
-    assert_eq!(names, own);
-}
-
-#[test]
-fn zero_sizes_are_refused() {
-    let rig = Rig::new();
-    let mut spec = rig.spec();
-    for slots in [vec![], vec![0], vec![1, 1], vec![u32::MAX]] {
-        spec.slots = slots;
-        assert!(matches!(FileTier::open(&rig.identity(), &spec), Err(Error::Configuration { .. })));
-    }
-    spec = rig.spec();
-    spec.directories.clear();
-    assert!(matches!(FileTier::open(&rig.identity(), &spec), Err(Error::Configuration { .. })));
-}
-
-#[test]
 fn through_the_page_cache_the_same_is_kept() {
     let rig = Rig::new();
     let chain = Labelled::chain(3);
@@ -647,9 +369,7 @@ fn through_the_page_cache_the_same_is_kept() {
         |rig: &Rig| rig.open_with(|spec| spec.file.as_mut().expect("there is one").access = Access::Buffered);
     let session = buffered(&rig);
     assert_eq!(session.tier().access(), Access::Buffered);
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     session.tier().persistence().expect("it has").flush().expect("a sound drive");
     drop(session);
     let session = buffered(&rig);

@@ -49,9 +49,7 @@ fn a_block_whose_parent_is_gone_is_dropped_and_stays_dropped() {
     let rig = Rig::new();
     let session = rig.open();
     let chain = Labelled::chain(4);
-    for (index, block) in chain.iter().enumerate() {
-        session.write(block, index);
-    }
+    session.write_chain(&chain);
     session.void(1);
     drop(session);
     for _ in 0..2 {

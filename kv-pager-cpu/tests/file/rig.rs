@@ -3,6 +3,7 @@
 use kv_pager::ids::{Fence, GroupId, MoveId, PrefixHash, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::tier::{BlockLabel, Lane, LaneEnds, Move, MoveFault, RecoveredBlock, Ticket, Tier};
+use kv_pager::units::Nanos;
 use kv_pager_cpu::file::Identity;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec, FileTier};
 use kv_pager_testkit::conformance::{pattern, wait};
@@ -17,6 +18,9 @@ pub(crate) const SLOTS: u32 = 8;
 
 /// Slots of host memory: 0 is what is written from, 1 and up what is read into.
 const HOST_SLOTS: u32 = 10;
+
+/// Much longer than anything here takes that does not hang.
+pub(crate) const LONG: Nanos = Nanos::from_millis(30_000);
 
 /// A directory.
 pub(crate) struct Rig {
@@ -120,6 +124,13 @@ impl Session {
         assert_eq!(self.try_write(block, at), Ok(()));
     }
 
+    /// Writes each block to the slot of its number.
+    pub(crate) fn write_chain(&self, chain: &[Labelled]) {
+        for (index, block) in chain.iter().enumerate() {
+            self.write(block, index);
+        }
+    }
+
     pub(crate) fn try_write(&self, block: &Labelled, at: usize) -> Result<(), MoveFault> {
         let ticket = self.write_later(block, at);
         wait(&ticket);
@@ -181,6 +192,11 @@ impl Session {
     pub(crate) fn void(&self, at: usize) {
         self.tier().persistence().expect("it has").void(GroupId::FIRST, slot(at));
     }
+}
+
+/// How many blocks are found in it.
+pub(crate) fn recovered(session: &Session) -> usize {
+    session.tier().persistence().expect("it has").recover().len()
 }
 
 fn order(source: SlotId, target: SlotId) -> Move {

@@ -1,5 +1,6 @@
 //! A failing device: what a drive says can be replaced by an error, or kept waiting, while a tier uses it.
 
+use crate::rig::{Rig, Session};
 use kv_pager::tier::Signal;
 use kv_pager::units::Nanos;
 use kv_pager_cpu::file::{Drive, FileKind, FileRole, Interpose};
@@ -165,4 +166,14 @@ impl Drive for Behind {
         self.device.wait_while(&self.device.is_hanging_in_sync);
         self.drive.sync()
     }
+}
+
+/// Opens on a drive that does as `device` says; two threads a lane, which give up soon.
+pub(crate) fn open_on(rig: &Rig, device: &Arc<Device>) -> Session {
+    rig.open_with(|spec| {
+        let shim = Shim(Arc::clone(device));
+        spec.file.as_mut().expect("there is one").interpose = Some(Arc::new(shim));
+        spec.file_lanes.workers = 2;
+        spec.file_lanes.chunk_timeout = Nanos::from_millis(100);
+    })
 }

@@ -1,6 +1,6 @@
 //! A drive that answers after its requests were given up: what they kept is used again, and not before.
 
-use crate::rig::{Labelled, Rig, slot};
+use crate::rig::{LONG, Labelled, Rig, slot};
 use crate::shim::{Device, Shim};
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::config::Config;
@@ -15,8 +15,6 @@ use kv_pager_cpu::file::Interpose;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec};
 use std::sync::Arc;
 
-/// Nobody waits so long unless something is stuck.
-const STUCK: Nanos = Nanos::from_millis(30_000);
 const TIMEOUT: Nanos = Nanos::from_millis(100);
 
 fn wait_for_conclusion(ticket: &Ticket) {
@@ -27,7 +25,7 @@ fn wait_for_conclusion(ticket: &Ticket) {
         if ticket.is_concluded(0) {
             return;
         }
-        assert!(signal.wait_past(seen, STUCK), "nobody says that it is over");
+        assert!(signal.wait_past(seen, LONG), "nobody says that it is over");
     }
 }
 
@@ -88,13 +86,13 @@ fn serve(pager: &Pager, number: u32) -> u64 {
         let seen = pager.progress();
         match pager.open(&Request::new(&prompt)) {
             Ok(sequence) => break sequence,
-            Err(error) => assert!(pager.wait(seen, STUCK), "no room comes: {error}"),
+            Err(error) => assert!(pager.wait(seen, LONG), "no room comes: {error}"),
         }
     };
     loop {
         match sequence.next_step(prompt.len()).expect("nothing is shared that it writes") {
             Step::Compute(tokens) => sequence.commit(tokens, Fence::OVER).expect("as it was told"),
-            Step::Wait => assert!(sequence.wait(STUCK), "a load does not end"),
+            Step::Wait => assert!(sequence.wait(LONG), "a load does not end"),
             Step::Ready => break,
         }
     }
@@ -111,7 +109,7 @@ fn wait_until(pager: &Pager, is_so: impl Fn() -> bool) {
         if is_so() {
             break;
         }
-        assert!(pager.wait(seen, STUCK), "it never comes");
+        assert!(pager.wait(seen, LONG), "it never comes");
     }
     pager.check();
 }
@@ -124,7 +122,7 @@ fn slots_of_a_load_that_hung_are_used_again_once_the_drive_has_answered() {
     for number in 0..4 {
         assert_eq!(serve(&pager, number), 0);
     }
-    pager.write_out(STUCK).expect("a sound drive");
+    pager.write_out(LONG).expect("a sound drive");
     drop(pager);
     let pager = start(&rig, Some(&device));
     let quarantined = || {
