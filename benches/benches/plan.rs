@@ -40,7 +40,13 @@ fn plans(criterion: &mut Criterion) {
         ] {
             let request = PlanRequest {
                 costs: &costs,
-                prefix: Prefix { tokens_per_block: 16, ready_blocks: 64, formats: [Format::Raw; 3], groups },
+                prefix: Prefix {
+                    tokens_per_block: 16,
+                    ready_blocks: 64,
+                    formats: [Format::Raw; 3],
+                    coming: None,
+                    groups,
+                },
                 tokens: 576 * 16 + 300,
                 queues: &queues,
                 compute_queue: Nanos::ZERO,

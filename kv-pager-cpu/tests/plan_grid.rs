@@ -157,6 +157,7 @@ impl Machine {
                 tokens_per_block: 16,
                 ready_blocks: cell.ready,
                 formats: [Format::Raw; 3],
+                coming: None,
                 groups: &groups,
             },
             tokens: (cell.ready + cell.cached) * 16 + NEW_TOKENS,

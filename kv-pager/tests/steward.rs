@@ -25,6 +25,17 @@ struct World {
     profile: Profile,
 }
 
+/// An H200 whose lanes to and from the host carry `host_bytes_per_s`, and that has no file.
+fn profile_of_host(host_bytes_per_s: f64) -> Profile {
+    let mut profile = Profile::h200_llama3_8b();
+    profile.lanes.clear();
+    for (source, target) in [(TierId::Host, TierId::Device), (TierId::Device, TierId::Host)] {
+        let lane = LaneCost::uniform(20_000.0, 20_000.0, host_bytes_per_s, Bytes::mib(16));
+        profile.lanes.push(LaneProfile::new(LaneEnds { source, target }, &lane));
+    }
+    profile
+}
+
 /// An H200 whose file lane reads `file_bytes_per_s`.
 fn profile(file_bytes_per_s: f64) -> Profile {
     let mut profile = Profile::h200_llama3_8b();
@@ -43,7 +54,9 @@ impl World {
             bytes: block_bytes.checked_mul(blocks).expect("small"),
             format: Format::Raw,
         };
-        let sizes: Vec<VirtualTierSize> = TierId::ALL.into_iter().zip(blocks).map(size).collect();
+        let is_there = |size: &VirtualTierSize| size.bytes > Bytes::ZERO;
+        let sizes: Vec<VirtualTierSize> =
+            TierId::ALL.into_iter().zip(blocks).map(size).filter(is_there).collect();
         let within = LaneEnds { source: TierId::Device, target: TierId::Device };
         let mut lanes = profile.clone();
         lanes.lanes.push(LaneProfile::new(within, &LaneCost::uniform(0.0, 0.0, 2e12, Bytes::mib(64))));
@@ -264,6 +277,24 @@ fn writes_are_given_up_only_where_the_device_would_wait_for_them() {
         idle > 100 && 4 * busy < idle,
         "{idle} blocks were dropped with an idle device, {busy} with a busy one"
     );
+}
+
+#[test]
+fn a_host_behind_a_slow_link_costs_hardly_more_than_none() {
+    // At 2 GB/s a block takes three times as long to write, and to bring back, as to compute.
+    for bytes_per_s in [2e9, 5e9, 12e9, 50e9] {
+        let took = |host: u64| {
+            let policy = steward(StewardSpec::default());
+            let world = World::new(profile_of_host(bytes_per_s), [2400, host, 0], policy).with_costs();
+            for letter in (1..25).chain(1..25).chain(30..60).chain(1..25) {
+                world.serve(&prompt(letter, 160 + 4 * letter));
+            }
+            world.machine.now().as_ns()
+        };
+        let [without, with] = [0, 6000].map(took);
+        assert!(with <= without * 105 / 100, "at {bytes_per_s} bytes/s: {with} ns, {without} without a host");
+        assert!(bytes_per_s < 50e9 || with < without * 95 / 100, "{with} ns, {without} without a host");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(super) fn choices(
                 tokens_per_block: size,
                 ready_blocks,
                 formats: [Format::Raw; TierId::COUNT],
+                coming: None,
                 groups: &groups,
             },
             tokens: (ready_blocks + runs[0].blocks) * size + NEW_TOKENS,

@@ -22,7 +22,8 @@ const WAYS_UP: [LaneEnds; 2] = [
     LaneEnds { source: TierId::File, target: TierId::Host },
 ];
 
-/// The lane on which the file is written.
+/// The lanes on which what makes room is written, and the one of them that writes the file.
+const WAYS_DOWN: [LaneEnds; 2] = [LaneEnds { source: TierId::Device, target: TierId::Host }, WRITE];
 const WRITE: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::File };
 
 /// See the module.
@@ -138,7 +139,9 @@ impl Core {
             let waiting = if ends.source == TierId::File { pending } else { Bytes::ZERO };
             self.costs.note_queue(&self.engine, ends, waiting, Priority::Demand);
         }
-        self.costs.note_queue(&self.engine, WRITE, Bytes::ZERO, Priority::Offload);
+        for ends in WAYS_DOWN {
+            self.costs.note_queue(&self.engine, ends, Bytes::ZERO, Priority::Offload);
+        }
     }
 }
 

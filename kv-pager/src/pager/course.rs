@@ -29,8 +29,9 @@ pub(super) struct Course {
     pub(super) urgency: Urgency,
     plan: Option<Plan>,
     opened: Time,
-    /// When what has not been loaded is computed instead.
+    /// When what has not been loaded is computed instead, and when even while others compute: the deadline leaves no more time.
     cut_at: Time,
+    latest: Time,
     /// What it has still to compute, as predicted (CO1).
     work: Nanos,
     outcome: Outcome,
@@ -47,19 +48,18 @@ pub(super) enum Lateness {
     InTime,
     /// The time they were given is over.
     Late,
-    /// It is over twice.
-    Twice,
+    /// It is over twice, or the deadline leaves no more than the time to compute them.
+    Overdue,
 }
 
 impl Course {
     /// How late its loads are at `now`.
     pub(super) fn lateness(&self, now: Time) -> Lateness {
-        if now < self.cut_at {
-            Lateness::InTime
-        } else if now < self.cut_at.after(self.cut_at.since(self.opened)) {
-            Lateness::Late
-        } else {
-            Lateness::Twice
+        let overdue = self.latest.min(self.cut_at.after(self.cut_at.since(self.opened)));
+        match now {
+            now if now >= overdue => Lateness::Overdue,
+            now if now >= self.cut_at => Lateness::Late,
+            _ => Lateness::InTime,
         }
     }
 
@@ -68,6 +68,7 @@ impl Course {
         plan: None,
         opened: Time::START,
         cut_at: Time::NEVER,
+        latest: Time::NEVER,
         work: Nanos::ZERO,
         outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
         is_finished: false,
@@ -81,9 +82,18 @@ impl Core {
         &mut self.courses[state.id.index()]
     }
 
-    /// A plan begins.
+    /// A plan begins. A sequence that is opened again because its loads did not come goes on with the one it had, and computes all
+    /// that is not there.
     pub(super) fn begin_course(&mut self, state: &SequenceState, plan: &LoadPlan, now: Time) {
         self.drop_course(state);
+        if state.loads_failed {
+            let resumed = state.matched_blocks * state.tokens_per_block();
+            let work = self.costs.prefill(token_span(&(resumed..state.tokens.len())));
+            self.costs.add_planned(work);
+            let course = self.course(state);
+            (course.work, course.cut_at, course.latest) = (work, Time::NEVER, Time::NEVER);
+            return;
+        }
         let planned = plan.plan.map_or(Nanos::ZERO, |plan| {
             let front = plan.predicted.front.saturating_add(plan.predicted.rest);
             self.costs.add_planned(front);
@@ -95,12 +105,16 @@ impl Core {
         if !self.course(state).is_request {
             self.count_opened(state.tokens.len());
         }
+        let after = |cut: fn(Plan) -> Option<Nanos>| {
+            plan.plan.and_then(cut).map_or(Time::NEVER, |after| now.after(after))
+        };
         let course = self.course(state);
         *course = Course {
             urgency: course.urgency,
             plan: plan.plan,
             opened: now,
-            cut_at: plan.plan.and_then(|plan| plan.cut_after).map_or(Time::NEVER, |after| now.after(after)),
+            cut_at: after(|plan| plan.cut_after),
+            latest: after(|plan| plan.latest),
             work: planned,
             is_request: true,
             is_told: course.is_told,

@@ -4,10 +4,11 @@
 //! - **O1** loading fewer blocks of a range, from the back, never takes longer.
 //!
 //! What lies in the file goes up by a direct lane if there is one, else through host memory: then the slower hop counts,
-//! and the faster one for the chunk that fills the pipeline or empties it. What lies in host memory goes first meanwhile.
+//! and the faster one for the chunk that fills the pipeline or empties it. What lies in host memory goes first meanwhile. What is
+//! being loaded for another request is there when the queues are empty.
 
 use super::counts::{Counts, NOWHERE, Places};
-use super::{GroupPrefix, PlanRequest};
+use super::{BlockSpan, GroupPrefix, PlanRequest};
 use crate::cost::{LaneCost, Load, real};
 use crate::ids::TierId;
 use crate::layout::ModelLayout;
@@ -138,6 +139,9 @@ pub(super) struct Onboarding<'a> {
     /// From the file: to the device if there is such a lane, else to host memory.
     file: Option<Hop<'a>>,
     is_file_direct: bool,
+    /// Blocks that are on their way for another request, and when the last of them is there.
+    coming: BlockSpan,
+    coming_ns: f64,
 }
 
 impl<'a> Onboarding<'a> {
@@ -158,11 +162,24 @@ impl<'a> Onboarding<'a> {
             up: up.map(|hop| hop.with_chunk(chunk_bytes)),
             file: file.map(|hop| hop.with_chunk(chunk_bytes)),
             is_file_direct: direct.is_some(),
+            coming: BlockSpan::default(),
+            coming_ns: 0.0,
         };
+        if let Some(coming) = request.prefix.coming {
+            onboarding.coming = coming.blocks;
+            onboarding.coming_ns = onboarding.queued_ns(coming.from);
+        }
         for (index, group) in groups.iter().enumerate() {
             onboarding.groups[index] = onboarding.read(group);
         }
         onboarding
+    }
+
+    /// When what is queued to come from `farthest`, or from nearer, is on the device.
+    fn queued_ns(&self, farthest: TierId) -> f64 {
+        let queue_ns = |hop: &Option<Hop<'_>>| hop.map_or(0.0, |hop| hop.queue_ns);
+        let up_ns = queue_ns(&self.up);
+        if farthest == TierId::File { up_ns.max(queue_ns(&self.file)) } else { up_ns }
     }
 
     fn read(&self, prefix: &GroupPrefix<'_>) -> Group {
@@ -224,7 +241,11 @@ impl OnboardUntil<'_, '_> {
                 file_up.add(needed[FILE], group.parts_per_copy[HOST], part(HOST));
             }
         }
-        self.time(host, file, file_up)
+        let time = self.time(host, file, file_up);
+        if start < all.coming.end && all.coming.start < self.end {
+            return OnboardTime { end_ns: time.end_ns.max(all.coming_ns), ..time };
+        }
+        time
     }
 
     fn time(&self, host: Cargo, file: Cargo, file_up: Cargo) -> OnboardTime {

@@ -67,6 +67,8 @@ pub(super) struct Standing {
     touches: Vec<Touch>,
     absent: Vec<Named>,
     turn: Turn,
+    /// Whether it has named a victim yet: before, there was room for all.
+    has_yielded: bool,
 }
 
 /// How far the request at hand has been taken in.
@@ -106,7 +108,13 @@ impl Standing {
             touches: Vec::with_capacity(bounds.request_blocks as usize),
             absent: Vec::with_capacity(bounds.request_blocks as usize),
             turn: Turn::Find { from: 0 },
+            has_yielded: false,
         }
+    }
+
+    /// Whether something has had to go already.
+    pub(super) fn has_yielded(&self) -> bool {
+        self.has_yielded
     }
 
     /// What reads the names of requests for its arm.
@@ -269,14 +277,22 @@ impl Standing {
                 continue;
             }
             self.count_leaving(view, record.parent);
+            self.has_yielded = true;
             return Some((record.block, odds));
         }
     }
 
-    /// What the block that would go next is worth, if the arm says; it is not looked at once more.
+    /// What the block that would go next is worth, if the arm says. It is not looked at once more: the next that may go can be worth
+    /// more.
     pub(super) fn least_worth(&mut self) -> Option<f64> {
         let victim = self.arm.victim()?;
         self.arm.worth(victim)
+    }
+
+    /// What a block that lies here is worth, if the arm says.
+    pub(super) fn worth(&mut self, view: &View<'_>, block: BlockId) -> Option<f64> {
+        let slot = self.slot_of(view, block)?;
+        self.arm.worth(entry(slot))
     }
 
     /// What a block that lies farther away would be worth here.

@@ -53,6 +53,7 @@ impl<'a> Case<'a> {
             tokens_per_block: 16,
             ready_blocks: self.ready_blocks,
             formats: [Format::Raw; TierId::COUNT],
+            coming: None,
             groups: self.groups,
         };
         PlanRequest {
