@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 3
+#define KVP_ABI_VERSION 4
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -814,8 +814,8 @@ KvpStatus kvp_lookup(const struct KvpPager *pager,
                      size_t capacity,
                      size_t *len);
 
-// Brings cached blocks of the prompt into the engine's slots, which are the pager's until `deliveries` says how their moves ended.
-// Never blocks.
+// Brings cached blocks of the prompt into the engine's slots, which are written after the compute behind `fence`, the last that uses
+// them, and are the pager's until `deliveries` says how their moves ended. Never blocks.
 //
 // # Safety
 // A1: `blocks` points to `blocks_len` blocks.
@@ -823,6 +823,7 @@ KvpStatus kvp_onboard(const struct KvpPager *pager,
                       const struct KvpPrompt *prompt,
                       const struct KvpBlockAt *blocks,
                       size_t blocks_len,
+                      uint64_t fence,
                       struct KvpDeliveries **deliveries);
 
 // Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. Never blocks.

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 const SIZE: usize = 4;
+const DEADLINE: Nanos = Nanos::new(1000);
 
 /// What lies below the engine's slots, and who decides there.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +56,7 @@ fn build_over(below: Below, device: u32) -> (Machine, Arc<ManualClock>, Pager) {
     let clock = Arc::new(ManualClock::new());
     let config = Config {
         device_owner: DeviceOwner::Engine,
-        limits: Limits {
-            move_deadline: Nanos::new(1000),
-            sequence_tokens: 1024,
-            moves_queued,
-            ..Limits::default()
-        },
+        limits: Limits { move_deadline: DEADLINE, sequence_tokens: 1024, moves_queued, ..Limits::default() },
         watermarks,
         ..Config::default()
     };
@@ -114,7 +110,7 @@ fn what_is_offloaded_comes_back_into_other_slots() {
     assert_eq!(pager.lookup(&prompt), [TierId::Host; 3]);
     pager.check();
     let wanted = [at(0, 0), at(1, 9), at(2, 1)];
-    let mut back = pager.onboard(&prompt, &wanted).expect("slots are free");
+    let mut back = pager.onboard(&prompt, &wanted, Fence::OVER).expect("slots are free");
     assert_eq!(settle(&machine, &mut back), [Delivery::Done; 3]);
     for BlockAt { block, slot } in wanted {
         assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
@@ -129,12 +125,60 @@ fn a_slot_named_too_early_is_refused() {
     let given = [at(0, 4), at(1, 5)];
     let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
     for wrong in [vec![at(0, 4)], vec![at(0, 1), at(1, 1)], vec![at(0, 10)]] {
-        let error = pager.onboard(&prompt, &wrong).expect_err("that slot can't be named");
+        let error = pager.onboard(&prompt, &wrong, Fence::OVER).expect_err("that slot can't be named");
         assert!(matches!(error, Error::SlotInUse { .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Bug);
     }
     settle(&machine, &mut out);
-    pager.onboard(&prompt, &[at(0, 4)]).expect("its move has ended");
+    pager.onboard(&prompt, &[at(0, 4)], Fence::OVER).expect("its move has ended");
+}
+
+#[test]
+fn a_slot_that_compute_still_reads_is_written_after_it() {
+    let (machine, _clock, pager) = build();
+    let mut stream = machine.stream();
+    let prompt = prompt(&pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    compute(&machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    settle(&machine, &mut out);
+    // The engine gives the slot of the first block on to the second while a kernel reads the first.
+    let fence = stream.fence();
+    stream.read(GroupId::FIRST, given[0].slot, 0, tags(&prompt, 0), "what is in use".to_owned());
+    let wanted = [at(1, 4)];
+    let mut back = pager.onboard(&prompt, &wanted, fence).expect("its move has ended");
+    assert_eq!(machine.advance_all(), 0, "L4: it is read");
+    assert_eq!(back.poll(), [Delivery::UnderWay]);
+    stream.advance(1);
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
+    assert_eq!(machine.device().read(GroupId::FIRST, wanted[0].slot), tags(&prompt, 1));
+}
+
+#[test]
+fn a_slot_whose_fence_never_ends_is_given_back_untouched() {
+    let (machine, clock, pager) = build();
+    let mut stream = machine.stream();
+    let prompt = prompt(&pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    compute(&machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    settle(&machine, &mut out);
+    let never = stream.fence();
+    let mut back = pager.onboard(&prompt, &[at(1, 4)], never).expect("its move has ended");
+    let again = at(0, 6);
+    compute(&machine, &prompt, &[again]);
+    let other = self::prompt(&pager, &[3]);
+    let mut out = pager.offload(&other, &[again], never).expect("the slot is free");
+    machine.advance_all();
+    clock.advance(DEADLINE);
+    assert_eq!((back.poll(), out.poll()), (&[Delivery::Failed][..], &[Delivery::Failed][..]));
+    assert!(!pager.is_busy());
+    machine.advance_all();
+    assert_eq!(machine.device().read(GroupId::FIRST, given[0].slot), tags(&prompt, 0));
+    // Both lanes serve others still.
+    let mut back = pager.onboard(&prompt, &[at(1, 4)], Fence::OVER).expect("it is the engine's again");
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
+    pager.check();
 }
 
 #[test]
@@ -180,7 +224,7 @@ fn a_block_makes_no_room_for_the_one_after_it() {
         }
         assert_eq!(ends, [Delivery::Done, Delivery::Failed]);
         assert_eq!(pager.lookup(&prompt), [TierId::Host]);
-        let mut back = pager.onboard(&prompt, &[at(0, 7)]).expect("the slot is free");
+        let mut back = pager.onboard(&prompt, &[at(0, 7)], Fence::OVER).expect("the slot is free");
         assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
         assert_eq!(machine.device().read(GroupId::FIRST, SlotId::from_index(7)), tags(&prompt, 0));
     }
@@ -211,7 +255,7 @@ fn a_suffix_comes_from_the_file_without_its_front() {
     let (machine, _clock, pager) = build_over(Below::tight(4, 20), 10);
     let prompt = prompt_in_file(&machine, &pager);
     let wanted = [at(2, 8), at(3, 9)];
-    let mut back = pager.onboard(&prompt, &wanted).expect("the slots are free");
+    let mut back = pager.onboard(&prompt, &wanted, Fence::OVER).expect("the slots are free");
     assert_eq!(settle(&machine, &mut back), [Delivery::Done; 2]);
     for BlockAt { block, slot } in wanted {
         assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
@@ -225,7 +269,7 @@ fn a_suffix_that_can_not_go_on_from_the_host_does_not_stay_there() {
     let (machine, _clock, pager) = build_over(Below { moves_queued: 1, ..Below::tight(4, 20) }, 10);
     let prompt = prompt_in_file(&machine, &pager);
     // Both have landed before either can go on, and there is room for one in the queue.
-    let mut back = pager.onboard(&prompt, &[at(3, 9), at(2, 8)]).expect("the slots are free");
+    let mut back = pager.onboard(&prompt, &[at(3, 9), at(2, 8)], Fence::OVER).expect("the slots are free");
     while pager.is_busy() {
         (0..4).for_each(|_| pager.poll());
         pager.check();
@@ -353,7 +397,8 @@ impl Engine {
         for at in &named {
             self.machine.device().scramble(GroupId::FIRST, at.slot);
         }
-        let deliveries = self.pager.onboard(&prompt, &named).expect("the engine holds its slots");
+        let deliveries =
+            self.pager.onboard(&prompt, &named, Fence::OVER).expect("the engine holds its slots");
         self.under_way.push(Asked { prompt, named, deliveries, is_onboard: true });
     }
 
@@ -410,7 +455,7 @@ impl Engine {
             Operation::Fault { lane: at, fault } => drop(lane(*at).advance(1, |_| Fate::Failed(*fault))),
             Operation::Stall { lane: at } => drop(lane(*at).advance(1, |_| Fate::Stalled)),
             Operation::Release => self.machine.lanes().iter().for_each(|lane| lane.release_stalled()),
-            Operation::Deadline => self.clock.advance(Nanos::new(1000)),
+            Operation::Deadline => self.clock.advance(DEADLINE),
             Operation::Erase => {
                 self.pager.invalidate(Salt(0)).expect("no drive is there to refuse");
                 self.assert_nothing_is_found();

@@ -176,7 +176,8 @@ fn an_engine_with_slots_of_its_own() {
             let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
             let all: Vec<BlockAt> = (0..LONG).map(at).collect();
             let cached = served.pager.lookup(&prompt).len();
-            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            let mut loads =
+                served.pager.onboard(&prompt, &all[..cached], Fence::OVER).expect("slots are free");
             assert_eq!(served.settle(&mut loads), cached);
             for BlockAt { slot, .. } in &all[cached..] {
                 served.machine.device().write(GroupId::FIRST, *slot, 0, &[]);

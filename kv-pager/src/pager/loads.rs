@@ -8,7 +8,7 @@
 use super::core::Core;
 use super::external::Delivery;
 use crate::clock::Time;
-use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::ids::{BlockId, GroupId, MoveId, SlotId, TierId};
 use crate::sequence::RequestPriority;
 use crate::tier::Move;
 use crate::transfer::{Flight, Priority, Purpose};
@@ -214,7 +214,8 @@ impl Core {
         let Way { block, group, from, to, target } = way;
         let source = self.index.location(block, group, from);
         let source_fence = self.pools.pool(from, group).fence(source);
-        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
+        let target_fence = self.pools.pool(to, group).fence(target);
+        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence };
         let flight = Flight { part, block, purpose, priority, deadline: Time::NEVER };
         self.engine.enqueue(from, to, flight, self.now);
     }
