@@ -5,11 +5,9 @@
 //! whoever asks is served.
 
 use super::{Cache, DEADLINE, Operation, Rig};
-use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::pager::{KeptSlots, Request};
 use kv_pager::pool::SlotState;
-use std::collections::HashSet;
 
 impl Rig {
     /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
@@ -40,8 +38,7 @@ impl Rig {
                 );
             }
             if kept.moving == 0 && self.model.anchor().is_some() {
-                let is_there =
-                    |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
+                let is_there = |name: &PrefixHash| self.copies.has(name);
                 if let Some(tokens) = &held.tokens {
                     let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, tokens);
                     assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
@@ -57,40 +54,8 @@ impl Rig {
     }
 
     pub(super) fn follow_events(&mut self) {
-        let mut events = Vec::new();
-        let first = self.pager.drain_events(&mut events);
-        assert_eq!(first, self.events_seen, "V1: an event was lost");
-        self.events_seen += events.len() as u64;
-        for event in events {
-            match event {
-                BlockEvent::Stored { hash, tier, .. } => {
-                    assert!(
-                        self.committed.contains_key(&hash),
-                        "I3: {hash:x?} was stored in {tier} before it was committed"
-                    );
-                    assert!(
-                        self.copies.entry(hash).or_default().insert(tier),
-                        "{hash:x?} was stored in {tier} twice"
-                    );
-                }
-                BlockEvent::Removed { hash, tier } => {
-                    let tiers = self.copies.get_mut(&hash);
-                    assert!(
-                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
-                        "{hash:x?} left {tier}, where it was not"
-                    );
-                }
-                BlockEvent::Moved { hash, source, target } => {
-                    let tiers = self.copies.get_mut(&hash).expect("V2: what moves on was stored");
-                    assert!(tiers.remove(&source), "V2: {hash:x?} moved on from {source}, where it was not");
-                    assert!(
-                        tiers.contains(&target),
-                        "V2: {hash:x?} is not in {target}, where it should be left"
-                    );
-                }
-                other => panic!("unexpected {other:?}"),
-            }
-        }
+        let Self { pager, copies, committed, .. } = self;
+        copies.follow(pager, |name| committed.contains_key(name));
     }
 
     /// Asserts all invariants.
@@ -139,14 +104,14 @@ impl Rig {
             }
         }
         let told = self.model.anchor().unwrap_or(GroupId::FIRST);
-        let stored = self.copies.values().map(HashSet::len).sum::<usize>();
+        let stored = self.copies.count();
         let resident = TierId::ALL.into_iter().filter_map(|tier| self.pager.occupancy(tier, told));
         let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
         let is_told = stored == resident as usize || self.has_lost_slots;
         assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
         self.check_mortality();
-        let is_stale = |name: &PrefixHash| self.committed[name].0 != self.pager.epoch();
-        let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
+        let is_stale = |name: &&PrefixHash| self.committed[*name].0 != self.pager.epoch();
+        let stale = self.copies.names().filter(is_stale).count();
         assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
         self.check_liveness();
     }
@@ -158,10 +123,7 @@ impl Rig {
             self.pager.poll();
         }
         self.follow_events();
-        let is_left = |(name, tiers): &(&PrefixHash, &HashSet<TierId>)| {
-            !tiers.is_empty() && !self.immortal.contains(*name)
-        };
-        let left = self.copies.iter().filter(is_left).count();
+        let left = self.copies.names().filter(|name| !self.immortal.contains(*name)).count();
         assert!(left == 0 || self.has_lost_slots, "Y1: {left} blocks have outlived all that may use them");
     }
 

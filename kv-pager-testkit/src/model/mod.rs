@@ -3,10 +3,12 @@
 //! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
 mod claims;
+mod copies;
 mod machine;
 mod operation;
 mod policies;
 
+pub(crate) use copies::Copies;
 pub use machine::{ModelMachine, TaggedMachine};
 pub use operation::{Operation, decode, operation};
 pub use policies::POLICIES;
@@ -83,8 +85,7 @@ pub struct Rig {
     /// Those that a sequence without a time to live has used.
     immortal: HashSet<PrefixHash>,
     /// The model's list: where the event stream says that each block is.
-    copies: HashMap<PrefixHash, HashSet<TierId>>,
-    events_seen: u64,
+    copies: Copies,
     /// Whether a fault may have taken slots out of use for good.
     has_lost_slots: bool,
     /// Whether a move has failed or timed out.
@@ -195,8 +196,7 @@ impl Rig {
             holds: Vec::new(),
             committed: HashMap::new(),
             immortal: HashSet::new(),
-            copies: HashMap::new(),
-            events_seen: 0,
+            copies: Copies::default(),
             has_lost_slots: false,
             has_faults: false,
         }
@@ -370,9 +370,8 @@ impl Rig {
     fn open_request(&mut self, request: &Request<'_>, tokens: &[TokenId], salt: Salt, is_mortal: bool) {
         let cache = Cache { salt, epoch: self.pager.epoch(), is_mortal };
         let names = self.names(cache, tokens);
-        let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
         let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
-        let expected = names[..matchable].iter().take_while(is_cached).count();
+        let expected = names[..matchable].iter().take_while(|name| self.copies.has(name)).count();
         let cache = Cache { is_mortal, ..cache };
         match self.pager.open(request) {
             Ok(sequence) => {
