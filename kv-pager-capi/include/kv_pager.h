@@ -91,8 +91,10 @@ enum KvpEventKind
   KVP_EVENT_KIND_REMOVED = 1,
   // All blocks are being erased: what was told before does not count any more.
   KVP_EVENT_KIND_CLEARED = 2,
+  // The copy in a tier made room; one farther away stays, of which was told when it was stored.
+  KVP_EVENT_KIND_MOVED = 3,
   // One that this header does not know.
-  KVP_EVENT_KIND_OTHER = 3,
+  KVP_EVENT_KIND_OTHER = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -755,12 +757,14 @@ typedef struct KvpOccupancy {
 typedef struct KvpEvent {
   // What happened.
   KvpEventKind kind;
-  // A `KvpTier`.
+  // A `KvpTier`: of what has moved on, where its nearest copy is now.
   uint32_t tier;
   // The block's name.
   struct KvpU128 name;
-  // Its parent's, if it has one.
+  // The parent's of what was stored, if it has one.
   struct KvpU128 parent;
+  // A `KvpTier`: where it was that has moved on.
+  uint32_t source;
   // Whether it has.
   bool has_parent;
 } KvpEvent;

@@ -534,7 +534,7 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     }
     CHECK(moved > 0);
     /* Events, a few at a time: numbered without a gap, and nothing leaves where it was not. */
-    uint64_t next = 0, first;
+    uint64_t next = 0, first, moved_on = 0;
     int64_t stored = 0;
     do {
         KvpEvent events[3];
@@ -544,9 +544,16 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
         for (size_t i = 0; i < count; i++) {
             stored += events[i].kind == KVP_EVENT_KIND_STORED;
             stored -= events[i].kind == KVP_EVENT_KIND_REMOVED;
+            CHECK(events[i].kind != KVP_EVENT_KIND_OTHER);
+            if (events[i].kind == KVP_EVENT_KIND_MOVED) {
+                CHECK(events[i].source < events[i].tier && events[i].tier <= KVP_TIER_FILE && !events[i].has_parent);
+                CHECK(events[i].name.low != 0 || events[i].name.high != 0);
+                stored--;
+                moved_on++;
+            }
         }
     } while (count == 3);
-    CHECK(stored > 0);
+    CHECK(stored > 0 && moved_on > 0);
     /* Nothing is held (I7). */
     bool is_busy = true;
     for (int round = 0; is_busy && round < 100000; round++) {
