@@ -454,6 +454,7 @@ impl Core {
     /// Gives back what was taken for the entries from `first` on, none of which compute has touched, leaf first.
     fn unclaim(&mut self, state: &mut SequenceState, first: usize) {
         state.cursor = state.cursor.min(first);
+        state.matched_blocks = state.matched_blocks.min(first);
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
