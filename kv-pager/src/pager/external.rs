@@ -331,7 +331,8 @@ impl Core {
                 self.index.note_use(block, now);
                 let ticket = self.borrow(block, slot, fence);
                 let priority = Priority::Demand;
-                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority });
+                let deadline = Time::NEVER;
+                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
             }
             _ => self.settle_claim(slot, Delivery::Failed),

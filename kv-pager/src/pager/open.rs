@@ -408,7 +408,8 @@ impl Core {
             self.index.set_location(claim.block, claim.group, TierId::Device, device);
             let Claim { block, group, from, .. } = claim;
             let priority = urgency_of(state.priority);
-            self.add_pending(PendingLoad { block, group, from, device, priority });
+            let deadline = Time::NEVER;
+            self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;
         Ok(())
