@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 3
+#define KVP_ABI_VERSION 4
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -91,8 +91,10 @@ enum KvpEventKind
   KVP_EVENT_KIND_REMOVED = 1,
   // All blocks are being erased: what was told before does not count any more.
   KVP_EVENT_KIND_CLEARED = 2,
+  // The copy in a tier made room; one farther away stays, of which was told when it was stored.
+  KVP_EVENT_KIND_MOVED = 3,
   // One that this header does not know.
-  KVP_EVENT_KIND_OTHER = 3,
+  KVP_EVENT_KIND_OTHER = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -755,12 +757,14 @@ typedef struct KvpOccupancy {
 typedef struct KvpEvent {
   // What happened.
   KvpEventKind kind;
-  // A `KvpTier`.
+  // A `KvpTier`: of what has moved on, where its nearest copy is now.
   uint32_t tier;
   // The block's name.
   struct KvpU128 name;
-  // Its parent's, if it has one.
+  // The parent's of what was stored, if it has one.
   struct KvpU128 parent;
+  // A `KvpTier`: where it was that has moved on.
+  uint32_t source;
   // Whether it has.
   bool has_parent;
 } KvpEvent;
@@ -814,8 +818,8 @@ KvpStatus kvp_lookup(const struct KvpPager *pager,
                      size_t capacity,
                      size_t *len);
 
-// Brings cached blocks of the prompt into the engine's slots, which are the pager's until `deliveries` says how their moves ended.
-// Never blocks.
+// Brings cached blocks of the prompt into the engine's slots, which are written after the compute behind `fence`, the last that uses
+// them, and are the pager's until `deliveries` says how their moves ended. Never blocks.
 //
 // # Safety
 // A1: `blocks` points to `blocks_len` blocks.
@@ -823,6 +827,7 @@ KvpStatus kvp_onboard(const struct KvpPager *pager,
                       const struct KvpPrompt *prompt,
                       const struct KvpBlockAt *blocks,
                       size_t blocks_len,
+                      uint64_t fence,
                       struct KvpDeliveries **deliveries);
 
 // Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. Never blocks.

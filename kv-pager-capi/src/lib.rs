@@ -79,7 +79,7 @@ pub use tenants::{
 
 /// The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 /// compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-pub const KVP_ABI_VERSION: u32 = 3;
+pub const KVP_ABI_VERSION: u32 = 4;
 
 /// How many tiers there are: the length of arrays by tier.
 pub const KVP_TIERS: usize = 3;

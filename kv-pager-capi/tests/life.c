@@ -534,7 +534,7 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     }
     CHECK(moved > 0);
     /* Events, a few at a time: numbered without a gap, and nothing leaves where it was not. */
-    uint64_t next = 0, first;
+    uint64_t next = 0, first, moved_on = 0;
     int64_t stored = 0;
     do {
         KvpEvent events[3];
@@ -544,9 +544,16 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
         for (size_t i = 0; i < count; i++) {
             stored += events[i].kind == KVP_EVENT_KIND_STORED;
             stored -= events[i].kind == KVP_EVENT_KIND_REMOVED;
+            CHECK(events[i].kind != KVP_EVENT_KIND_OTHER);
+            if (events[i].kind == KVP_EVENT_KIND_MOVED) {
+                CHECK(events[i].source < events[i].tier && events[i].tier <= KVP_TIER_FILE && !events[i].has_parent);
+                CHECK(events[i].name.low != 0 || events[i].name.high != 0);
+                stored--;
+                moved_on++;
+            }
         }
     } while (count == 3);
-    CHECK(stored > 0);
+    CHECK(stored > 0 && moved_on > 0);
     /* Nothing is held (I7). */
     bool is_busy = true;
     for (int round = 0; is_busy && round < 100000; round++) {
@@ -631,8 +638,8 @@ static void engine_owned(void) {
     KvpDeliveries *deliveries = NULL;
     KvpBlockAt twice[2] = {{0, 1}, {1, 1}}, nowhere = {0, KVP_SLOT_NONE};
     FAILS(kvp_offload(pager, prompt, twice, 2, KVP_FENCE_OVER, &deliveries), KVP_STATUS_BUG, KVP_ERROR_CODE_SLOT_IN_USE);
-    FAILS(kvp_onboard(pager, prompt, &nowhere, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    FAILS(kvp_onboard(pager, prompt, NULL, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_onboard(pager, prompt, &nowhere, 1, KVP_FENCE_OVER, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_onboard(pager, prompt, NULL, 1, KVP_FENCE_OVER, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     OK(kvp_offload(pager, prompt, given, 3, KVP_FENCE_OVER, &deliveries));
     settle(deliveries, outcomes, 3);
     CHECK(outcomes[0] == KVP_DELIVERY_DONE && outcomes[1] == KVP_DELIVERY_DONE && outcomes[2] == KVP_DELIVERY_DONE);
@@ -642,7 +649,7 @@ static void engine_owned(void) {
     FAILS(kvp_lookup(pager, prompt, tiers, 1, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
     OK(kvp_lookup(pager, prompt, tiers, 4, &len));
     CHECK(len == 3 && tiers[0] == KVP_TIER_HOST);
-    OK(kvp_onboard(pager, prompt, wanted, 3, &deliveries));
+    OK(kvp_onboard(pager, prompt, wanted, 3, KVP_FENCE_OVER, &deliveries));
     settle(deliveries, outcomes, 3);
     for (size_t i = 0; i < 3; i++) {
         CHECK(outcomes[i] == KVP_DELIVERY_DONE);

@@ -100,6 +100,9 @@ pub(super) struct Core {
     pub(super) epoch: ModelEpoch,
     /// While blocks of the epoch before may be left: how many records have been looked at.
     pub(super) stale_from: Option<usize>,
+    /// Detached blocks that nothing keeps, but for the time that it takes to forget what hangs on them: each is the end of a chain
+    /// that is longer than a slice.
+    pub(super) unpruned: Vec<BlockId>,
     /// The time of the call at hand.
     pub(super) now: Time,
     /// What is brought and kept ahead of need.
@@ -210,6 +213,7 @@ impl Core {
             register: Register::default(),
             epoch: config.epoch,
             stale_from: None,
+            unpruned: Vec::new(),
             now,
             spans,
             counters: Counters::default(),
@@ -281,7 +285,9 @@ impl Core {
         self.take_in(now);
         self.release_parked();
         self.room_for = None;
-        self.reclaim_stale();
+        if !self.prune_on() {
+            self.reclaim_stale();
+        }
         self.expire(now);
         self.balance(now);
         self.issue_loads(now);
@@ -301,7 +307,7 @@ impl Core {
     }
 
     pub(super) fn next_deadline(&self) -> Time {
-        self.engine.next_deadline()
+        self.engine.next_deadline().min(self.next_load_deadline())
     }
 
     /// Notes how a demotion from `tier` ended. A lane on which nothing ends well must not keep anybody waiting for room: for a

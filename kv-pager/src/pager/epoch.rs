@@ -11,9 +11,6 @@ use super::core::Core;
 use crate::ids::{BlockId, ModelEpoch};
 use crate::sync::Ordering;
 
-/// How many records one call looks at.
-const RECORDS_A_CALL: usize = 256;
-
 impl Pager {
     /// The epoch that requests are named in.
     pub fn epoch(&self) -> ModelEpoch {
@@ -24,8 +21,9 @@ impl Pager {
     /// here on, nor after a restart with [`Config::epoch`](crate::Config) as it is now. Sequences that are open go on with what
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
-    /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the calls that follow, 256 records each, and the event stream tells of each
-    /// block then. If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
+    /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the
+    /// calls that follow, [a slice](crate::config::Limits::slice_blocks) of records each, and the event stream tells of each block then.
+    /// If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();
         while core.stale_from.is_some() {
@@ -52,17 +50,23 @@ impl Pager {
 }
 
 impl Core {
-    /// Gives up what the epoch before has left, as far as one call goes.
+    /// Gives up what the epoch before has left, as far as one call goes: records that are looked at, and ancestors of those that are
+    /// forgotten with the last that hangs on them.
     pub(super) fn reclaim_stale(&mut self) {
         let Some(from) = self.stale_from else { return };
-        let until = (from + RECORDS_A_CALL).min(self.index.capacity());
-        for block in (from..until).map(BlockId::from_index) {
+        let (slice, before) = (u64::from(self.config.limits.slice_blocks), self.counters.drops);
+        let mut looked = 0;
+        let mut next = from;
+        while next < self.index.capacity() && looked + (self.counters.drops - before) < slice {
+            let block = BlockId::from_index(next);
             if self.index.is_named(block) && self.index.is_stale(block) {
                 self.detach(block);
                 self.sweep_detached(block);
             }
+            looked += 1;
+            next += 1;
         }
-        self.stale_from = (until < self.index.capacity()).then_some(until);
+        self.stale_from = (next < self.index.capacity()).then_some(next);
         if self.stale_from.is_none() {
             self.signal.ring();
         }

@@ -71,11 +71,27 @@ impl Core {
         }
     }
 
+    /// Goes on with the records of a long chain where the last call has stopped. Returns whether there is one.
+    pub(super) fn prune_on(&mut self) -> bool {
+        let Some(block) = self.unpruned.pop() else { return false };
+        // Somebody else may have forgotten it.
+        if self.index.is_detached(block) {
+            self.prune(block);
+        }
+        true
+    }
+
     /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went, what is left of other groups is of
-    /// no use, nor are its descendants: they go first.
+    /// no use, nor are its descendants: they go first. Of a long chain that was detached half a slice goes; [`Core::prune_on`] goes on.
     pub(super) fn prune(&mut self, block: BlockId) {
         let mut at = block;
+        let mut left = (self.config.limits.slice_blocks / 2).max(1);
         while at.is_some() {
+            if left == 0 && self.index.is_detached(at) {
+                self.unpruned.push(at);
+                return;
+            }
+            left = left.saturating_sub(1);
             let is_kept = match self.model.anchor() {
                 Some(_) => self.index.nearest(at).is_some(),
                 None => self.index.has_location(at) || self.index.children(at).next().is_some(),

@@ -417,7 +417,8 @@ impl Core {
             self.index.set_location(claim.block, claim.group, TierId::Device, device);
             let Claim { block, group, from, .. } = claim;
             let priority = urgency_of(state.priority);
-            self.add_pending(PendingLoad { block, group, from, device, priority });
+            let deadline = Time::NEVER;
+            self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;
         Ok(())
@@ -463,6 +464,7 @@ impl Core {
     /// Gives back what was taken for the entries from `first` on, none of which compute has touched, leaf first.
     fn unclaim(&mut self, state: &mut SequenceState, first: usize) {
         state.cursor = state.cursor.min(first);
+        state.matched_blocks = state.matched_blocks.min(first);
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
