@@ -11,7 +11,7 @@ use kv_pager::cost::{
     ByLane, CostModel, LaneProfile, Load, Node, PrefillCost, PrefillProfile, Profile, TokenSpan,
 };
 use kv_pager::ids::{Fence, GroupId, MoveId, SlotId, TierId};
-use kv_pager::layout::{Format, shape};
+use kv_pager::layout::shape;
 use kv_pager::policy::plan::{
     Aim, Choice, EngineAbility, GroupPrefix, Loading, Plan, PlanRequest, Prefix, TierRun, plan,
 };
@@ -153,12 +153,7 @@ impl Machine {
         *queues.get_mut(UP) = self.costs.lane(UP).expect("measured").busy(ahead);
         plan(&PlanRequest {
             costs: &self.costs,
-            prefix: Prefix {
-                tokens_per_block: 16,
-                ready_blocks: cell.ready,
-                formats: [Format::Raw; 3],
-                groups: &groups,
-            },
+            prefix: Prefix { tokens_per_block: 16, ready_blocks: cell.ready, groups: &groups },
             tokens: (cell.ready + cell.cached) * 16 + NEW_TOKENS,
             queues: &queues,
             compute_queue: Nanos::ZERO,

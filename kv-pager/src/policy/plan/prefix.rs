@@ -1,8 +1,7 @@
 //! Where the cached part of a request lies: by group, in runs.
-//! Layer 8. Uses `ids`, `layout`, `units`. Known by: `policy::plan`.
+//! Layer 8. Uses `ids`, `units`. Known by: `policy::plan`.
 
 use crate::ids::TierId;
-use crate::layout::Format;
 use crate::units::Bytes;
 
 /// Adjacent blocks of a prefix whose parts of one group lie in the same tier.
@@ -38,8 +37,6 @@ pub struct Prefix<'a> {
     pub tokens_per_block: u32,
     /// The first blocks, from which every group can resume without a load: `r` of the cost model.
     pub ready_blocks: u32,
-    /// The format of each tier, by [`TierId::index`].
-    pub formats: [Format; TierId::COUNT],
     /// Each group's parts of the blocks after those.
     pub groups: &'a [GroupPrefix<'a>],
 }

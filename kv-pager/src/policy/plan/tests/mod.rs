@@ -6,7 +6,6 @@ use super::{
 };
 use crate::cost::{ByLane, CostModel, Knot, Profile, TokenSpan};
 use crate::ids::TierId;
-use crate::layout::Format;
 use crate::tier::LaneEnds;
 use crate::units::{Bytes, Nanos};
 
@@ -49,12 +48,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn request(self) -> PlanRequest<'a> {
-        let prefix = Prefix {
-            tokens_per_block: 16,
-            ready_blocks: self.ready_blocks,
-            formats: [Format::Raw; TierId::COUNT],
-            groups: self.groups,
-        };
+        let prefix = Prefix { tokens_per_block: 16, ready_blocks: self.ready_blocks, groups: self.groups };
         PlanRequest {
             costs: self.costs,
             prefix,
