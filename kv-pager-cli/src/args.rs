@@ -88,6 +88,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) profile: Option<PathBuf>,
 
+    /// Write the profile to FILE as it was corrected by what was observed, for the next start; FILE may be the one that was read. It
+    /// must be of this machine and model.
+    #[arg(long, value_name = "FILE", requires = "profile", conflicts_with = "is_virtual")]
+    pub(crate) save_profile: Option<PathBuf>,
+
     /// What holds the nearest tier: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
@@ -312,6 +317,8 @@ mod tests {
             &["replay", "--virtual", "--all-arms", "--metrics", "metrics.txt"],
             &["replay", "--block-tokens", "64"],
             &["replay", "--load", "sometimes"],
+            &["replay", "--save-profile", "learnt.json"],
+            &["replay", "--virtual", "--profile", "measured.json", "--save-profile", "learnt.json"],
             &["replay", "--file-writes", "none"],
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],

@@ -123,7 +123,7 @@ fn a_lane_with_a_codec_that_takes_what_it_should_is_predicted_so_however_much_it
         assert!((0.95..1.05).contains(&learnt), "{codec}: the lane takes {learnt} times what it takes");
         // Saved and loaded, it is the same lane.
         let costs = world.pager.costs().expect("set");
-        let mut again = CostModel::new(&costs.update(&world.profile)).expect("plausible");
+        let mut again = CostModel::new(&costs.update(&world.profile).expect("plausible")).expect("plausible");
         again.set_formats(&shape("llama3-8b").expect("known"), [Format::Raw, Format::Int8, Format::Raw]);
         let ratio = again.lane(UP).expect("measured").busy(load).as_secs_f64() / busy();
         assert!((0.99..1.01).contains(&ratio), "{codec}: {ratio} after it was saved");

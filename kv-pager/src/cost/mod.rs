@@ -111,8 +111,12 @@ impl CostModel {
         self.prefill.observe(step, took)
     }
 
-    /// `measured` with the costs as they have been learnt since: what to save at the end.
-    pub fn update(&self, measured: &Profile) -> Profile {
+    /// `measured` with the costs as they have been learnt since: what to save at the end, where `measured` is of this machine and
+    /// model ([`Profile::check_origin`]).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if what was learnt is not plausible ([`Profile::check`]): it is better forgotten.
+    pub fn update(&self, measured: &Profile) -> Result<Profile, Error> {
         let mut profile = measured.clone();
         for lane in &mut profile.lanes {
             if let Some(estimate) = self.lanes.get(lane.ends) {
@@ -120,7 +124,8 @@ impl CostModel {
             }
         }
         profile.prefill.set_cost(self.prefill());
-        profile
+        profile.check()?;
+        Ok(profile)
     }
 }
 

@@ -66,6 +66,22 @@ impl Profile {
             _ => Ok(()),
         }
     }
+
+    /// Whether it was measured on the machine of that name with the model of that name. What it says is a start on any other, and is
+    /// corrected there; but what was learnt there must not be saved as this one's.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] that names both machines, or both models.
+    pub fn check_origin(&self, machine: &str, model: &str) -> Result<(), Error> {
+        for (what, measured, here) in [("machine", &*self.machine, machine), ("model", &*self.model, model)] {
+            if measured != here {
+                return Err(wrong(format!(
+                    "it was measured for the {what} `{measured}`, and this is `{here}`; measure here with `kv-pager measure --out`"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl LaneProfile {
