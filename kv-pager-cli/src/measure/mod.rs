@@ -65,6 +65,7 @@ pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
         model: arguments.shape.clone(),
         lanes,
         prefill: PrefillProfile::new(probe.step_tokens_max(), &prefill),
+        // No lane of a backend encodes or decodes, so there is no codec to measure.
         codecs: Vec::new(),
     };
     profile.check()?;

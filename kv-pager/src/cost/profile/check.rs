@@ -98,7 +98,7 @@ impl LaneProfile {
             format!("lane {ends}: sizes fall")
         })?;
         require(self.chunk_bytes > Bytes::ZERO, || format!("lane {ends}: chunks of no bytes"))?;
-        require((1.0..10.0).contains(&self.both_ways_factor), || {
+        require((1.0..=Self::BOTH_WAYS_MAX).contains(&self.both_ways_factor), || {
             format!("lane {ends}: {} times slower both ways", self.both_ways_factor)
         })?;
         for call_ns in [self.alpha_ns, knots[0].copy_ns] {
