@@ -139,6 +139,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long, requires = "is_virtual", conflicts_with_all = ["policy", "load"])]
     pub(crate) all_arms: bool,
 
+    /// Run shadows beside the pager, and tell what every other policy, and this one with twice the memory, would have hit in each
+    /// tier.
+    #[arg(long, conflicts_with = "all_arms")]
+    pub(crate) shadows: bool,
+
     /// Tokens of a block of the virtual machine's: large ones are simulated faster.
     #[arg(long, value_name = "N", requires = "is_virtual", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) block_tokens: u32,
@@ -315,6 +320,7 @@ mod tests {
             &["replay", "--all-arms"],
             &["replay", "--virtual", "--all-arms", "--policy", "lru"],
             &["replay", "--virtual", "--all-arms", "--metrics", "metrics.txt"],
+            &["replay", "--virtual", "--all-arms", "--shadows"],
             &["replay", "--block-tokens", "64"],
             &["replay", "--load", "sometimes"],
             &["replay", "--save-profile", "learnt.json"],

@@ -30,7 +30,8 @@ fn what_a_replay_learns_is_saved_as_this_machines_and_never_as_anothers() {
     assert!(measured.status.success(), "{}", told(&measured));
     let before = read(directory, "measured.json");
 
-    let save = REPLAY.iter().copied().chain(["--save-profile", "learnt.json"]);
+    let save =
+        REPLAY.iter().copied().chain(["--save-profile", "learnt.json", "--shadows", "--json", "found.json"]);
     let replayed = run(directory, &save.collect::<Vec<_>>());
     assert!(replayed.status.success(), "{}", told(&replayed));
     assert!(!told(&replayed).contains("was measured for"), "its own machine: {}", told(&replayed));
@@ -38,6 +39,9 @@ fn what_a_replay_learns_is_saved_as_this_machines_and_never_as_anothers() {
     assert_eq!((&learnt.machine, &learnt.model), (&before.machine, &before.model));
     assert_ne!(learnt.lanes, before.lanes, "lanes have moved blocks");
     assert_ne!(learnt.prefill, before.prefill, "the engine has reported steps");
+    let found = std::fs::read_to_string(directory.join("found.json")).expect("it was written");
+    let found: serde_json::Value = serde_json::from_str(&found).expect("it is JSON");
+    assert_eq!(found["shadows"].as_array().map(Vec::len), Some(18), "{found}");
 
     // The file that was read may be the one that is written.
     let again = ["replay", "--requests", "5", "--profile", "learnt.json", "--save-profile", "learnt.json"];

@@ -23,6 +23,7 @@ mod results;
 mod server;
 mod settings;
 mod setup;
+mod shadows;
 mod simulated;
 mod uncached;
 mod worker;
@@ -77,6 +78,9 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     output::line(&format!("{heading}\n\n{tables}"))?;
     if !results.arms.is_empty() {
         output::line(&format!("\n{}", arms_table::table(&results.arms)))?;
+    }
+    if !results.shadows.is_empty() {
+        output::line(&format!("\n{}", shadows::table(&results.shadows)))?;
     }
     if let Some(destination) = destination {
         destination.write(results)?;
@@ -160,7 +164,8 @@ fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result
     let wall: Nanos = passes.clock.now().since(start);
     let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
     let uncached = passes.run(&uncached, sample(requests), None, "without it")?;
-    Ok(Findings { cached, uncached, stats: setup.pager.stats(), verified: verifier.counts(), wall })
+    let (stats, answers) = (setup.pager.stats(), setup.pager.answers());
+    Ok(Findings { cached, uncached, stats, answers, verified: verifier.counts(), wall })
 }
 
 /// Every so manieth request.
