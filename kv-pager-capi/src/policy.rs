@@ -10,7 +10,7 @@ use kv_pager::Error;
 use kv_pager::cost::{CostModel, Profile};
 use kv_pager::policy::keeping::Arm;
 use kv_pager::policy::plan::{EngineAbility, Loading};
-use kv_pager::policy::{FileWrites, StewardSpec};
+use kv_pager::policy::{Answer, FileWrites, StewardSpec};
 use kv_pager::units::Bytes;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
@@ -181,6 +181,21 @@ pub struct KvpShadow {
     pub evictions: u64,
 }
 
+impl From<Answer> for KvpShadow {
+    fn from(answer: Answer) -> Self {
+        let keeping = KEEPINGS.iter().find(|(_, arm)| *arm == answer.arm);
+        Self {
+            tier: answer.tier as u32,
+            keeping: keeping.expect("every arm has a number").0,
+            capacity_blocks: u64::from(answer.capacity),
+            references: answer.tally.references,
+            prefix_hits: answer.tally.prefix,
+            resident_hits: answer.tally.resident,
+            evictions: answer.tally.evictions,
+        }
+    }
+}
+
 /// Copies what the shadows beside the pager would have hit, tier by tier; none if it runs none (`KvpOptions.has_shadows`). If there are
 /// more than `capacity`, `len` says how many, and nothing is copied.
 ///
@@ -198,18 +213,6 @@ pub unsafe extern "C" fn kvp_shadows(
         // SAFETY: A1, given on by this function's own contract.
         let buffer = unsafe { edge::buffer(shadows, capacity, "shadows") }?;
         let answers = pager.pager.answers();
-        let told = answers.iter().map(|answer| {
-            let keeping = KEEPINGS.iter().find(|(_, arm)| *arm == answer.arm);
-            KvpShadow {
-                tier: answer.tier as u32,
-                keeping: keeping.expect("every arm has a number").0,
-                capacity_blocks: u64::from(answer.capacity),
-                references: answer.tally.references,
-                prefix_hits: answer.tally.prefix,
-                resident_hits: answer.tally.resident,
-                evictions: answer.tally.evictions,
-            }
-        });
-        edge::put_all(told, buffer, len)
+        edge::put_all(answers.into_iter().map(KvpShadow::from), buffer, len)
     })
 }
