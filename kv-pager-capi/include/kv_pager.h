@@ -575,6 +575,9 @@ typedef struct KvpOptions {
   uint32_t file_writes;
   // A `KvpPromotion`.
   uint32_t promotion;
+  // 1 for shadows beside the pager, which tell what every policy, and the one that keeps with twice the memory, would have hit in
+  // each tier (`kvp_shadows`); 0 for none.
+  uint32_t has_shadows;
   // Device slots by group.
   const uint32_t *device_slots;
   // Slots of host memory by group, or NULL for no such tier.
@@ -649,6 +652,25 @@ typedef struct KvpWrittenOut {
   // written survives the process all the same.
   bool is_durable;
 } KvpWrittenOut;
+
+// What a tier would have hit, had it been kept by another policy or been larger: counts within a sample of the blocks' names, to be read
+// as rates and compared with one another. Each tier is asked about as if it stood alone, and as it is, too.
+typedef struct KvpShadow {
+  // In the place of this `KvpTier`.
+  uint32_t tier;
+  // Kept by this `KvpKeeping`.
+  uint32_t keeping;
+  // With room for so many blocks.
+  uint64_t capacity_blocks;
+  // Blocks asked for.
+  uint64_t references;
+  // Of those, the ones in the leading run that was there.
+  uint64_t prefix_hits;
+  // Of those, all that were there.
+  uint64_t resident_hits;
+  // Blocks evicted.
+  uint64_t evictions;
+} KvpShadow;
 
 // Something beside tokens that the bytes of a block depend on: an adapter (at token 0), an image (where it stands).
 typedef struct KvpExtraKey {
@@ -999,6 +1021,29 @@ KvpStatus kvp_set_costs(const struct KvpPager *pager,
                         size_t profile_len,
                         uint32_t can_overlap,
                         uint32_t step_tokens_max);
+
+// Writes `profile`, the text that costs were set with, as it has been corrected by what was observed since: to be saved for the next
+// start on this machine with this model. `text` gets no terminator. If there are more bytes than `capacity`, `len` says how many, and
+// nothing is copied. `KVP_STATUS_CONFIGURATION` if no costs were set, or what was learnt is not plausible.
+//
+// # Safety
+// A1: `profile` points to `profile_len` bytes; `text` has room for `capacity` bytes.
+KvpStatus kvp_learnt_profile(const struct KvpPager *pager,
+                             const char *profile,
+                             size_t profile_len,
+                             char *text,
+                             size_t capacity,
+                             size_t *len);
+
+// Copies what the shadows beside the pager would have hit, tier by tier; none if it runs none (`KvpOptions.has_shadows`). If there are
+// more than `capacity`, `len` says how many, and nothing is copied.
+//
+// # Safety
+// A1: `shadows` has room for `capacity` shadows.
+KvpStatus kvp_shadows(const struct KvpPager *pager,
+                      struct KvpShadow *shadows,
+                      size_t capacity,
+                      size_t *len);
 
 // Names the blocks of a request. Takes no lock. What its pointers point to is not kept. Give it back with `kvp_prompt_free`.
 //

@@ -58,7 +58,10 @@ pub use pager::{
     kvp_pager_open, kvp_pager_open_on_cards, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait,
     kvp_write_out,
 };
-pub use policy::{KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion, kvp_set_costs};
+pub use policy::{
+    KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion, KvpShadow, kvp_learnt_profile, kvp_set_costs,
+    kvp_shadows,
+};
 pub use prompt::{
     KvpExtraKey, KvpPriority, KvpPrompt, KvpRequest, kvp_prompt_free, kvp_prompt_names, kvp_prompt_prepare,
 };

@@ -148,8 +148,9 @@ impl Core {
 impl Pager {
     /// Says what moves and prefill take on this machine, and what the engine can do: from now on plans are made by it, and it
     /// is corrected by what is observed. Without it every hit is loaded.
-    pub fn set_costs(&self, costs: CostModel, engine: EngineAbility) {
+    pub fn set_costs(&self, mut costs: CostModel, engine: EngineAbility) {
         let mut core = self.shared.core.lock();
+        costs.set_formats(&core.model, core.formats());
         core.costs.model = Some(costs);
         core.costs.engine = engine;
     }

@@ -23,11 +23,10 @@ pub struct Situation<'a> {
     pub aim: Aim,
 }
 
-/// What is the same for all requests of a pager: its model, its tiers' formats, its engine, and which plans it may make.
+/// What is the same for all requests of a pager: its model as its tiers keep it, its engine, and which plans it may make.
 #[derive(Clone, Debug)]
 pub struct Loader {
     tokens_per_block: u32,
-    formats: [Format; TierId::COUNT],
     /// By group: blocks in the window, bytes of a part by tier.
     groups: Vec<(Option<u32>, [Bytes; TierId::COUNT])>,
     engine: EngineAbility,
@@ -52,7 +51,7 @@ impl Loader {
                 window_tokens(model.group(group).attention).map(|tokens| tokens.div_ceil(tokens_per_block));
             (window_blocks, TierId::ALL.map(|tier| part_bytes(group, tier)))
         });
-        Self { tokens_per_block, formats, groups: groups.collect(), engine, loading }
+        Self { tokens_per_block, groups: groups.collect(), engine, loading }
     }
 
     /// The engine can do something else from now on.
@@ -78,7 +77,6 @@ impl Loader {
             prefix: Prefix {
                 tokens_per_block: self.tokens_per_block,
                 ready_blocks: fits(ready),
-                formats: self.formats,
                 coming: matched
                     .coming
                     .map(|coming| Coming { blocks: coming.blocks.after(fits(ready)), ..coming }),

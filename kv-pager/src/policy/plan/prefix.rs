@@ -1,9 +1,8 @@
 //! Where the cached part of a request lies: by group, in runs.
-//! Layer 8. Uses `ids`, `layout`, `units`. Known by: `policy::plan`.
+//! Layer 8. Uses `ids`, `units`. Known by: `policy::plan`.
 
 use super::BlockSpan;
 use crate::ids::TierId;
-use crate::layout::Format;
 use crate::units::Bytes;
 
 /// Adjacent blocks of a prefix whose parts of one group lie in the same tier.
@@ -49,8 +48,6 @@ pub struct Prefix<'a> {
     pub tokens_per_block: u32,
     /// The first blocks, from which every group can resume without a load: `r` of the cost model.
     pub ready_blocks: u32,
-    /// The format of each tier, by [`TierId::index`].
-    pub formats: [Format; TierId::COUNT],
     /// Which of the blocks after those are on their way, counted from the first that is not ready. In the runs they lie on the
     /// device.
     pub coming: Option<Coming>,
