@@ -3,8 +3,8 @@
 //!
 //! - **FA1** what lies farther away too is evicted, at no cost; everything else is demoted where a tier below takes it, unless it
 //!   is not worth it, has not earned it, or the day's writes are spent;
-//! - **FA2** what a write costs counts only while the device would wait for it. As long as there has been room for all in host memory, what
-//!   goes there counts as asked for again: nobody knows better yet.
+//! - **FA2** what a write costs counts only while the device would wait for it. What goes to host memory counts as asked for again, for its
+//!   odds are those of staying where there is less room; then it comes back over the same link.
 
 use super::prices;
 use super::writes::{FileWrites, Writes};
@@ -36,8 +36,6 @@ struct At {
     write: Nanos,
     /// How long the lane to it can work on more before the device waits for that.
     spare_ns: f64,
-    /// Whether there has been room for all so far (FA2).
-    has_room: bool,
     part_bytes: Bytes,
 }
 
@@ -49,21 +47,18 @@ impl Fates {
             below: None,
             write: Nanos::ZERO,
             spare_ns: 0.0,
-            has_room: false,
             part_bytes: Bytes::ZERO,
         };
         Self { file_writes, writes, at }
     }
 
-    /// Notes what holds for all victims in `tier` now; a part has `part_bytes` by tier, and something has had to go from the tier
-    /// below already or not.
+    /// Notes what holds for all victims in `tier` now; a part has `part_bytes` by tier.
     pub(super) fn look_around(
         &mut self,
         view: &View<'_>,
         tier: TierId,
         group: GroupId,
         part_bytes: &[Bytes; TierId::COUNT],
-        is_full_below: bool,
     ) {
         let below = tier.farther().filter(|below| view.has(*below) && view.can_demote_from(tier));
         let far = below.unwrap_or(tier);
@@ -76,8 +71,7 @@ impl Fates {
             spare = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
         self.writes.look(view.prospects().written, view.now());
-        let has_room = far == TierId::Host && !is_full_below;
-        self.at = At { tier, group, below, write, spare_ns: spare, has_room, part_bytes: bytes };
+        self.at = At { tier, group, below, write, spare_ns: spare, part_bytes: bytes };
     }
 
     /// What becomes of `block`; `None` if it can't go now.
@@ -132,10 +126,10 @@ impl Fates {
         if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {
             let tokens = u32::try_from(seen.tokens.len()).unwrap_or(u32::MAX);
             let victim = Victim {
-                asked: if self.at.has_room { 1.0 } else { odds },
+                asked: if is_filed { odds } else { 1.0 },
                 recompute: prices::compute_time(costs, seen.depth, tokens),
-                // Loads run beside compute, and take no time of the device's: what they take is the lane's.
-                bring_back: Nanos::ZERO,
+                // Loads from a file run beside compute, and take no time of the device's: what they take is the lane's.
+                bring_back: if is_filed { Nanos::ZERO } else { self.at.write },
                 write: self.at.write.max(Nanos::new(1)),
                 lane_waiting: f64::from(self.at.spare_ns < 0.0),
                 can_write: true,

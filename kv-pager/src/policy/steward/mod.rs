@@ -281,12 +281,9 @@ impl Policy for Steward {
 
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
         let Need { tier, group, slots, demotions } = need;
-        let is_full_below = self.standings.iter().any(|standing| {
-            tier.farther().is_some_and(|below| standing.keeps(below, group)) && standing.has_yielded()
-        });
         let keeps = |standing: &&mut Standing| standing.keeps(tier, group);
         let Some(standing) = self.standings.iter_mut().find(keeps) else { return };
-        self.fates.look_around(view, tier, group, &self.part_bytes[group.index()], is_full_below);
+        self.fates.look_around(view, tier, group, &self.part_bytes[group.index()]);
         let (mut named, mut demoted) = (0, 0);
         while named < slots && (demoted < demotions || demoted == 0) {
             let Some((block, odds)) = standing.victim(view) else { break };

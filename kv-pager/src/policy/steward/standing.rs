@@ -67,8 +67,6 @@ pub(super) struct Standing {
     touches: Vec<Touch>,
     absent: Vec<Named>,
     turn: Turn,
-    /// Whether it has named a victim yet: before, there was room for all.
-    has_yielded: bool,
 }
 
 /// How far the request at hand has been taken in.
@@ -108,13 +106,7 @@ impl Standing {
             touches: Vec::with_capacity(bounds.request_blocks as usize),
             absent: Vec::with_capacity(bounds.request_blocks as usize),
             turn: Turn::Find { from: 0 },
-            has_yielded: false,
         }
-    }
-
-    /// Whether something has had to go already.
-    pub(super) fn has_yielded(&self) -> bool {
-        self.has_yielded
     }
 
     /// What reads the names of requests for its arm.
@@ -277,7 +269,6 @@ impl Standing {
                 continue;
             }
             self.count_leaving(view, record.parent);
-            self.has_yielded = true;
             return Some((record.block, odds));
         }
     }
