@@ -100,8 +100,7 @@ pub(super) struct Core {
     pub(super) epoch: ModelEpoch,
     /// While blocks of the epoch before may be left: how many records have been looked at.
     pub(super) stale_from: Option<usize>,
-    /// Detached blocks that nothing keeps, but for the time that it takes to forget what hangs on them: each is the end of a chain
-    /// that is longer than a slice.
+    /// Detached blocks that nothing keeps but a reference each from here: the ends of chains too long to be forgotten in one hold.
     pub(super) unpruned: Vec<BlockId>,
     /// The time of the call at hand.
     pub(super) now: Time,

@@ -11,6 +11,9 @@ use super::core::Core;
 use crate::ids::{BlockId, ModelEpoch};
 use crate::sync::Ordering;
 
+/// How many records one call looks at.
+const RECORDS_A_CALL: u64 = 256;
+
 impl Pager {
     /// The epoch that requests are named in.
     pub fn epoch(&self) -> ModelEpoch {
@@ -22,8 +25,8 @@ impl Pager {
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
     /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the
-    /// calls that follow, [a slice](crate::config::Limits::slice_blocks) of records each, and the event stream tells of each block then.
-    /// If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
+    /// calls that follow, 256 records each, and the event stream tells of each block then. If that has not ended when the next epoch
+    /// begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();
         while core.stale_from.is_some() {
@@ -54,10 +57,10 @@ impl Core {
     /// forgotten with the last that hangs on them.
     pub(super) fn reclaim_stale(&mut self) {
         let Some(from) = self.stale_from else { return };
-        let (slice, before) = (u64::from(self.config.limits.slice_blocks), self.counters.drops);
+        let before = self.counters.drops;
         let mut looked = 0;
         let mut next = from;
-        while next < self.index.capacity() && looked + (self.counters.drops - before) < slice {
+        while next < self.index.capacity() && looked + (self.counters.drops - before) < RECORDS_A_CALL {
             let block = BlockId::from_index(next);
             if self.index.is_named(block) && self.index.is_stale(block) {
                 self.detach(block);

@@ -74,10 +74,8 @@ impl Core {
     /// Goes on with the records of a long chain where the last call has stopped. Returns whether there is one.
     pub(super) fn prune_on(&mut self) -> bool {
         let Some(block) = self.unpruned.pop() else { return false };
-        // Somebody else may have forgotten it.
-        if self.index.is_detached(block) {
-            self.prune(block);
-        }
+        self.index.drop_reference(block);
+        self.prune(block);
         true
     }
 
@@ -87,11 +85,6 @@ impl Core {
         let mut at = block;
         let mut left = (self.config.limits.slice_blocks / 2).max(1);
         while at.is_some() {
-            if left == 0 && self.index.is_detached(at) {
-                self.unpruned.push(at);
-                return;
-            }
-            left = left.saturating_sub(1);
             let is_kept = match self.model.anchor() {
                 Some(_) => self.index.nearest(at).is_some(),
                 None => self.index.has_location(at) || self.index.children(at).next().is_some(),
@@ -99,6 +92,12 @@ impl Core {
             if is_kept || self.index.references(at) > 0 {
                 return;
             }
+            if left == 0 && self.index.is_detached(at) {
+                self.index.add_reference(at);
+                self.unpruned.push(at);
+                return;
+            }
+            left = left.saturating_sub(1);
             if let Some(parent) = self.forget_leaf(at) {
                 at = parent;
                 continue;
