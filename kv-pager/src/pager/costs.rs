@@ -36,6 +36,8 @@ pub(super) struct Costs {
     kept_bytes: ByLane<f64>,
     /// What open sequences have still to compute.
     planned: Nanos,
+    /// Open sequences that wait for moves.
+    pub(super) lanes_waiting: u32,
     written: Bytes,
 }
 
@@ -63,6 +65,7 @@ impl Costs {
             queues: ByLane::default(),
             kept_bytes,
             planned: Nanos::ZERO,
+            lanes_waiting: 0,
             written: Bytes::ZERO,
         }
     }
@@ -74,6 +77,7 @@ impl Costs {
             engine: self.engine,
             queues: &self.queues,
             compute_queue: self.planned,
+            lanes_waiting: self.lanes_waiting,
             written: self.written,
         }
     }

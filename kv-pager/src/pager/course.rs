@@ -1,7 +1,8 @@
 //! The course of a plan: what was predicted for a sequence, and what happened.
 //! Layer 9. Uses `clock`, `units`, `policy`. Known by: `pager`, engines.
 //!
-//! - **CO1** what a sequence has still to compute is counted in the device's queue until it is computed or closed.
+//! - **CO1** what a sequence has still to compute is counted in the device's queue until it is computed or closed;
+//! - **CO2** a sequence is counted as waiting for lanes from when its next step is to wait until it is another, or it is closed.
 
 use super::core::Core;
 use super::stats::PlanCounts;
@@ -36,6 +37,8 @@ pub(super) struct Course {
     work: Nanos,
     outcome: Outcome,
     is_finished: bool,
+    /// 1 while it waits for moves, with nothing to compute meanwhile (CO2).
+    lanes_waiting: u32,
     /// Whether a request opened it, not a fork.
     pub(super) is_request: bool,
     /// Whether the time to its first token has been recorded; once, also where it is opened again.
@@ -72,6 +75,7 @@ impl Course {
         work: Nanos::ZERO,
         outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
         is_finished: false,
+        lanes_waiting: 0,
         is_request: false,
         is_told: false,
     };
@@ -126,6 +130,14 @@ impl Core {
     pub(super) fn drop_course(&mut self, state: &SequenceState) {
         let work = std::mem::replace(&mut self.course(state).work, Nanos::ZERO);
         self.costs.drop_planned(work);
+        self.note_waits(state, false);
+    }
+
+    /// Its next step is to wait for moves, or is not (CO2).
+    pub(super) fn note_waits(&mut self, state: &SequenceState, waits: bool) {
+        let before = std::mem::replace(&mut self.course(state).lanes_waiting, u32::from(waits));
+        self.costs.lanes_waiting += u32::from(waits);
+        self.costs.lanes_waiting -= before;
     }
 
     /// What other open sequences have still to compute, as predicted.

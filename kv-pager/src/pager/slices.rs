@@ -135,7 +135,9 @@ pub(super) fn next_step(
     state.computing = None;
     let mut core = kept_house(shared, now);
     loop {
-        match core.step_slice(state, tokens_max, &mut meeting, now)? {
+        let slice = core.step_slice(state, tokens_max, &mut meeting, now);
+        core.note_waits(state, matches!(slice, Ok(Slice::Step(Step::Wait))));
+        match slice? {
             Slice::Step(step) => return Ok(step),
             Slice::More => core.pass(),
             Slice::Reopen => {

@@ -22,6 +22,8 @@ pub struct Prospects<'a> {
     pub written: Bytes,
     /// How long the device is busy with what open sequences have still to compute.
     pub compute_queue: Nanos,
+    /// How many open sequences wait for moves, with nothing to compute meanwhile.
+    pub lanes_waiting: u32,
 }
 
 /// The state of the pager at the moment of a decision.
