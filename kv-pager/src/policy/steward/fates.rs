@@ -93,7 +93,10 @@ impl Fates {
         if let Some(reason) = self.refuse(view, block, odds, below) {
             return Some(Decision::Drop { block, tier, reason });
         }
-        self.at.spare_ns -= real::from_nanos(self.at.write);
+        // A request waits for all that is written to make room on the device; what makes room in the host it mostly does not need.
+        if below == TierId::Host {
+            self.at.spare_ns -= real::from_nanos(self.at.write);
+        }
         Some(Decision::Demote { block, tier, reason: Reason::Coldest })
     }
 
