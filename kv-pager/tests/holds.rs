@@ -1,12 +1,13 @@
-//! How much one hold of the pager's lock handles: however long a sequence is, no more than 512 blocks, where room is made on the device
-//! or in the host alone.
+//! How much one hold of the pager's lock handles: however long a sequence is, and wherever room is made for it, no more than 512 blocks.
 //!
-//! What ends at once is handled at once, so lanes here have little under way.
+//! Left out are what a shutdown writes, what is dropped with a copy that is lost, and tenants with quotas.
+
+mod shape;
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{DeviceOwner, Limits, Watermarks};
-use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TokenId};
-use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::config::{Allowance, DeviceOwner, Limits, Watermarks};
+use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
+use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
 use kv_pager::units::Nanos;
@@ -20,17 +21,21 @@ const BLOCKS_A_HOLD: usize = 512;
 /// Blocks of a long sequence: many slices.
 const LONG: u32 = 3000;
 
+/// A model of full attention, or one whose other group looks through a window of 50 blocks.
 fn model(is_windowed: bool) -> ModelLayout {
-    let group = |attention| {
-        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
-        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
-    };
-    let mut groups = vec![group(Attention::Full)];
-    if is_windowed {
-        groups.push(group(Attention::SlidingWindow { window_tokens: 50 * TOKENS, sink_tokens: 0 }));
-    }
-    ModelLayout::new(TOKENS, groups).expect("valid")
+    let window = Attention::SlidingWindow { window_tokens: 50 * TOKENS, sink_tokens: 0 };
+    shape::model(TOKENS, is_windowed.then_some(window))
 }
+
+/// Tiers below the device: the lanes between them take few moves at a time.
+const TIERS: [(&str, MachineSpec); 3] = [
+    ("a host", MachineSpec { device: 2 * LONG, host: 3 * LONG, file: 0, lane_limit: 32 }),
+    ("a host and a file", MachineSpec { device: 2 * LONG, host: 2 * LONG, file: 5 * LONG, lane_limit: 32 }),
+    (
+        "a small host and a file",
+        MachineSpec { device: 2 * LONG, host: LONG / 2, file: 5 * LONG, lane_limit: 32 },
+    ),
+];
 
 struct Served {
     machine: Machine,
@@ -123,6 +128,15 @@ impl Served {
         check(&self.pager, &format!("{what}: close"));
     }
 
+    /// Lets go on what goes on by itself.
+    fn go_on(&self, what: &str) {
+        for _ in 0..150 {
+            self.machine.advance_all();
+            self.pager.poll();
+        }
+        check(&self.pager, what);
+    }
+
     fn settle(&self, deliveries: &mut Deliveries) -> usize {
         while !deliveries.is_over() {
             self.machine.advance_all();
@@ -185,5 +199,118 @@ fn an_engine_with_slots_of_its_own() {
             assert_eq!(served.settle(&mut copies), all.len() - cached);
             check(&served.pager, "an engine's slots");
         }
+    }
+}
+
+#[test]
+fn sequences_over_tiers_farther_away() {
+    for is_windowed in [false, true] {
+        for (name, spec) in TIERS {
+            for policy in policies() {
+                let what = format!("{name}, {}, windowed: {is_windowed}", policy.name());
+                let served = build(model(is_windowed), spec, DeviceOwner::Managed, policy);
+                for seed in [1, 2, 3, 1] {
+                    let prompt = tokens(LONG, LONG / 2, seed);
+                    served.serve(&Request::new(&prompt), &what);
+                }
+                check_long(&served.pager);
+            }
+        }
+    }
+}
+
+#[test]
+fn short_sequences_over_tiers_farther_away() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}", policy.name());
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in 0..100 {
+                let prompt = tokens(200, 20, seed % 70);
+                served.serve(&Request::new(&prompt), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_moves_that_end_at_once() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}", policy.name());
+            let spec = MachineSpec { lane_limit: 8192, ..spec };
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3, 1] {
+                let prompt = tokens(LONG, LONG / 2, seed);
+                served.serve(&Request::new(&prompt), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_and_salts_that_are_kept() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = |of: &str| format!("{name}, {of}");
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let prompts = [1, 2, 3].map(|seed| tokens(LONG, LONG / 2, seed));
+            for prompt in &prompts {
+                served.serve(&Request::new(prompt), &what("before"));
+            }
+            let kept = served.pager.prepare(&Request::new(&prompts[0]));
+            let hold = served.pager.hold(&kept, TierId::Host).expect("may be held");
+            served.go_on(&what("held"));
+            served.serve(&Request::new(&prompts[0]), &what("held"));
+            served.serve(&Request::new(&prompts[1]), &what("beside what is held"));
+            drop(hold);
+            let prefetch = served.pager.prefetch(&kept).expect("may be brought");
+            served.go_on(&what("prefetched"));
+            served.serve(&Request::new(&prompts[0]), &what("prefetched"));
+            drop(prefetch);
+            let salt = Salt::default();
+            let hold = served.pager.hold_salt(salt, TierId::Host, Allowance::Unlimited).expect("may be held");
+            served.go_on(&what("a salt"));
+            served.serve(&Request::new(&prompts[2]), &what("a salt"));
+            drop(hold);
+            check(&served.pager, &what("released"));
+        }
+    }
+}
+
+#[test]
+fn chains_that_are_erased() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = |of: &str| format!("{name}, {of}");
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let prompts = [1, 2].map(|seed| tokens(LONG, LONG / 2, seed));
+            for prompt in &prompts {
+                served.serve(&Request::new(prompt), &what("before"));
+            }
+            let open = served.open(&Request::new(&prompts[0]));
+            served.pager.invalidate_all().expect("no drive");
+            check(&served.pager, &what("erased"));
+            drop(open);
+            served.go_on(&what("closed"));
+            served.serve(&Request::new(&prompts[0]), &what("after"));
+            served.pager.advance_epoch();
+            served.go_on(&what("of an earlier epoch"));
+            served.pager.check();
+        }
+    }
+}
+
+#[test]
+fn mortal_sequences_over_tiers_farther_away() {
+    for (name, spec) in TIERS {
+        let served = build(model(false), spec, DeviceOwner::Managed, Box::new(Lru));
+        for seed in 1..5 {
+            let prompt = tokens(LONG, 0, seed);
+            served.serve(&Request::new(&prompt).with_time_to_live(Nanos::new(1000)), name);
+        }
+        served.clock.advance(Nanos::new(10_000));
+        served.go_on(name);
+        assert!(served.pager.stats().expired > u64::from(LONG), "{:?}", served.pager.stats());
     }
 }

@@ -2,12 +2,14 @@
 //! Layer 9. Uses all modules before it. Known by: `pager`.
 
 use super::build::{self, Backend, TierSet};
+use super::chores::{Farther, HOLD_BLOCKS};
 use super::close::Parked;
 use super::costs::Costs;
 use super::course::Course;
 use super::external::Register;
 use super::keepers::Keepers;
 use super::loads::PendingLoad;
+use super::pressure::Search;
 use super::spans::Spans;
 use super::standing::Expiries;
 use super::stats::Counters;
@@ -88,12 +90,18 @@ pub(super) struct Core {
     pub(super) vain_moves: [[Option<u32>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
-    /// How often room was looked for.
-    pub(super) rooms_asked: u64,
     /// Counts what making room has freed or started.
     pub(super) room_made: u64,
-    /// By tier and group: what that count was when a look for room in the call at hand found none.
-    pub(super) vain_looks: [[Option<u64>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// By tier and group: how far the call at hand has come with looking for room.
+    pub(super) searches: [[Search; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// By tier and group: how many blocks the policy has named last, and will look at once more.
+    pub(super) named: [[usize; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// By tier and group: room that was asked for to have room nearer.
+    pub(super) farther: [[Option<Farther>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// How many blocks this hold of the lock may handle still (CH1).
+    pub(super) left: u32,
+    /// Whether something of this hold goes on in the next, though it may look as if it had to wait (CH3).
+    pub(super) goes_on: bool,
     /// How often that was forgotten: who lets the lock go for a moment sees whether others had it.
     pub(super) looked_again: u64,
     /// The weights that blocks are named after now.
@@ -111,6 +119,8 @@ pub(super) struct Core {
     /// Slots that were passed over, and whose were chosen how often: kept buffers.
     pub(super) passed: Vec<SlotId>,
     pub(super) taken: Vec<(TenantId, u32)>,
+    /// Blocks that nothing keeps, and one reference each until they are forgotten, with what is above them: by the holds that follow.
+    pub(super) unpruned: Vec<BlockId>,
     /// What closed sequences have left to expire.
     pub(super) expiries: Expiries,
     /// What engines have named, where the device slots are theirs.
@@ -134,8 +144,10 @@ pub(super) struct Core {
 }
 
 impl Held for Core {
-    #[cfg(feature = "hold-blocks")]
     fn begin_hold(&mut self) {
+        self.left = HOLD_BLOCKS;
+        self.goes_on = false;
+        #[cfg(feature = "hold-blocks")]
         self.index.begin_hold();
     }
 }
@@ -194,18 +206,22 @@ impl Core {
             no_demotion_until: [Time::START; TierId::COUNT],
             moves_ended: 0,
             moves_done: 0,
-            rooms_asked: 0,
             balance_again: [0; TierId::COUNT],
             vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             changes: 0,
             room_made: 0,
-            vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            searches: [[Search::default(); ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            named: [[0; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            farther: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            left: HOLD_BLOCKS,
+            goes_on: false,
             looked_again: 0,
             keepers: Keepers::default(),
             room_for: None,
             room_slots: 0,
             passed: Vec::new(),
             taken: Vec::new(),
+            unpruned: Vec::new(),
             expiries: Expiries::default(),
             register: Register::default(),
             epoch: config.epoch,
@@ -236,7 +252,7 @@ impl Core {
     }
 
     /// Notes which tiers are lost, and tells of what was there that it is removed: in one go, for a tier is lost once, if ever.
-    fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self) {
         for tier in TierId::ALL {
             let health = self.tiers[tier.index()].as_ref().map(|tier| tier.health());
             if matches!(health, Some(Health::Lost { .. })) && !self.lost[tier.index()] {
@@ -264,30 +280,7 @@ impl Core {
     /// A look for room may find some again.
     pub(super) fn look_again(&mut self) {
         self.looked_again += 1;
-        self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
-    }
-
-    /// What changes when housekeeping has anything to do: moves that have ended, looks for room, copies that have gone or have been
-    /// started, loads that wait.
-    pub(super) fn house_work(&self) -> (u64, u64, u64, usize) {
-        (self.moves_ended, self.rooms_asked, self.changes, self.pending.len())
-    }
-
-    /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
-    pub(super) fn housekeep(&mut self, now: Time) {
-        self.now = now;
-        self.look_again();
-        self.look_after();
-        self.take_in(now);
-        self.release_parked();
-        self.room_for = None;
-        self.reclaim_stale();
-        self.expire(now);
-        self.balance(now);
-        self.issue_loads(now);
-        self.advance_keepers(now);
-        self.promote(now);
-        self.engine.pump(now);
+        self.searches = [[Search::default(); ModelLayout::GROUPS_MAX]; TierId::COUNT];
     }
 
     /// Whether anything is under way that may free a slot or end a wait.

@@ -55,6 +55,7 @@ impl Core {
     /// Gives up what the epoch before has left, as far as one call goes.
     pub(super) fn reclaim_stale(&mut self) {
         let Some(from) = self.stale_from else { return };
+        self.handle(RECORDS_A_CALL);
         let until = (from + RECORDS_A_CALL).min(self.index.capacity());
         for block in (from..until).map(BlockId::from_index) {
             if self.index.is_named(block) && self.index.is_stale(block) {

@@ -71,8 +71,8 @@ impl Core {
         }
     }
 
-    /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went, what is left of other groups is of
-    /// no use, nor are its descendants: they go first.
+    /// Forgets `block` if nothing keeps it, then its ancestors likewise: as many as this hold of the lock may handle, and the others
+    /// in those that follow. If its last copy went, what is left of other groups is of no use, nor are its descendants: they go first.
     pub(super) fn prune(&mut self, block: BlockId) {
         let mut at = block;
         while at.is_some() {
@@ -83,6 +83,16 @@ impl Core {
             if is_kept || self.index.references(at) > 0 {
                 return;
             }
+            // What stands on an erased block is erased, or will be.
+            if self.index.is_detached(at) && self.index.children(at).next().is_some() {
+                return;
+            }
+            if at != block && self.left == 0 {
+                self.index.add_reference(at);
+                self.unpruned.push(at);
+                return;
+            }
+            self.handle(1);
             if let Some(parent) = self.forget_leaf(at) {
                 at = parent;
                 continue;
@@ -96,6 +106,16 @@ impl Core {
                 None => return,
             }
         }
+    }
+
+    /// Goes on with what was left to be forgotten, as far as this hold goes. Returns whether nothing is left.
+    pub(super) fn prune_on(&mut self) -> bool {
+        while self.left > 0 {
+            let Some(block) = self.unpruned.pop() else { return true };
+            self.index.drop_reference(block);
+            self.prune(block);
+        }
+        self.unpruned.is_empty()
     }
 
     /// Forgets a block that nothing keeps, in one go, where no part of another group can hang on it. Returns its parent if it went.

@@ -11,6 +11,7 @@
 
 mod build;
 mod check;
+mod chores;
 mod close;
 mod commit;
 mod core;
@@ -235,8 +236,7 @@ impl Pager {
 
     /// Takes in what has ended and starts what waits. Every other call does it too.
     pub fn poll(&self) {
-        let now = self.shared.clock.now();
-        self.shared.core.lock().housekeep(now);
+        slices::keep_house(&self.shared, self.shared.clock.now());
     }
 
     /// Whether any move waits or is under way.

@@ -9,6 +9,7 @@ use super::Pager;
 use super::core::Core;
 use super::durable;
 use super::loads::Way;
+use super::slices;
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
@@ -52,8 +53,8 @@ impl Pager {
     pub fn write_out(&self, timeout: Nanos) -> Result<WrittenOut, Error> {
         let start = self.shared.clock.now();
         let (all, mut wanted) = {
-            let mut core = self.shared.core.lock();
-            core.housekeep(start);
+            slices::keep_house(&self.shared, start);
+            let core = self.shared.core.lock();
             let all = core.not_in_file();
             let wanted = core.with_room(&all);
             (all, wanted)
@@ -71,8 +72,8 @@ impl Pager {
                 break;
             }
         }
-        let mut core = self.shared.core.lock();
-        core.housekeep(self.shared.clock.now());
+        slices::keep_house(&self.shared, self.shared.clock.now());
+        let core = self.shared.core.lock();
         let is_in_file = |part: &&(BlockId, GroupId)| core.whole(part.0, part.1, TierId::File).is_some();
         let blocks = all.iter().filter(is_in_file).count() as u64;
         core.tell_uses();
@@ -88,6 +89,7 @@ impl Pager {
         while next < wanted.len() && has_time() {
             let seen = self.progress();
             let now = self.shared.clock.now();
+            slices::keep_house(&self.shared, now);
             let (taken, is_stuck) = self.shared.core.lock().write_slice(&wanted[next..], now);
             next += taken;
             if is_stuck && !self.is_busy() {
@@ -167,7 +169,6 @@ impl Core {
 
     /// Starts writing the first of `wanted`. Returns how many it is done with, and whether the next one has to wait.
     fn write_slice(&mut self, wanted: &[(BlockId, GroupId)], now: Time) -> (usize, bool) {
-        self.housekeep(now);
         if !self.is_well(TierId::File) {
             return (wanted.len(), false);
         }
@@ -181,7 +182,7 @@ impl Core {
             let has_room = self.engine.room(TierId::Host, TierId::File) > 0
                 && self.ensure_free(TierId::File, *group, 1, now).is_ok();
             if !has_room {
-                return (done, true);
+                return (done, !self.goes_on);
             }
             let mut slots = std::mem::take(&mut self.slots);
             slots.clear();
