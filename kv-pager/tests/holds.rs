@@ -1,19 +1,20 @@
 //! How much one hold of the pager's lock handles: however long a sequence is, and wherever room is made for it, no more than 512 blocks.
-//!
-//! Left out are what a shutdown writes, what is dropped with a copy that is lost, and tenants with quotas.
 
 mod shape;
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{Allowance, DeviceOwner, Limits, Watermarks};
+use kv_pager::config::{Allowance, DeviceOwner, Limits, Quota, Watermarks};
+use kv_pager::event::BlockEvent;
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
+use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
-use kv_pager_testkit::tagged::{Machine, MachineSpec};
+use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const TOKENS: u32 = 4;
 /// The most that one hold may handle.
@@ -312,5 +313,161 @@ fn mortal_sequences_over_tiers_farther_away() {
         served.clock.advance(Nanos::new(10_000));
         served.go_on(name);
         assert!(served.pager.stats().expired > u64::from(LONG), "{:?}", served.pager.stats());
+    }
+}
+
+/// Lets lanes go on until `is_over`.
+fn advance_until(machine: &Machine, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Acquire) {
+        machine.advance_all();
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_written_out_when_all_ends() {
+    for policy in policies() {
+        let spec = MachineSpec { device: 2 * LONG, host: 3 * LONG, file: 7 * LONG, lane_limit: 512 };
+        let served = build(model(false), spec, DeviceOwner::Managed, policy);
+        for seed in 1..5 {
+            let prompt = tokens(LONG, LONG / 4, seed);
+            served.serve(&Request::new(&prompt), "before");
+        }
+        let is_over = AtomicBool::new(false);
+        let written = std::thread::scope(|scope| {
+            scope.spawn(|| advance_until(&served.machine, &is_over));
+            let written = served.pager.write_out(Nanos::from_millis(1000)).expect("no drive refuses");
+            is_over.store(true, Ordering::Release);
+            written
+        });
+        assert!(written.blocks > u64::from(LONG), "{written:?}");
+        assert_eq!(written.left, 0, "{written:?}");
+        check(&served.pager, "written out");
+        served.pager.check();
+    }
+}
+
+#[test]
+fn a_tier_that_is_lost_when_much_is_there() {
+    for (tier, spec) in [(TierId::Host, TIERS[0].1), (TierId::File, TIERS[2].1), (TierId::Device, TIERS[1].1)]
+    {
+        for policy in policies() {
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3, 1] {
+                served.serve(&Request::new(&tokens(LONG, LONG / 4, seed)), "before");
+            }
+            let mut events = Vec::new();
+            served.pager.drain_events(&mut events);
+            served.machine.tiers()[tier.index()].set_health(Health::Lost { why: "unplugged".to_owned() });
+            served.pager.poll();
+            check(&served.pager, &format!("the loss of the {tier}"));
+            events.clear();
+            served.pager.drain_events(&mut events);
+            let is_told =
+                |event: &&BlockEvent| matches!(event, BlockEvent::Removed { tier: of, .. } if *of == tier);
+            let told = events.iter().filter(is_told).count();
+            assert!(told > LONG as usize, "{told} blocks were in the {tier}");
+            served.go_on(&format!("after the loss of the {tier}"));
+            served.pager.check();
+            if tier != TierId::Device {
+                served.serve(&Request::new(&tokens(LONG, LONG / 4, 1)), "after a loss");
+                served.pager.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_blocks_on_which_much_stands() {
+    for (name, spec) in &TIERS[1..] {
+        for policy in policies() {
+            let served = build(model(false), *spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3] {
+                served.serve(&Request::new(&tokens(LONG, LONG / 8, seed)), "before");
+            }
+            for (round, seed) in [1, 2, 3, 1].into_iter().enumerate() {
+                let prompt = tokens(LONG, LONG / 8, seed);
+                let mut moves = 0;
+                let mut damage = |_: &Move| {
+                    moves += 1;
+                    if moves % 60 == 1 { Fate::Failed(MoveFault::Damaged) } else { Fate::Done }
+                };
+                let mut advance = || {
+                    for lane in served.machine.lanes() {
+                        let LaneEnds { source, target } = lane.ends();
+                        if source > target {
+                            lane.advance(usize::MAX, &mut damage);
+                        } else {
+                            lane.advance(usize::MAX, |_| Fate::Done);
+                        }
+                    }
+                };
+                let what = format!("{name}, damaged, round {round}");
+                let mut sequence = loop {
+                    match served.pager.open(&Request::new(&prompt)) {
+                        Ok(sequence) => break sequence,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+                    }
+                    advance();
+                };
+                for _ in 0..20 {
+                    advance();
+                    served.pager.check();
+                    served.pager.poll();
+                    check(&served.pager, &what);
+                }
+                served.compute(&mut sequence);
+                sequence.close(Fence::OVER);
+                check(&served.pager, &what);
+                served.pager.check();
+            }
+            assert!(served.pager.stats().damaged > 0, "{:?}", served.pager.stats());
+        }
+    }
+}
+
+#[test]
+fn tenants_with_quotas_beside_one_that_has_most() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}, quotas", policy.name());
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let slots = Allowance::Slots(LONG / 2);
+            let quota = Quota { device: Allowance::Slots(LONG), host: slots, file: slots };
+            let bounded = [Salt(1), Salt(2)];
+            bounded.iter().for_each(|salt| served.pager.set_quota(*salt, quota).expect("few tenants"));
+            for seed in 1..4 {
+                served.serve(&Request::new(&tokens(LONG, LONG / 2, seed)), &what);
+                for (at, salt) in bounded.iter().enumerate() {
+                    let prompt = tokens(LONG / 2, 0, 100 + seed + 10 * u32::try_from(at).expect("two"));
+                    served.serve(&Request::new(&prompt).with_salt(*salt), &what);
+                }
+            }
+            served.go_on(&what);
+            served.pager.check();
+        }
+    }
+}
+
+#[test]
+fn an_engine_with_slots_of_its_own_over_a_small_host_and_a_file() {
+    for policy in policies() {
+        let served = build(model(false), TIERS[2].1, DeviceOwner::Engine, policy);
+        for seed in [1, 2, 3, 1] {
+            let prompt: Prompt = served.pager.prepare(&Request::new(&tokens(LONG, LONG / 2, seed)));
+            let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
+            let all: Vec<BlockAt> = (0..LONG).map(at).collect();
+            let cached = served.pager.lookup(&prompt).len();
+            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            served.settle(&mut loads);
+            check(&served.pager, "an engine's slots: onboarded");
+            for BlockAt { slot, .. } in &all[cached..] {
+                served.machine.device().write(GroupId::FIRST, *slot, 0, &[]);
+            }
+            let mut copies = served.pager.offload(&prompt, &all[cached..], Fence::OVER).expect("free");
+            served.settle(&mut copies);
+            check(&served.pager, "an engine's slots: offloaded");
+            served.pager.check();
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::ids::{GroupId, Salt, TierId};
 
 /// How many blocks one hold of the lock handles, beside those of the slice of a sequence at hand. What hangs on them, parents and
 /// children, and what a policy looks at once more, comes on top.
-pub(super) const HOLD_BLOCKS: u32 = 256;
+pub(super) const HOLD_BLOCKS: u32 = 224;
 
 /// How many slots one call makes room for in a class, and how many loads it starts, at most.
 const SLOTS_A_CALL: u32 = 512;
@@ -87,8 +87,7 @@ impl Core {
         match chores.stage {
             Stage::Begin => {
                 self.look_again();
-                self.look_after();
-                Some(Stage::TakeIn)
+                self.look_after().then_some(Stage::TakeIn)
             }
             Stage::TakeIn => self.take_in(now).then_some(Stage::GiveBack),
             Stage::GiveBack => {
@@ -96,13 +95,13 @@ impl Core {
                 self.room_for = None;
                 Some(Stage::Prune)
             }
-            Stage::Prune => self.prune_on().then_some(Stage::Reclaim),
-            Stage::Reclaim if self.stale_from.is_some() && !is_fresh => None,
+            Stage::Prune => (self.falls_on() && self.prune_on()).then_some(Stage::Reclaim),
+            Stage::Reclaim if !is_fresh && self.stale_from.is_some() => None,
             Stage::Reclaim => {
                 self.reclaim_stale();
                 Some(Stage::Expire)
             }
-            Stage::Expire if self.has_expired(now) && !is_fresh => None,
+            Stage::Expire if !is_fresh && self.has_expired(now) => None,
             Stage::Expire => {
                 self.expire(now);
                 Some(Stage::Balance)
@@ -114,12 +113,12 @@ impl Core {
                 chores.loads += before - self.pending.len();
                 (!self.goes_on || chores.loads >= LOADS_A_CALL).then_some(Stage::Keep)
             }
-            Stage::Keep if self.has_keepers() && !is_fresh => None,
+            Stage::Keep if !is_fresh && self.has_keepers() => None,
             Stage::Keep => {
                 self.advance_keepers(now);
                 Some(Stage::Promote)
             }
-            Stage::Promote if self.stands_idle() && !is_fresh => None,
+            Stage::Promote if !is_fresh && self.stands_idle() => None,
             Stage::Promote => {
                 self.promote(now);
                 Some(Stage::Over)
@@ -179,6 +178,7 @@ impl Core {
 
     /// Room of a class is needed, to have room nearer, and could not be made in this hold.
     pub(super) fn ask_farther(&mut self, tier: TierId, group: GroupId, slots: u32) {
+        self.is_asked_farther = true;
         let asked = &mut self.farther[tier.index()][group.index()];
         let slots = asked.map_or(slots, |asked| asked.slots.max(slots));
         *asked = Some(Farther { slots, room_for: self.room_for });
@@ -187,6 +187,9 @@ impl Core {
     /// Makes room that was asked for to have room nearer, the farthest first, by one hold. Returns whether none was asked for: then
     /// this hold can be used for something else.
     pub(super) fn make_room_farther(&mut self, now: Time) -> bool {
+        if !self.is_asked_farther {
+            return true;
+        }
         for tier in TierId::ALL.into_iter().rev() {
             for group in self.groups() {
                 let Some(asked) = self.farther[tier.index()][group.index()].take() else { continue };
@@ -200,6 +203,7 @@ impl Core {
                 return false;
             }
         }
+        self.is_asked_farther = false;
         true
     }
 

@@ -159,13 +159,8 @@ impl Core {
             self.handle(self.claims.len());
         }
         let has_room = self.find_room(state, &next, now);
-        let is_next = if has_room.is_ok() { !self.is_fresh() } else { self.goes_on };
-        if is_next {
+        if has_room.is_err() || !self.is_fresh() {
             self.keep_claims(opening);
-            return has_room;
-        }
-        if has_room.is_err() {
-            self.drop_claims();
             return has_room;
         }
         let plan = opening.plan.as_ref().expect("asked for before anything is filled");
@@ -524,6 +519,7 @@ impl Core {
         if opening.is_claimed {
             self.take_claims(opening);
             self.drop_claims();
+            return false;
         }
         let slice = self.config.limits.slice_blocks as usize;
         let first = state.entries.len().saturating_sub(slice);

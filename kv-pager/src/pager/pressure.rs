@@ -4,6 +4,7 @@
 //! What has a copy farther away is freed at once. What has none is copied first, in [`demote`](super::demote).
 
 use super::core::Core;
+use super::tenants::{Chooser, QuotaLook};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::event::BlockEvent;
@@ -30,6 +31,7 @@ pub(super) struct Search {
     /// Whether it has come to the last resort, and how many slots that has passed over.
     is_last: bool,
     passed: u32,
+    pub(super) by_quota: QuotaLook,
 }
 
 impl Core {
@@ -53,6 +55,10 @@ impl Core {
         slots: u32,
         now: Time,
     ) -> Result<(), Error> {
+        if self.free_slots(tier, group) >= slots && !self.has_searched {
+            self.vain_moves[tier.index()][group.index()] = None;
+            return Ok(());
+        }
         let before = std::mem::replace(&mut self.room_slots, slots);
         let is_free = self.free_up(tier, group, slots, now);
         self.room_slots = before;
@@ -134,7 +140,8 @@ impl Core {
         Err(Error::TierFull { tier, capacity: self.pools.pool(tier, group).capacity() })
     }
 
-    fn search(&mut self, tier: TierId, group: GroupId) -> &mut Search {
+    pub(super) fn search(&mut self, tier: TierId, group: GroupId) -> &mut Search {
+        self.has_searched = true;
         &mut self.searches[tier.index()][group.index()]
     }
 
@@ -216,9 +223,18 @@ impl Core {
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, .. } = need;
         self.note_queues();
-        let is_asked =
-            !self.choose_by_quota(need, &mut decisions) || self.ask_policy(need, &mut decisions, now);
-        self.handle(decisions.len());
+        let is_asked = match self.choose_by_quota(need, &mut decisions) {
+            Chooser::Quota => true,
+            Chooser::Policy => {
+                let is_asked = self.ask_policy(need, &mut decisions, now);
+                self.handle(decisions.len());
+                is_asked
+            }
+            Chooser::NextHold => {
+                self.goes_on = true;
+                false
+            }
+        };
         self.named[tier.index()][group.index()] = decisions.len();
         for decision in decisions.drain(..) {
             if self.is_passed_over(decision.block(), group, tier) {
@@ -263,7 +279,7 @@ impl Core {
             // It looks once more at what it has named.
             let named = std::mem::take(&mut self.named[need.tier.index()][need.group.index()]);
             let told = self.tell_changes(need.tier, need.group);
-            self.handle(told + if self.follows { named } else { 0 });
+            self.handle(if self.follows { named } else { 0 });
             if self.left == 0 {
                 self.goes_on = true;
                 return false;
@@ -397,8 +413,8 @@ impl Core {
         self.index.clear_location(block, group, tier);
         match kept {
             _ if self.index.is_detached(block) => {}
-            Some(target) => self.announce_moved(block, group, tier, target),
-            None => self.announce_removed(block, group, tier),
+            Some(target) => self.announce_moved(block, group, (tier, slot), target),
+            None => self.announce_removed(block, group, tier, slot),
         }
         self.give_slot_back(group, tier, slot);
         self.prune(block);
@@ -423,7 +439,7 @@ impl Core {
         self.index.clear_location(block, group, tier);
         // Of a detached block it was told when it was detached.
         if !self.index.is_detached(block) {
-            self.announce_removed(block, group, tier);
+            self.announce_removed(block, group, tier, slot);
         }
     }
 

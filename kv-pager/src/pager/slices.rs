@@ -17,6 +17,7 @@ use super::step::{Slice, Step};
 use super::telling::{ChangesTold, Telling};
 use crate::clock::Time;
 use crate::error::Error;
+use crate::event::BlockEvent;
 use crate::ids::Fence;
 use crate::policy::Urgency;
 use crate::sequence::SequenceState;
@@ -25,6 +26,9 @@ use std::ops::Range;
 
 /// In so many holds of the lock room is made for one slice at most: a class of a million slots can be gone through in them.
 const HOLDS_MAX: u32 = 1 << 13;
+
+/// How many events one hold hands out.
+const EVENTS_A_SLICE: usize = 1024;
 
 /// Takes the lock until `slice` says that all is done; whoever waits for it has his turn in between.
 pub(super) fn in_slices(
@@ -80,7 +84,7 @@ fn start_loads(shared: &Shared, now: Time) {
 
 /// What `attempt` comes to, once the room that it needs is made, in as many holds as it takes (CH3); and the lock. Where others use up
 /// what is made again and again, it ends all the same: as busy.
-fn with_room<'a, T>(
+pub(super) fn with_room<'a, T>(
     shared: &'a Shared,
     now: Time,
     mut core: TimedGuard<'a, Core>,
@@ -340,4 +344,27 @@ pub(super) fn kept(shared: &Shared, id: KeeperId) -> Kept {
     let mut from = 0;
     repeat(shared, |core| core.kept_slice(id, &mut from, &mut kept));
     kept
+}
+
+/// Moves the block events that there are by now to `into`, and returns the number of the first.
+pub(super) fn drain_events(shared: &Shared, into: &mut Vec<BlockEvent>) -> u64 {
+    let mut first = None;
+    let mut next = 0;
+    let mut left = 0;
+    repeat(shared, |core| {
+        let events = &mut core.events;
+        if first.is_none() {
+            (first, next, left) = (Some(events.first()), events.first(), events.len());
+        }
+        // If some have given way meanwhile, the next call shows the gap.
+        if events.first() != next || left == 0 {
+            return true;
+        }
+        let count = left.min(EVENTS_A_SLICE);
+        events.drain(count, into);
+        next += count as u64;
+        left -= count;
+        left == 0
+    });
+    first.unwrap_or_default()
 }
