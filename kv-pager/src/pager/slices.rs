@@ -200,6 +200,8 @@ pub(super) fn next_step(
             }
         }
         core = shared.core.lock();
+        // Others may have made room since the last slice. One look, in however many holds, is not begun anew: it would never end.
+        core.look_again();
     }
 }
 

@@ -64,7 +64,6 @@ impl Core {
             None => {}
         }
         if state.computing.is_some() {
-            self.look_again();
             return self.step_compute(state, tokens_max.max(1), now);
         }
         if state.entries.len() < state.blocks() {
