@@ -204,8 +204,6 @@ impl Core {
                 Ok(true) => end = at * size + state.tokens_wanted(at),
                 Ok(false) if end == start => return Ok(Slice::Step(Step::Wait)),
                 Err(error) if end == start => return Err(error),
-                // Room is made in the next hold.
-                Err(_) if self.goes_on => break,
                 Ok(false) | Err(_) => {
                     is_over = true;
                     break;
