@@ -47,6 +47,7 @@ pub(super) struct Claim {
 
 /// Everything behind the lock.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Core {
     pub(super) model: ModelLayout,
     /// By group: whether it needs every block.

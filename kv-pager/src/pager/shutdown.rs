@@ -96,7 +96,9 @@ impl Pager {
             let mut round = Round::default();
             slices::repeat(&self.shared, |core| core.kept_slice_of_file(&mut round, &mut kept));
         }
-        kept.iter_mut().for_each(|kept| kept.sort_unstable());
+        for kept in &mut kept {
+            kept.sort_unstable();
+        }
         let mut choice = Choice::new(parts, kept);
         slices::repeat(&self.shared, |core| core.choose_slice(&mut choice));
         choice.wanted
