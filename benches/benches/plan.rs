@@ -4,7 +4,6 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use kv_pager::cost::{ByLane, CostModel, Profile};
 use kv_pager::ids::TierId;
-use kv_pager::layout::Format;
 use kv_pager::policy::plan::{Aim, EngineAbility, GroupPrefix, Loading, PlanRequest, Prefix, TierRun, plan};
 use kv_pager::units::{Bytes, Nanos};
 use std::hint::black_box;
@@ -40,7 +39,7 @@ fn plans(criterion: &mut Criterion) {
         ] {
             let request = PlanRequest {
                 costs: &costs,
-                prefix: Prefix { tokens_per_block: 16, ready_blocks: 64, formats: [Format::Raw; 3], groups },
+                prefix: Prefix { tokens_per_block: 16, ready_blocks: 64, coming: None, groups },
                 tokens: 576 * 16 + 300,
                 queues: &queues,
                 compute_queue: Nanos::ZERO,

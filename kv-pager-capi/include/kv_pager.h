@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 3
+#define KVP_ABI_VERSION 4
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -91,8 +91,10 @@ enum KvpEventKind
   KVP_EVENT_KIND_REMOVED = 1,
   // All blocks are being erased: what was told before does not count any more.
   KVP_EVENT_KIND_CLEARED = 2,
+  // The copy in a tier made room; one farther away stays, of which was told when it was stored.
+  KVP_EVENT_KIND_MOVED = 3,
   // One that this header does not know.
-  KVP_EVENT_KIND_OTHER = 3,
+  KVP_EVENT_KIND_OTHER = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -573,6 +575,9 @@ typedef struct KvpOptions {
   uint32_t file_writes;
   // A `KvpPromotion`.
   uint32_t promotion;
+  // 1 for shadows beside the pager, which tell what every policy, and the one that keeps with twice the memory, would have hit in
+  // each tier (`kvp_shadows`); 0 for none.
+  uint32_t has_shadows;
   // Device slots by group.
   const uint32_t *device_slots;
   // Slots of host memory by group, or NULL for no such tier.
@@ -647,6 +652,25 @@ typedef struct KvpWrittenOut {
   // written survives the process all the same.
   bool is_durable;
 } KvpWrittenOut;
+
+// What a tier would have hit, had it been kept by another policy or been larger: counts within a sample of the blocks' names, to be read
+// as rates and compared with one another. Each tier is asked about as if it stood alone, and as it is, too.
+typedef struct KvpShadow {
+  // In the place of this `KvpTier`.
+  uint32_t tier;
+  // Kept by this `KvpKeeping`.
+  uint32_t keeping;
+  // With room for so many blocks.
+  uint64_t capacity_blocks;
+  // Blocks asked for.
+  uint64_t references;
+  // Of those, the ones in the leading run that was there.
+  uint64_t prefix_hits;
+  // Of those, all that were there.
+  uint64_t resident_hits;
+  // Blocks evicted.
+  uint64_t evictions;
+} KvpShadow;
 
 // Something beside tokens that the bytes of a block depend on: an adapter (at token 0), an image (where it stands).
 typedef struct KvpExtraKey {
@@ -755,12 +779,14 @@ typedef struct KvpOccupancy {
 typedef struct KvpEvent {
   // What happened.
   KvpEventKind kind;
-  // A `KvpTier`.
+  // A `KvpTier`: of what has moved on, where its nearest copy is now.
   uint32_t tier;
   // The block's name.
   struct KvpU128 name;
-  // Its parent's, if it has one.
+  // The parent's of what was stored, if it has one.
   struct KvpU128 parent;
+  // A `KvpTier`: where it was that has moved on.
+  uint32_t source;
   // Whether it has.
   bool has_parent;
 } KvpEvent;
@@ -814,8 +840,8 @@ KvpStatus kvp_lookup(const struct KvpPager *pager,
                      size_t capacity,
                      size_t *len);
 
-// Brings cached blocks of the prompt into the engine's slots, which are the pager's until `deliveries` says how their moves ended.
-// Never blocks.
+// Brings cached blocks of the prompt into the engine's slots, which are written after the compute behind `fence`, the last that uses
+// them, and are the pager's until `deliveries` says how their moves ended. Never blocks.
 //
 // # Safety
 // A1: `blocks` points to `blocks_len` blocks.
@@ -823,6 +849,7 @@ KvpStatus kvp_onboard(const struct KvpPager *pager,
                       const struct KvpPrompt *prompt,
                       const struct KvpBlockAt *blocks,
                       size_t blocks_len,
+                      uint64_t fence,
                       struct KvpDeliveries **deliveries);
 
 // Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. Never blocks.
@@ -994,6 +1021,29 @@ KvpStatus kvp_set_costs(const struct KvpPager *pager,
                         size_t profile_len,
                         uint32_t can_overlap,
                         uint32_t step_tokens_max);
+
+// Writes `profile`, the text that costs were set with, as it has been corrected by what was observed since: to be saved for the next
+// start on this machine with this model. `text` gets no terminator. If there are more bytes than `capacity`, `len` says how many, and
+// nothing is copied. `KVP_STATUS_CONFIGURATION` if no costs were set, or what was learnt is not plausible.
+//
+// # Safety
+// A1: `profile` points to `profile_len` bytes; `text` has room for `capacity` bytes.
+KvpStatus kvp_learnt_profile(const struct KvpPager *pager,
+                             const char *profile,
+                             size_t profile_len,
+                             char *text,
+                             size_t capacity,
+                             size_t *len);
+
+// Copies what the shadows beside the pager would have hit, tier by tier; none if it runs none (`KvpOptions.has_shadows`). If there are
+// more than `capacity`, `len` says how many, and nothing is copied.
+//
+// # Safety
+// A1: `shadows` has room for `capacity` shadows.
+KvpStatus kvp_shadows(const struct KvpPager *pager,
+                      struct KvpShadow *shadows,
+                      size_t capacity,
+                      size_t *len);
 
 // Names the blocks of a request. Takes no lock. What its pointers point to is not kept. Give it back with `kvp_prompt_free`.
 //

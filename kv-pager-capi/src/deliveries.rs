@@ -91,8 +91,8 @@ fn into_raw(deliveries: Deliveries) -> *mut KvpDeliveries {
     Box::into_raw(Box::new(KvpDeliveries { deliveries: Mutex::new(deliveries) }))
 }
 
-/// Brings cached blocks of the prompt into the engine's slots, which are the pager's until `deliveries` says how their moves ended.
-/// Never blocks.
+/// Brings cached blocks of the prompt into the engine's slots, which are written after the compute behind `fence`, the last that uses
+/// them, and are the pager's until `deliveries` says how their moves ended. Never blocks.
 ///
 /// # Safety
 /// A1: `blocks` points to `blocks_len` blocks.
@@ -102,6 +102,7 @@ pub unsafe extern "C" fn kvp_onboard(
     prompt: Option<&KvpPrompt>,
     blocks: *const KvpBlockAt,
     blocks_len: usize,
+    fence: u64,
     deliveries: Option<&mut MaybeUninit<*mut KvpDeliveries>>,
 ) -> KvpStatus {
     guarded(|| {
@@ -109,7 +110,7 @@ pub unsafe extern "C" fn kvp_onboard(
         let deliveries = given(deliveries, "deliveries")?;
         // SAFETY: A1, given on by this function's own contract.
         let wanted = unsafe { read_blocks(blocks, blocks_len) }?;
-        deliveries.write(into_raw(pager.pager.onboard(&prompt.prompt, &wanted)?));
+        deliveries.write(into_raw(pager.pager.onboard(&prompt.prompt, &wanted, Fence(fence))?));
         Ok(())
     })
 }

@@ -58,7 +58,10 @@ pub use pager::{
     kvp_pager_open, kvp_pager_open_on_cards, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait,
     kvp_write_out,
 };
-pub use policy::{KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion, kvp_set_costs};
+pub use policy::{
+    KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion, KvpShadow, kvp_learnt_profile, kvp_set_costs,
+    kvp_shadows,
+};
 pub use prompt::{
     KvpExtraKey, KvpPriority, KvpPrompt, KvpRequest, kvp_prompt_free, kvp_prompt_names, kvp_prompt_prepare,
 };
@@ -79,7 +82,7 @@ pub use tenants::{
 
 /// The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 /// compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-pub const KVP_ABI_VERSION: u32 = 3;
+pub const KVP_ABI_VERSION: u32 = 4;
 
 /// How many tiers there are: the length of arrays by tier.
 pub const KVP_TIERS: usize = 3;

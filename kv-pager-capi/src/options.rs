@@ -172,6 +172,9 @@ pub struct KvpOptions {
     pub file_writes: u32,
     /// A `KvpPromotion`.
     pub promotion: u32,
+    /// 1 for shadows beside the pager, which tell what every policy, and the one that keeps with twice the memory, would have hit in
+    /// each tier (`kvp_shadows`); 0 for none.
+    pub has_shadows: u32,
     /// Device slots by group.
     pub device_slots: *const u32,
     /// Slots of host memory by group, or NULL for no such tier.
@@ -254,6 +257,7 @@ pub extern "C" fn kvp_options_init(
             loading: KvpLoading::Adaptive as u32,
             file_writes: KvpFileWrites::All as u32,
             promotion: KvpPromotion::WhileIdle as u32,
+            has_shadows: 0,
             device_slots: ptr::null(),
             host_slots: ptr::null(),
             file_slots: ptr::null(),

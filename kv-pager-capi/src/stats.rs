@@ -173,8 +173,10 @@ pub enum KvpEventKind {
     Removed = 1,
     /// All blocks are being erased: what was told before does not count any more.
     Cleared = 2,
+    /// The copy in a tier made room; one farther away stays, of which was told when it was stored.
+    Moved = 3,
     /// One that this header does not know.
-    Other = 3,
+    Other = 4,
 }
 
 /// Something that happened to a block's copies. What its kind has no use for is 0.
@@ -183,12 +185,14 @@ pub enum KvpEventKind {
 pub struct KvpEvent {
     /// What happened.
     pub kind: KvpEventKind,
-    /// A `KvpTier`.
+    /// A `KvpTier`: of what has moved on, where its nearest copy is now.
     pub tier: u32,
     /// The block's name.
     pub name: KvpU128,
-    /// Its parent's, if it has one.
+    /// The parent's of what was stored, if it has one.
     pub parent: KvpU128,
+    /// A `KvpTier`: where it was that has moved on.
+    pub source: u32,
     /// Whether it has.
     pub has_parent: bool,
 }
@@ -196,7 +200,7 @@ pub struct KvpEvent {
 impl From<BlockEvent> for KvpEvent {
     fn from(event: BlockEvent) -> Self {
         let zero = KvpU128::default();
-        let plain = |kind| Self { kind, tier: 0, name: zero, parent: zero, has_parent: false };
+        let plain = |kind| Self { kind, tier: 0, name: zero, parent: zero, source: 0, has_parent: false };
         match event {
             BlockEvent::Stored { hash, parent, tier } => Self {
                 tier: tier as u32,
@@ -209,6 +213,12 @@ impl From<BlockEvent> for KvpEvent {
                 Self { tier: tier as u32, name: hash.0.into(), ..plain(KvpEventKind::Removed) }
             }
             BlockEvent::Cleared => plain(KvpEventKind::Cleared),
+            BlockEvent::Moved { hash, source, target } => Self {
+                tier: target as u32,
+                name: hash.0.into(),
+                source: source as u32,
+                ..plain(KvpEventKind::Moved)
+            },
             _ => plain(KvpEventKind::Other),
         }
     }

@@ -78,6 +78,7 @@ static KvpPager *open_pager(const char *directory, KvpDeviceOwner owner, KvpDevi
     options.keeping = arm.keeping;
     options.loading = arm.loading;
     options.write_bytes_per_day = arm.write_bytes_per_day;
+    options.has_shadows = 1;
     options.fingerprint.low = 7;
     KvpPager *pager = NULL;
     OK(kvp_pager_open(&options, &pager));
@@ -461,6 +462,17 @@ static uint64_t serve_twice(KvpPager *pager) {
     return loaded;
 }
 
+/* What was learnt is a profile as well, and is taken as one. */
+static void check_learnt(KvpPager *pager, const char *profile, size_t profile_len) {
+    char learnt[1 << 16];
+    size_t len;
+    FAILS(kvp_learnt_profile(pager, profile, profile_len, learnt, 1, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    CHECK(len > 1 && len < sizeof learnt);
+    OK(kvp_learnt_profile(pager, profile, profile_len, learnt, sizeof learnt, &len));
+    CHECK(len < sizeof learnt && learnt[0] == '{');
+    OK(kvp_set_costs(pager, learnt, len, 1, 5));
+}
+
 /* Every policy serves the same bytes; costs make plans. The profile is what `kv-pager measure --out` writes. */
 static void policies(const char *directory, const char *profile) {
     static const KvpKeeping keepings[] = {KVP_KEEPING_COST_AWARE, KVP_KEEPING_LRU, KVP_KEEPING_SLRU, KVP_KEEPING_ARC,
@@ -480,12 +492,15 @@ static void policies(const char *directory, const char *profile) {
             /* Costs say that so small a block is computed sooner than it is loaded: until they are known all are loaded, or none. */
             uint64_t loaded = serve_twice(pager);
             CHECK((loaded > 0) == (arm.loading != KVP_LOADING_ALWAYS_RECOMPUTE));
+            size_t none;
+            FAILS(kvp_learnt_profile(pager, text, len, NULL, 0, &none), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
             FAILS(kvp_set_costs(pager, text, len / 2, 1, 5), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
             FAILS(kvp_set_costs(pager, text, len, 2, 5), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
             FAILS(kvp_set_costs(pager, NULL, len, 1, 5), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
             OK(kvp_set_costs(pager, text, len, 1, 5));
             loaded = serve_twice(pager);
             CHECK(loaded == 0 || arm.loading != KVP_LOADING_ALWAYS_RECOMPUTE);
+            check_learnt(pager, text, len);
             uint32_t tokens[PROMPT];
             fill_prompt(tokens, 1);
             KvpSequence *sequence = open_sequence(pager, tokens, PROMPT, 0);
@@ -528,13 +543,26 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
     OK(kvp_lane_stats(pager, lanes, 8, &lanes_len));
     CHECK(lanes_len == 5);
     FAILS(kvp_lane_stats(pager, lanes, 1, &lanes_len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    /* Five policies in each of three tiers as it is, and one with twice the memory. */
+    KvpShadow shadows[18];
+    size_t shadows_len;
+    FAILS(kvp_shadows(pager, shadows, 17, &shadows_len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
+    CHECK(shadows_len == 18);
+    OK(kvp_shadows(pager, shadows, 18, &shadows_len));
+    for (size_t at = 0; at < shadows_len; at++) {
+        const KvpShadow *shadow = &shadows[at];
+        CHECK(shadow->tier == at / 6 && shadow->keeping <= KVP_KEEPING_S3_FIFO && shadow->references > 0);
+        CHECK(shadow->prefix_hits <= shadow->resident_hits && shadow->resident_hits <= shadow->references);
+        CHECK(shadow->capacity_blocks == shadows[at / 6 * 6].capacity_blocks * (at % 6 == 5 ? 2 : 1));
+    }
+    CHECK(shadows[17].prefix_hits > 0);
     uint64_t moved = 0;
     for (size_t lane = 0; lane < 5; lane++) {
         moved += lanes[lane].moves;
     }
     CHECK(moved > 0);
     /* Events, a few at a time: numbered without a gap, and nothing leaves where it was not. */
-    uint64_t next = 0, first;
+    uint64_t next = 0, first, moved_on = 0;
     int64_t stored = 0;
     do {
         KvpEvent events[3];
@@ -544,9 +572,16 @@ static void managed(const char *directory, KvpDeviceLayout layout) {
         for (size_t i = 0; i < count; i++) {
             stored += events[i].kind == KVP_EVENT_KIND_STORED;
             stored -= events[i].kind == KVP_EVENT_KIND_REMOVED;
+            CHECK(events[i].kind != KVP_EVENT_KIND_OTHER);
+            if (events[i].kind == KVP_EVENT_KIND_MOVED) {
+                CHECK(events[i].source < events[i].tier && events[i].tier <= KVP_TIER_FILE && !events[i].has_parent);
+                CHECK(events[i].name.low != 0 || events[i].name.high != 0);
+                stored--;
+                moved_on++;
+            }
         }
     } while (count == 3);
-    CHECK(stored > 0);
+    CHECK(stored > 0 && moved_on > 0);
     /* Nothing is held (I7). */
     bool is_busy = true;
     for (int round = 0; is_busy && round < 100000; round++) {
@@ -631,8 +666,8 @@ static void engine_owned(void) {
     KvpDeliveries *deliveries = NULL;
     KvpBlockAt twice[2] = {{0, 1}, {1, 1}}, nowhere = {0, KVP_SLOT_NONE};
     FAILS(kvp_offload(pager, prompt, twice, 2, KVP_FENCE_OVER, &deliveries), KVP_STATUS_BUG, KVP_ERROR_CODE_SLOT_IN_USE);
-    FAILS(kvp_onboard(pager, prompt, &nowhere, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
-    FAILS(kvp_onboard(pager, prompt, NULL, 1, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_onboard(pager, prompt, &nowhere, 1, KVP_FENCE_OVER, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_onboard(pager, prompt, NULL, 1, KVP_FENCE_OVER, &deliveries), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     OK(kvp_offload(pager, prompt, given, 3, KVP_FENCE_OVER, &deliveries));
     settle(deliveries, outcomes, 3);
     CHECK(outcomes[0] == KVP_DELIVERY_DONE && outcomes[1] == KVP_DELIVERY_DONE && outcomes[2] == KVP_DELIVERY_DONE);
@@ -642,7 +677,7 @@ static void engine_owned(void) {
     FAILS(kvp_lookup(pager, prompt, tiers, 1, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
     OK(kvp_lookup(pager, prompt, tiers, 4, &len));
     CHECK(len == 3 && tiers[0] == KVP_TIER_HOST);
-    OK(kvp_onboard(pager, prompt, wanted, 3, &deliveries));
+    OK(kvp_onboard(pager, prompt, wanted, 3, KVP_FENCE_OVER, &deliveries));
     settle(deliveries, outcomes, 3);
     for (size_t i = 0; i < 3; i++) {
         CHECK(outcomes[i] == KVP_DELIVERY_DONE);

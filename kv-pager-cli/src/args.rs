@@ -88,6 +88,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) profile: Option<PathBuf>,
 
+    /// Write the profile to FILE as it was corrected by what was observed, for the next start; FILE may be the one that was read. It
+    /// must be of this machine and model.
+    #[arg(long, value_name = "FILE", requires = "profile", conflicts_with = "is_virtual")]
+    pub(crate) save_profile: Option<PathBuf>,
+
     /// What holds the nearest tier: cpu, or a card such as cuda:0.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
@@ -133,6 +138,11 @@ pub(crate) struct ReplayArguments {
     /// Serve the stream once for every combination of --policy and --load, and compare them.
     #[arg(long, requires = "is_virtual", conflicts_with_all = ["policy", "load"])]
     pub(crate) all_arms: bool,
+
+    /// Run shadows beside the pager, and tell what every other policy, and this one with twice the memory, would have hit in each
+    /// tier.
+    #[arg(long, conflicts_with = "all_arms")]
+    pub(crate) shadows: bool,
 
     /// Tokens of a block of the virtual machine's: large ones are simulated faster.
     #[arg(long, value_name = "N", requires = "is_virtual", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -310,8 +320,11 @@ mod tests {
             &["replay", "--all-arms"],
             &["replay", "--virtual", "--all-arms", "--policy", "lru"],
             &["replay", "--virtual", "--all-arms", "--metrics", "metrics.txt"],
+            &["replay", "--virtual", "--all-arms", "--shadows"],
             &["replay", "--block-tokens", "64"],
             &["replay", "--load", "sometimes"],
+            &["replay", "--save-profile", "learnt.json"],
+            &["replay", "--virtual", "--profile", "measured.json", "--save-profile", "learnt.json"],
             &["replay", "--file-writes", "none"],
             &["measure", "--shape", "unheard-of"],
             &["compare", "--policies", "lru,none"],

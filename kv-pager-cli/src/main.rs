@@ -11,6 +11,7 @@ mod device_name;
 mod failure;
 mod inspect;
 mod interrupt;
+mod machine;
 mod measure;
 mod output;
 mod replay;

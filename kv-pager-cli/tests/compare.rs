@@ -46,10 +46,13 @@ fn what_cannot_work_ends_with_2_and_leaves_nothing() {
         &["--policies", "lru,none"][..],
         &["--capacity-blocks", "0"],
         &["--trace", "missing.jsonl", "--json", "found.json"],
+        &["--trace", "."],
     ] {
         let output = compare(directory.path(), wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
-        assert!(!output.stderr.is_empty(), "{wrong:?}: a message says what to do");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(wrong[0] != "--trace" || told.contains("give a readable .jsonl"), "{wrong:?}: {told}");
+        assert!(!told.is_empty(), "{wrong:?}: a message says what to do");
     }
     let left = std::fs::read_dir(directory.path()).expect("it is there").count();
     assert_eq!(left, 0);

@@ -61,6 +61,33 @@ fn two_runs_differ_in_wall_time_alone() {
 }
 
 #[test]
+fn shadows_tell_what_other_arms_and_twice_the_memory_would_have_hit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let arguments =
+        SMALL.iter().copied().chain(["--shadows", "--block-tokens", "128", "--report", "found.html"]);
+    let output = replay(directory.path(), &arguments.collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = results(directory.path());
+    let shadows = found["shadows"].as_array().expect("a list");
+    assert_eq!(shadows.len(), 3 * 6, "in three tiers, five arms and twice the memory");
+    let text = |shadow: &Value, name: &str| shadow[name].as_str().expect("a name").to_owned();
+    let host: Vec<&Value> = shadows.iter().filter(|shadow| text(shadow, "tier") == "host").collect();
+    let rate = |shadow: &Value| shadow["prefix_hit_rate"].as_f64().expect("a rate");
+    assert!(host.iter().all(|shadow| rate(shadow) > 0.0), "{found}");
+    let [as_it_is, twice] = [host[4], host[5]];
+    assert_eq!([as_it_is, twice].map(|shadow| text(shadow, "policy")), ["cost-aware", "cost-aware"]);
+    assert_eq!(
+        twice["capacity_blocks"].as_u64(),
+        as_it_is["capacity_blocks"].as_u64().map(|blocks| 2 * blocks)
+    );
+    assert!(rate(twice) >= rate(as_it_is), "{found}");
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(table.contains("shadow of") && table.contains("s3fifo"), "{table}");
+    let page = std::fs::read_to_string(directory.path().join("found.html")).expect("it was written");
+    assert!(page.contains("What shadows would have hit"));
+}
+
+#[test]
 fn what_cannot_work_ends_with_2_and_says_why() {
     let directory = tempfile::tempdir().expect("a directory");
     for (arguments, why) in [

@@ -1,5 +1,5 @@
 //! Late fences: a tier and its lanes for compute that ends when a test says so, in any order, or never.
-//! Uses `relay`. Known by: conformance and model tests.
+//! Uses `relay`. Known by: `tagged`, conformance and model tests.
 //!
 //! - **LA1** a fence that the book gave out is over once it was ended, and stays so; any other is not over;
 //! - **LA2** a lane of the book's gives a move to the inner lane after both its fences are over (L4), and says `OVER` there.
@@ -42,17 +42,33 @@ impl FenceBook {
         fence
     }
 
+    /// Takes in the fences up to `fence`, which somebody else gives out in this order. Those that are new are not over.
+    pub fn follow(&self, fence: Fence) {
+        let mut pages = self.pages.lock();
+        let new = pages.issued + 1..=fence.0;
+        pages.open.extend(new.map(Fence));
+        pages.issued = pages.issued.max(fence.0);
+    }
+
     /// Ends `fence`. Ending it again changes nothing.
     pub fn end(&self, fence: Fence) {
         self.pages.lock().open.remove(&fence);
-        for watcher in self.watchers.lock().iter() {
-            watcher.ring();
-        }
+        self.ring();
+    }
+
+    /// Ends the fences up to `fence`, as far as they were given out.
+    pub fn end_up_to(&self, fence: Fence) {
+        self.pages.lock().open.retain(|open| *open > fence);
+        self.ring();
     }
 
     /// Ends every fence that was given out.
     pub fn end_all(&self) {
         self.pages.lock().open.clear();
+        self.ring();
+    }
+
+    fn ring(&self) {
         for watcher in self.watchers.lock().iter() {
             watcher.ring();
         }
@@ -158,7 +174,11 @@ mod tests {
         assert!(book.is_over(second));
         assert!(book.is_over(Fence::OVER));
         assert!(!book.is_over(Fence(99)));
+        book.follow(Fence(5));
+        book.end_up_to(Fence(3));
+        assert!([first, Fence(3)].iter().all(|fence| book.is_over(*fence)));
+        assert!(!book.is_over(Fence(4)));
         book.end_all();
-        assert!(book.is_over(first));
+        assert!(book.is_over(Fence(5)) && !book.is_over(Fence(6)));
     }
 }

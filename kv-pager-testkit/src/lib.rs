@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`conformance`] | what every tier and every lane must do |
 //! | [`engine`] | a decoder whose outputs tell whether a cache is right |
+//! | [`external`] | an engine that owns its device slots, beside a model of what a pager does for it |
 //! | [`faulty`], [`late`], [`throttled`] | lanes that fail, fences that end late, lanes of a given speed |
 //! | [`random`] | numbers from a seed |
 //! | [`ranks`] | several devices behind one tier and one lane |
@@ -18,6 +19,7 @@
 
 pub mod conformance;
 pub mod engine;
+pub mod external;
 pub mod faulty;
 pub mod late;
 pub mod model;

@@ -122,6 +122,18 @@ impl Relay {
         self.shared.pump();
     }
 
+    /// The least number that the gate gave to a move which the inner lane has and whose end has not been told.
+    pub(crate) fn next_number(&self) -> Option<u64> {
+        let batches = self.shared.batches.lock();
+        let moves = batches.iter().flat_map(|batch| &batch.moves);
+        moves
+            .filter_map(|(_, fate, stage)| match (fate, stage) {
+                (Fate::Forward(number), Stage::Begun | Stage::Flying(..)) => Some(*number),
+                _ => None,
+            })
+            .min()
+    }
+
     pub(crate) fn ends(&self) -> LaneEnds {
         self.shared.inner.ends()
     }

@@ -79,6 +79,11 @@ impl Throttled {
         Arc::new(Link { rate, clock, part_bytes, idle_from: Mutex::new(Time::START) })
     }
 
+    /// When the next move ends, among those that have been submitted and have not ended; `None` if there is none.
+    pub fn next_end(&self) -> Option<Time> {
+        self.relay.next_number().map(Time::from_ns)
+    }
+
     /// Tells the ends whose time has come.
     pub fn pump(&self) {
         self.relay.pump();

@@ -81,7 +81,7 @@ pub struct Limits {
     pub batch_bytes: Bytes,
     /// Bytes that one lane has been given and has not moved yet.
     pub bytes_in_flight: Bytes,
-    /// How long a batch may take before its moves are given up.
+    /// How long a batch may take before its moves are given up, and how long a move may wait for one, or a load for a host slot.
     pub move_deadline: Nanos,
     /// Block events that wait to be read.
     pub events: u32,

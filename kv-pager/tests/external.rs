@@ -6,15 +6,13 @@ use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
 use kv_pager::policy::{Lru, Policy, Steward};
-use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Error, ErrorKind, Pager};
-use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec, Tag};
-use proptest::prelude::*;
-use std::collections::HashSet;
+use kv_pager_testkit::tagged::{Machine, MachineSpec, Tag};
 use std::sync::Arc;
 
 const SIZE: usize = 4;
+const DEADLINE: Nanos = Nanos::new(1000);
 
 /// What lies below the engine's slots, and who decides there.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +53,7 @@ fn build_over(below: Below, device: u32) -> (Machine, Arc<ManualClock>, Pager) {
     let clock = Arc::new(ManualClock::new());
     let config = Config {
         device_owner: DeviceOwner::Engine,
-        limits: Limits {
-            move_deadline: Nanos::new(1000),
-            sequence_tokens: 1024,
-            moves_queued,
-            ..Limits::default()
-        },
+        limits: Limits { move_deadline: DEADLINE, sequence_tokens: 1024, moves_queued, ..Limits::default() },
         watermarks,
         ..Config::default()
     };
@@ -114,7 +107,7 @@ fn what_is_offloaded_comes_back_into_other_slots() {
     assert_eq!(pager.lookup(&prompt), [TierId::Host; 3]);
     pager.check();
     let wanted = [at(0, 0), at(1, 9), at(2, 1)];
-    let mut back = pager.onboard(&prompt, &wanted).expect("slots are free");
+    let mut back = pager.onboard(&prompt, &wanted, Fence::OVER).expect("slots are free");
     assert_eq!(settle(&machine, &mut back), [Delivery::Done; 3]);
     for BlockAt { block, slot } in wanted {
         assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
@@ -129,12 +122,60 @@ fn a_slot_named_too_early_is_refused() {
     let given = [at(0, 4), at(1, 5)];
     let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
     for wrong in [vec![at(0, 4)], vec![at(0, 1), at(1, 1)], vec![at(0, 10)]] {
-        let error = pager.onboard(&prompt, &wrong).expect_err("that slot can't be named");
+        let error = pager.onboard(&prompt, &wrong, Fence::OVER).expect_err("that slot can't be named");
         assert!(matches!(error, Error::SlotInUse { .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Bug);
     }
     settle(&machine, &mut out);
-    pager.onboard(&prompt, &[at(0, 4)]).expect("its move has ended");
+    pager.onboard(&prompt, &[at(0, 4)], Fence::OVER).expect("its move has ended");
+}
+
+#[test]
+fn a_slot_that_compute_still_reads_is_written_after_it() {
+    let (machine, _clock, pager) = build();
+    let mut stream = machine.stream();
+    let prompt = prompt(&pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    compute(&machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    settle(&machine, &mut out);
+    // The engine gives the slot of the first block on to the second while a kernel reads the first.
+    let fence = stream.fence();
+    stream.read(GroupId::FIRST, given[0].slot, 0, tags(&prompt, 0), "what is in use".to_owned());
+    let wanted = [at(1, 4)];
+    let mut back = pager.onboard(&prompt, &wanted, fence).expect("its move has ended");
+    assert_eq!(machine.advance_all(), 0, "L4: it is read");
+    assert_eq!(back.poll(), [Delivery::UnderWay]);
+    stream.advance(1);
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
+    assert_eq!(machine.device().read(GroupId::FIRST, wanted[0].slot), tags(&prompt, 1));
+}
+
+#[test]
+fn a_slot_whose_fence_never_ends_is_given_back_untouched() {
+    let (machine, clock, pager) = build();
+    let mut stream = machine.stream();
+    let prompt = prompt(&pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    compute(&machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    settle(&machine, &mut out);
+    let never = stream.fence();
+    let mut back = pager.onboard(&prompt, &[at(1, 4)], never).expect("its move has ended");
+    let again = at(0, 6);
+    compute(&machine, &prompt, &[again]);
+    let other = self::prompt(&pager, &[3]);
+    let mut out = pager.offload(&other, &[again], never).expect("the slot is free");
+    machine.advance_all();
+    clock.advance(DEADLINE);
+    assert_eq!((back.poll(), out.poll()), (&[Delivery::Failed][..], &[Delivery::Failed][..]));
+    assert!(!pager.is_busy());
+    machine.advance_all();
+    assert_eq!(machine.device().read(GroupId::FIRST, given[0].slot), tags(&prompt, 0));
+    // Both lanes serve others still.
+    let mut back = pager.onboard(&prompt, &[at(1, 4)], Fence::OVER).expect("it is the engine's again");
+    assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
+    pager.check();
 }
 
 #[test]
@@ -180,7 +221,7 @@ fn a_block_makes_no_room_for_the_one_after_it() {
         }
         assert_eq!(ends, [Delivery::Done, Delivery::Failed]);
         assert_eq!(pager.lookup(&prompt), [TierId::Host]);
-        let mut back = pager.onboard(&prompt, &[at(0, 7)]).expect("the slot is free");
+        let mut back = pager.onboard(&prompt, &[at(0, 7)], Fence::OVER).expect("the slot is free");
         assert_eq!(settle(&machine, &mut back), [Delivery::Done]);
         assert_eq!(machine.device().read(GroupId::FIRST, SlotId::from_index(7)), tags(&prompt, 0));
     }
@@ -211,7 +252,7 @@ fn a_suffix_comes_from_the_file_without_its_front() {
     let (machine, _clock, pager) = build_over(Below::tight(4, 20), 10);
     let prompt = prompt_in_file(&machine, &pager);
     let wanted = [at(2, 8), at(3, 9)];
-    let mut back = pager.onboard(&prompt, &wanted).expect("the slots are free");
+    let mut back = pager.onboard(&prompt, &wanted, Fence::OVER).expect("the slots are free");
     assert_eq!(settle(&machine, &mut back), [Delivery::Done; 2]);
     for BlockAt { block, slot } in wanted {
         assert_eq!(machine.device().read(GroupId::FIRST, slot), tags(&prompt, block));
@@ -225,7 +266,7 @@ fn a_suffix_that_can_not_go_on_from_the_host_does_not_stay_there() {
     let (machine, _clock, pager) = build_over(Below { moves_queued: 1, ..Below::tight(4, 20) }, 10);
     let prompt = prompt_in_file(&machine, &pager);
     // Both have landed before either can go on, and there is room for one in the queue.
-    let mut back = pager.onboard(&prompt, &[at(3, 9), at(2, 8)]).expect("the slots are free");
+    let mut back = pager.onboard(&prompt, &[at(3, 9), at(2, 8)], Fence::OVER).expect("the slots are free");
     while pager.is_busy() {
         (0..4).for_each(|_| pager.poll());
         pager.check();
@@ -240,246 +281,4 @@ fn sequences_are_not_opened_over_an_engines_slots() {
     let (_machine, _clock, pager) = build();
     let error = pager.open(&Request::new(&[TokenId(1)])).expect_err("the slots are not the pager's");
     assert_eq!(error.kind(), ErrorKind::Configuration);
-}
-
-#[derive(Clone, Debug)]
-enum Operation {
-    /// Blocks of a prompt, from one on, and whether the engine waits for them.
-    Offload {
-        letters: Vec<u32>,
-        from: usize,
-        waits: bool,
-    },
-    Onboard {
-        letters: Vec<u32>,
-        from: usize,
-        waits: bool,
-    },
-    Lane {
-        lane: usize,
-        count: usize,
-    },
-    Fault {
-        lane: usize,
-        fault: MoveFault,
-    },
-    Stall {
-        lane: usize,
-    },
-    Release,
-    Deadline,
-    Erase,
-    Epoch,
-    Look,
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let named = || {
-        (prop::collection::vec(0..2_u32, 1..14), prop_oneof![3 => Just(0), 1 => 1..10_usize], any::<bool>())
-    };
-    let fault = prop_oneof![Just(MoveFault::Io), Just(MoveFault::Damaged), Just(MoveFault::Unwritable)];
-    prop_oneof![
-        8 => named().prop_map(|(letters, from, waits)| Operation::Offload { letters, from, waits }),
-        8 => named().prop_map(|(letters, from, waits)| Operation::Onboard { letters, from, waits }),
-        8 => (0..5_usize, 1..8_usize).prop_map(|(lane, count)| Operation::Lane { lane, count }),
-        1 => (0..5_usize, fault).prop_map(|(lane, fault)| Operation::Fault { lane, fault }),
-        1 => (0..5_usize).prop_map(|lane| Operation::Stall { lane }),
-        1 => Just(Operation::Release),
-        1 => Just(Operation::Deadline),
-        1 => Just(Operation::Erase),
-        1 => Just(Operation::Epoch),
-        4 => Just(Operation::Look),
-    ]
-}
-
-fn below() -> impl Strategy<Value = Below> {
-    let file = prop_oneof![Just(0), 3..=20_u32];
-    let low = prop_oneof![Just(0.0), Just(0.1)];
-    let moves_queued = prop_oneof![3 => Just(64), 1 => 1..4_u32];
-    (1..=16_u32, file, low, any::<bool>(), moves_queued).prop_map(
-        |(host, file, low, has_steward, moves_queued)| Below {
-            host,
-            file,
-            watermarks: Watermarks { low, high: 2.0 * low },
-            has_steward,
-            moves_queued,
-        },
-    )
-}
-
-/// Moves that the engine has asked for.
-struct Asked {
-    prompt: Prompt,
-    named: Vec<BlockAt>,
-    deliveries: Deliveries,
-    is_onboard: bool,
-}
-
-/// An engine with a block pool of its own: it holds a slot until its move has ended.
-struct Engine {
-    machine: Machine,
-    clock: Arc<ManualClock>,
-    pager: Pager,
-    free: Vec<SlotId>,
-    under_way: Vec<Asked>,
-    offloaded: HashSet<u128>,
-}
-
-impl Engine {
-    fn new(below: Below) -> Self {
-        let (machine, clock, pager) = build_over(below, 24);
-        let free = (0..24).map(SlotId::from_index).collect();
-        Self { machine, clock, pager, free, under_way: Vec::new(), offloaded: HashSet::new() }
-    }
-
-    fn name(&mut self, letters: &[u32], from: usize) -> (Prompt, Vec<BlockAt>) {
-        let prompt = prompt(&self.pager, letters);
-        let blocks = (from..prompt.names().len()).take(self.free.len());
-        let named = blocks.map(|block| BlockAt { block, slot: self.free.pop().expect("counted") }).collect();
-        (prompt, named)
-    }
-
-    fn offload(&mut self, letters: &[u32], from: usize) {
-        let (prompt, named) = self.name(letters, from);
-        compute(&self.machine, &prompt, &named);
-        self.offloaded.extend(named.iter().map(|at| prompt.names()[at.block].0));
-        let deliveries =
-            self.pager.offload(&prompt, &named, Fence::OVER).expect("the engine holds its slots");
-        self.under_way.push(Asked { prompt, named, deliveries, is_onboard: false });
-    }
-
-    fn onboard(&mut self, letters: &[u32], from: usize) {
-        let (prompt, named) = self.name(letters, from);
-        for at in &named {
-            self.machine.device().scramble(GroupId::FIRST, at.slot);
-        }
-        let deliveries = self.pager.onboard(&prompt, &named).expect("the engine holds its slots");
-        self.under_way.push(Asked { prompt, named, deliveries, is_onboard: true });
-    }
-
-    /// Lets all moves end that can, and takes them in.
-    fn settle(&mut self) {
-        while self.machine.advance_all() > 0 {
-            self.look();
-            self.pager.poll();
-            self.pager.check();
-        }
-    }
-
-    /// Takes in what has ended. A block that was brought is as it was computed; a slot whose move may go on is never used again.
-    fn look(&mut self) {
-        let mut index = 0;
-        while index < self.under_way.len() {
-            if !self.under_way[index].deliveries.is_over() {
-                index += 1;
-                continue;
-            }
-            let Asked { prompt, named, mut deliveries, is_onboard } = self.under_way.swap_remove(index);
-            for (at, outcome) in named.iter().zip(deliveries.poll().to_vec()) {
-                if is_onboard && outcome == Delivery::Done {
-                    assert!(self.offloaded.contains(&prompt.names()[at.block].0), "I3: it was offloaded");
-                    let found = self.machine.device().read(GroupId::FIRST, at.slot);
-                    assert_eq!(
-                        found,
-                        tags(&prompt, at.block),
-                        "I4: block {} of {:?}",
-                        at.block,
-                        prompt.tokens()
-                    );
-                }
-                if outcome != Delivery::Lost {
-                    self.free.push(at.slot);
-                }
-            }
-        }
-    }
-
-    /// Nothing is found of what starts with either letter.
-    fn assert_nothing_is_found(&self) {
-        for letter in 0..2 {
-            assert_eq!(self.pager.lookup(&prompt(&self.pager, &[letter])), [], "H1: it is gone");
-        }
-    }
-
-    fn apply(&mut self, operation: &Operation) {
-        let lane = |lane: usize| Arc::clone(&self.machine.lanes()[lane % self.machine.lanes().len()]);
-        match operation {
-            Operation::Offload { letters, from, .. } => self.offload(letters, *from),
-            Operation::Onboard { letters, from, .. } => self.onboard(letters, *from),
-            Operation::Lane { lane: at, count } => drop(lane(*at).advance(*count, |_| Fate::Done)),
-            Operation::Fault { lane: at, fault } => drop(lane(*at).advance(1, |_| Fate::Failed(*fault))),
-            Operation::Stall { lane: at } => drop(lane(*at).advance(1, |_| Fate::Stalled)),
-            Operation::Release => self.machine.lanes().iter().for_each(|lane| lane.release_stalled()),
-            Operation::Deadline => self.clock.advance(Nanos::new(1000)),
-            Operation::Erase => {
-                self.pager.invalidate(Salt(0)).expect("no drive is there to refuse");
-                self.assert_nothing_is_found();
-            }
-            Operation::Epoch => {
-                self.pager.advance_epoch();
-                self.assert_nothing_is_found();
-            }
-            Operation::Look => self.look(),
-        }
-        self.pager.poll();
-        self.pager.check();
-        if matches!(
-            operation,
-            Operation::Offload { waits: true, .. } | Operation::Onboard { waits: true, .. }
-        ) {
-            self.settle();
-        }
-    }
-}
-
-#[test]
-fn nothing_stays_in_the_host_above_what_was_damaged_there() {
-    let mut engine = Engine::new(Below::tight(5, 5));
-    // The second prompt's blocks take the place of the first one's, which go to the file with what they stand on.
-    for letters in [vec![0, 0, 0], vec![0, 1, 0, 0]] {
-        engine.apply(&Operation::Offload { letters, from: 0, waits: true });
-    }
-    let second = prompt(&engine.pager, &[0, 1, 0]);
-    assert_eq!(engine.pager.lookup(&second), [TierId::Host; 3]);
-    engine.apply(&Operation::Onboard { letters: vec![0], from: 0, waits: false });
-    let to_device = 2;
-    engine.apply(&Operation::Fault { lane: to_device, fault: MoveFault::Damaged });
-    assert_eq!(engine.pager.lookup(&second), [TierId::File]);
-}
-
-#[test]
-fn what_is_on_its_way_to_the_file_is_not_sent_there_again() {
-    let watermarks = Watermarks { low: 0.1, high: 0.2 };
-    let mut engine = Engine::new(Below { watermarks, ..Below::tight(13, 7) });
-    engine.apply(&Operation::Offload { letters: vec![0; 2], from: 0, waits: true });
-    engine.apply(&Operation::Offload { letters: vec![0; 13], from: 0, waits: false });
-    let (to_host, to_file) = (1, 3);
-    engine.apply(&Operation::Lane { lane: to_host, count: 3 });
-    engine.apply(&Operation::Fault { lane: to_file, fault: MoveFault::Unwritable });
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn an_engine_gets_back_what_it_gave(
-        below in below(),
-        operations in prop::collection::vec(operation(), 1..80),
-    ) {
-        let mut engine = Engine::new(below);
-        for operation in &operations {
-            engine.apply(operation);
-        }
-        // Where the file is too small for what the host gives up, a load waits for hundreds of copies that go round.
-        for _ in 0..1000 {
-            engine.machine.advance_all();
-            engine.machine.lanes().iter().for_each(|lane| lane.release_stalled());
-            engine.apply(&Operation::Look);
-            if engine.under_way.is_empty() && !engine.pager.is_busy() {
-                break;
-            }
-        }
-        prop_assert!(engine.under_way.is_empty(), "I7: a delivery never ended");
-        prop_assert!(!engine.pager.is_busy());
-    }
 }

@@ -182,6 +182,27 @@ fn sequences_with_a_time_to_live() {
 }
 
 #[test]
+fn what_an_earlier_epoch_has_left() {
+    for is_windowed in [false, true] {
+        let spec = MachineSpec { device: 3 * LONG, host: 0, file: 0, lane_limit: 32 };
+        let served = build(model(is_windowed), spec, DeviceOwner::Managed, Box::new(Lru));
+        for seed in 1..3 {
+            let prompt = tokens(LONG, 0, seed);
+            served.serve(&Request::new(&prompt), "of an epoch");
+        }
+        check_long(&served.pager);
+        let before = served.pager.stats().drops;
+        served.pager.advance_epoch();
+        for _ in 0..100 {
+            served.pager.poll();
+        }
+        check(&served.pager, "an epoch that has ended");
+        let dropped = served.pager.stats().drops - before;
+        assert!(dropped >= u64::from(2 * LONG), "{dropped} blocks of long chains");
+    }
+}
+
+#[test]
 fn an_engine_with_slots_of_its_own() {
     for policy in policies() {
         let spec = MachineSpec { device: 2 * LONG, host: 3 * LONG, file: 0, lane_limit: 32 };
@@ -191,7 +212,8 @@ fn an_engine_with_slots_of_its_own() {
             let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
             let all: Vec<BlockAt> = (0..LONG).map(at).collect();
             let cached = served.pager.lookup(&prompt).len();
-            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            let mut loads =
+                served.pager.onboard(&prompt, &all[..cached], Fence::OVER).expect("slots are free");
             assert_eq!(served.settle(&mut loads), cached);
             for BlockAt { slot, .. } in &all[cached..] {
                 served.machine.device().write(GroupId::FIRST, *slot, 0, &[]);

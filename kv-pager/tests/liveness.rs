@@ -7,8 +7,8 @@ use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward};
-use kv_pager::tier::Health;
-use kv_pager::units::Nanos;
+use kv_pager::tier::{Health, Lane, LaneEnds};
+use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
 use proptest::prelude::*;
@@ -65,6 +65,79 @@ fn serve_beside_dead_lanes(policy: Box<dyn Policy>) {
         });
         assert!(is_served, "request {letter}: {:?}", pager.stats());
     }
+}
+
+/// Serves a request, however long that takes.
+fn serve_in_the_end(machine: &Machine, pager: &Pager, tokens: &[TokenId]) {
+    let is_served = (0..100).any(|_| {
+        machine.advance_all();
+        pager.open(&Request::new(tokens)).is_ok_and(serve)
+    });
+    assert!(is_served, "{:?}", pager.stats());
+}
+
+#[test]
+fn a_load_that_finds_no_host_slot_is_given_up_by_its_deadline_whatever_else_is_under_way() {
+    let (machine, clock, pager) = build(12, 1, 40, Box::new(Lru));
+    let [first, second, shared] = [1, 2, 3].map(|letter| prompt(letter, 2)[..=TOKENS as usize].to_vec());
+    let place = |tokens: &[TokenId]| pager.lookup(&pager.prepare(&Request::new(tokens)));
+    serve_in_the_end(&machine, &pager, &first);
+    serve_in_the_end(&machine, &pager, &second);
+    let mut letter = 10;
+    while [&first, &second].into_iter().any(|tokens| place(tokens) != [TierId::File]) {
+        serve_in_the_end(&machine, &pager, &prompt(letter, 3));
+        letter += 1;
+        assert!(letter < 20, "{:?}, {:?}", place(&first), place(&second));
+    }
+    // What takes all device slots and computes nothing leaves them free.
+    while pager.open(&Request::new(&prompt(50, 12))).is_err() {
+        machine.advance_all();
+    }
+    // A copy that is being read for ever keeps the one host slot.
+    let lane = |source, target| {
+        let ends = LaneEnds { source, target };
+        machine.lanes().iter().find(|lane| lane.ends() == ends).expect("there is one")
+    };
+    let mut reader = pager.open(&Request::new(&first)).expect("room");
+    for _ in 0..10 {
+        assert!(matches!(reader.next_step(100), Ok(Step::Wait)));
+        lane(TierId::File, TierId::Host).advance(1, |_| Fate::Done);
+        lane(TierId::Host, TierId::File).advance(9, |_| Fate::Done);
+        if lane(TierId::Host, TierId::Device).advance(1, |_| Fate::Stalled) > 0 {
+            break;
+        }
+    }
+    clock.advance(DEADLINE);
+    assert!(matches!(reader.next_step(100), Ok(Step::Compute(_))), "it was given up");
+    // Copies within the device, each in time, are always under way.
+    let mut parent = pager.open(&Request::new(&shared[..4])).expect("room");
+    assert!(matches!(parent.next_step(100), Ok(Step::Compute(_))));
+    parent.commit(0..4, Fence::OVER).expect("as told");
+    let copy = || {
+        let mut child = parent.fork().expect("all of it is committed");
+        child.append(&shared[4..5]).expect("room");
+        assert!(matches!(child.next_step(100), Ok(Step::Wait)));
+        child
+    };
+    let mut copies = vec![copy()];
+    clock.advance(Nanos::new(DEADLINE.as_u64() / 2));
+    let mut waiting = pager.open(&Request::new(&second)).expect("room");
+    assert_eq!(waiting.matched_tokens(), TOKENS as usize);
+    assert!(matches!(waiting.next_step(100), Ok(Step::Wait)));
+    copies.push(copy());
+    for _ in 0..2 {
+        clock.advance(Nanos::new(DEADLINE.as_u64() / 4));
+        assert!(matches!(waiting.next_step(100), Ok(Step::Wait)), "it has time");
+    }
+    copies.push(copy());
+    clock.advance(Nanos::new(DEADLINE.as_u64() / 2));
+    assert!(
+        pager.stats().lanes.iter().any(|lane| lane.bytes_in_flight > Bytes::ZERO),
+        "copies are under way"
+    );
+    assert_eq!(waiting.next_step(100).expect("room"), Step::Compute(0..second.len()));
+    drop((reader, copies));
+    pager.check();
 }
 
 #[test]

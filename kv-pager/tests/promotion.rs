@@ -268,8 +268,12 @@ fn no_policy_can_promote_where_nothing_costless_is_free_or_break_a_chain() {
     };
     world.idle(50);
     let before = (written(&world), world.pager.stats().drops);
+    let freed = |world: &World| world.pager.stats().evictions[TierId::Host.index()];
+    let (freed_before, came_before) = (freed(&world), world.pager.stats().promoted.parts);
     // `check` asserts I6 after each call.
     world.idle(1000);
+    let (went, came) = (freed(&world) - freed_before, world.pager.stats().promoted.parts - came_before);
+    assert!(went <= came, "PM2: {went} blocks went for {came} that came");
     assert_eq!(
         (written(&world), world.pager.stats().drops),
         before,

@@ -258,3 +258,24 @@ fn a_long_sequence_that_does_not_fit_gives_everything_back() {
     first.close(Fence::OVER);
     pager.check();
 }
+
+#[test]
+fn an_append_that_could_not_open_has_matched_nothing() {
+    // In one go, and in slices.
+    for blocks in [2, 6] {
+        let (_machine, pager) = build(model(false), 8, 0, Box::new(Lru));
+        let tokens: Vec<TokenId> = (0..=blocks * TOKENS).map(TokenId).collect();
+        let mut first = pager.open(&Request::new(&tokens[..tokens.len() - 1])).expect("there is room");
+        assert!(compute(&mut first));
+        let others: Vec<TokenId> = (1000..1000 + (8 - blocks) * TOKENS).map(TokenId).collect();
+        let other = pager.open(&Request::new(&others)).expect("there is room");
+        let mut empty = pager.open(&Request::new(&[])).expect("nothing needs no room");
+        let error = empty.append(&tokens).expect_err("all slots are held");
+        assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+        assert_eq!((empty.len(), empty.matched_tokens()), (0, 0));
+        empty.check();
+        other.close(Fence::OVER);
+        empty.append(&tokens).expect("a slot is free");
+        assert_eq!(empty.matched_tokens(), (blocks * TOKENS) as usize);
+    }
+}

@@ -7,11 +7,16 @@ use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::layout::{Format, shape};
 use kv_pager::pager::{Backend, Forecast, Request, Sequence, SequenceReport, Step};
 use kv_pager::policy::keeping::Arm;
-use kv_pager::policy::plan::{Choice, EngineAbility, Loading};
-use kv_pager::policy::{FileWrites, Policy, Steward, StewardSpec};
+use kv_pager::policy::plan::{Aim, Choice, EngineAbility, Loader, Loading, Plan, Situation};
+use kv_pager::policy::{
+    Changed, Decision, FileWrites, LoadPlan, Matched, Need, Policy, Setting, Steward, StewardSpec, Told,
+    Urgency, View,
+};
+use kv_pager::sync::Mutex;
 use kv_pager::tier::LaneEnds;
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Pager};
+use std::sync::Arc;
 
 const TOKENS: u32 = 16;
 const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
@@ -23,6 +28,17 @@ struct World {
     machine: VirtualMachine,
     pager: Pager,
     profile: Profile,
+}
+
+/// An H200 whose lanes to and from the host carry `host_bytes_per_s`, and that has no file.
+fn profile_of_host(host_bytes_per_s: f64) -> Profile {
+    let mut profile = Profile::h200_llama3_8b();
+    profile.lanes.clear();
+    for (source, target) in [(TierId::Host, TierId::Device), (TierId::Device, TierId::Host)] {
+        let lane = LaneCost::uniform(20_000.0, 20_000.0, host_bytes_per_s, Bytes::mib(16));
+        profile.lanes.push(LaneProfile::new(LaneEnds { source, target }, &lane));
+    }
+    profile
 }
 
 /// An H200 whose file lane reads `file_bytes_per_s`.
@@ -43,7 +59,9 @@ impl World {
             bytes: block_bytes.checked_mul(blocks).expect("small"),
             format: Format::Raw,
         };
-        let sizes: Vec<VirtualTierSize> = TierId::ALL.into_iter().zip(blocks).map(size).collect();
+        let is_there = |size: &VirtualTierSize| size.bytes > Bytes::ZERO;
+        let sizes: Vec<VirtualTierSize> =
+            TierId::ALL.into_iter().zip(blocks).map(size).filter(is_there).collect();
         let within = LaneEnds { source: TierId::Device, target: TierId::Device };
         let mut lanes = profile.clone();
         lanes.lanes.push(LaneProfile::new(within, &LaneCost::uniform(0.0, 0.0, 2e12, Bytes::mib(64))));
@@ -94,8 +112,12 @@ impl World {
     }
 
     fn open(&self, tokens: &[TokenId]) -> Sequence {
+        self.open_with(tokens, Urgency::default())
+    }
+
+    fn open_with(&self, tokens: &[TokenId], urgency: Urgency) -> Sequence {
         loop {
-            match self.pager.open(&Request::new(tokens)) {
+            match self.pager.open(&Request::new(tokens).with_urgency(urgency)) {
                 Ok(sequence) => return sequence,
                 Err(_busy) => self.machine.run_until(self.machine.next_event()),
             }
@@ -264,6 +286,115 @@ fn writes_are_given_up_only_where_the_device_would_wait_for_them() {
         idle > 100 && 4 * busy < idle,
         "{idle} blocks were dropped with an idle device, {busy} with a busy one"
     );
+}
+
+/// A steward's plan, with how many requests waited for lanes, and the plans for so many and for none.
+#[derive(Debug)]
+struct Priced {
+    lanes_waiting: u32,
+    made: Plan,
+    expected: Plan,
+    blind: Plan,
+}
+
+/// A steward that is watched.
+#[derive(Debug)]
+struct Watched {
+    steward: Steward,
+    loader: Loader,
+    seen: Arc<Mutex<Vec<Priced>>>,
+}
+
+impl Policy for Watched {
+    fn name(&self) -> &'static str {
+        "watched"
+    }
+
+    fn start(&mut self, view: &View<'_>, setting: &Setting<'_>) -> bool {
+        self.steward.start(view, setting)
+    }
+
+    fn follow(&mut self, view: &View<'_>, changed: &Changed<'_>) {
+        self.steward.follow(view, changed);
+    }
+
+    fn visit(&mut self, view: &View<'_>, told: &Told<'_>) -> bool {
+        self.steward.visit(view, told)
+    }
+
+    fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
+        let load = self.steward.plan(view, matched);
+        let prospects = view.prospects();
+        let with = |lanes_waiting| {
+            let situation = Situation {
+                costs: prospects.costs.expect("set"),
+                queues: prospects.queues,
+                compute_queue: prospects.compute_queue,
+                deadline: None,
+                aim: Aim::Throughput { compute_waiting: matched.urgency.waiting, lanes_waiting },
+            };
+            self.loader.plan(matched, &situation)
+        };
+        if let (Some(made), 1..) = (load.plan, matched.urgency.waiting) {
+            let (lanes_waiting, expected) = (prospects.lanes_waiting, with(prospects.lanes_waiting));
+            self.seen.lock().push(Priced { lanes_waiting, made, expected, blind: with(0) });
+        }
+        load
+    }
+
+    fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
+        self.steward.make_room(view, need, decisions);
+    }
+}
+
+#[test]
+fn who_waits_for_lanes_is_priced_where_throughput_counts() {
+    let model = shape("llama3-8b").expect("known");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let steward = Steward::new(StewardSpec { keeping: Arm::Lru, ..StewardSpec::default() });
+    let loader = Loader::new(&model, [Format::Raw; 3], ENGINE, Loading::Adaptive);
+    let watched = Watched { steward, loader, seen: Arc::clone(&seen) };
+    let world = World::new(profile(7e9), [1200, 300, 4000], Box::new(watched)).with_costs();
+    (1..9).for_each(|letter| _ = world.serve(&prompt(letter, 256)));
+    world.settle();
+    // Two sequences wait for their loads: of what lies in the file, and of the same.
+    let mut others = [1, 1].map(|letter| world.open(&prompt(letter, 256)));
+    for other in &mut others {
+        while let Step::Compute(range) = other.next_step(4096).expect("room") {
+            other.commit(range, Fence::OVER).expect("as told");
+        }
+    }
+    let urgency = Urgency { waiting: 1, ..Urgency::default() };
+    drop(world.open_with(&prompt(2, 256), urgency));
+    drop(others);
+    world.settle();
+    drop(world.open_with(&prompt(3, 256), urgency));
+    let seen = seen.lock();
+    // One that finds no room is planned anew.
+    let waiting = seen.iter().find(|priced| priced.lanes_waiting > 0).expect("others wait");
+    let none = seen.last().expect("two were opened");
+    assert_eq!((waiting.lanes_waiting, none.lanes_waiting), (2, 0), "{seen:?}");
+    assert_eq!(waiting.made, waiting.expected);
+    assert!(waiting.made.load.blocks() < waiting.blind.load.blocks(), "{waiting:?}");
+    assert_eq!(none.made, none.blind);
+}
+
+#[test]
+fn a_host_behind_a_slow_link_costs_little_more_than_none() {
+    // At 2 GB/s a block takes three times as long to write, and to bring back, as to compute.
+    for bytes_per_s in [2e9, 5e9, 12e9, 50e9] {
+        let took = |host: u64| {
+            let policy = steward(StewardSpec::default());
+            let world = World::new(profile_of_host(bytes_per_s), [2400, host, 0], policy).with_costs();
+            for letter in (1..25).chain(1..25).chain(30..60).chain(1..25) {
+                world.serve(&prompt(letter, 160 + 4 * letter));
+            }
+            world.machine.now().as_ns()
+        };
+        let [without, with] = [0, 6000].map(took);
+        assert!(with <= without * 110 / 100, "at {bytes_per_s} bytes/s: {with} ns, {without} without a host");
+        assert!(bytes_per_s < 50e9 || with < without * 95 / 100, "{with} ns, {without} without a host");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kv_pager::ids::{Fence, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Hold, Prefetch, Prompt, Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward};
-use kv_pager::tier::{Lane, MoveFault};
+use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
@@ -183,10 +183,6 @@ impl Storm {
                 }
             }
             Act::Fault { lane, fault } => {
-                // Only files can tell that what they hold is damaged.
-                let lanes = self.machine.lanes();
-                let is_file = lanes[lane % lanes.len()].ends().source == TierId::File;
-                let fault = if fault == MoveFault::Damaged && !is_file { MoveFault::Io } else { fault };
                 self.end(lane, 1, Fate::Failed(fault));
             }
             Act::Invalidate => _ = self.pager.invalidate(Salt::default()).expect("nothing is refused"),

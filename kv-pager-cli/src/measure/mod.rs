@@ -12,6 +12,7 @@ use crate::args::MeasureArguments;
 use crate::destination::Destination;
 use crate::device_name::DeviceName;
 use crate::failure::Failure;
+use crate::machine;
 use crate::output;
 use engine::ReferenceProbe;
 use kv_pager::clock::{Clock, MonotonicClock};
@@ -45,7 +46,8 @@ pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
         option: "--shape",
         why: format!("no shape is called `{}`; see `kv-pager measure --help`", arguments.shape),
     })?;
-    let (machine, mut probe) = prefill_probe(device, &arguments.shape, &layout)?;
+    let machine = machine::name(device)?;
+    let mut probe = prefill_probe(device, &arguments.shape, &layout)?;
     let (prefill_budget, lane_budget) = match device {
         DeviceName::Cpu => CPU_BUDGETS,
         DeviceName::Cuda(_) => CARD_BUDGETS,
@@ -63,6 +65,7 @@ pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
         model: arguments.shape.clone(),
         lanes,
         prefill: PrefillProfile::new(probe.step_tokens_max(), &prefill),
+        // No lane of a backend encodes or decodes, so there is no codec to measure.
         codecs: Vec::new(),
     };
     profile.check()?;
@@ -73,7 +76,7 @@ pub(crate) fn measure(arguments: &MeasureArguments) -> Result<(), Failure> {
     }
 }
 
-/// What computes, and the machine's name, for people.
+/// What computes.
 ///
 /// # Errors
 /// [`Failure`] if it can't compute such a model.
@@ -81,16 +84,12 @@ fn prefill_probe(
     device: DeviceName,
     name: &str,
     layout: &ModelLayout,
-) -> Result<(String, Box<dyn PrefillProbe>), Failure> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let machine = format!("{} {}, {threads} threads", std::env::consts::OS, std::env::consts::ARCH);
+) -> Result<Box<dyn PrefillProbe>, Failure> {
     Ok(match device {
-        DeviceName::Cpu => (machine, Box::new(ReferenceProbe::new(layout.clone())?)),
+        DeviceName::Cpu => Box::new(ReferenceProbe::new(layout.clone())?),
         DeviceName::Cuda(ordinal) => {
-            let card = open_device(ordinal)?;
-            let model = (name, layout);
-            let probe = GemmProbe::new(&card, model, CARD_STEP_TOKENS_MAX, CARD_PROMPT_TOKENS_MAX)?;
-            (format!("{}, {machine}", card.name()), Box::new(probe))
+            let (card, model) = (open_device(ordinal)?, (name, layout));
+            Box::new(GemmProbe::new(&card, model, CARD_STEP_TOKENS_MAX, CARD_PROMPT_TOKENS_MAX)?)
         }
     })
 }

@@ -11,7 +11,8 @@ pub(super) fn report(profile: &Profile) -> String {
 }
 
 fn lanes(profile: &Profile) -> Table {
-    let mut table = table(&["lane", "alpha", "copies of", "gamma", "beta", "chunk"]);
+    let mut table =
+        table(&["lane", "alpha", "copies of", "gamma", "beta", "chunk", "while the opposite is busy"]);
     for lane in &profile.lanes {
         let cost = lane.cost();
         let classes: Vec<_> = cost.classes().collect();
@@ -23,6 +24,7 @@ fn lanes(profile: &Profile) -> Table {
             column(classes.iter().map(|class| microseconds(class.gamma_ns)).collect()),
             column(classes.iter().map(|class| rate(class.beta_bytes_per_s)).collect()),
             lane.chunk_bytes.to_string(),
+            format!("{:.2} times as long", lane.both_ways_factor),
         ]);
     }
     table
@@ -48,8 +50,10 @@ fn rate(bytes_per_s: f64) -> String {
     if bytes_per_s.is_finite() { format!("{:.2} GB/s", bytes_per_s / 1e9) } else { "-".to_owned() }
 }
 
+/// What rounds to nothing is nothing: a line through knots may start a hair below it.
 fn microseconds(span_ns: f64) -> String {
-    format!("{:.1} us", span_ns / 1e3)
+    let tenths = (span_ns / 100.0).round();
+    format!("{:.1} us", if tenths == 0.0 { 0.0 } else { tenths / 10.0 })
 }
 
 fn table(head: &[&str]) -> Table {
@@ -57,4 +61,15 @@ fn table(head: &[&str]) -> Table {
     table.load_style(presets::NOTHING);
     table.set_header(head);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::microseconds;
+
+    #[test]
+    fn times_are_never_less_than_nothing_by_a_hair() {
+        let shown = [-0.0, -1e-9, -49.0, 0.0, 1_234.0, -2_500.0].map(microseconds);
+        assert_eq!(shown, ["0.0 us", "0.0 us", "0.0 us", "0.0 us", "1.2 us", "-2.5 us"]);
+    }
 }

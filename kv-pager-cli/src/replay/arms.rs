@@ -14,6 +14,7 @@ pub(super) struct Arms {
     pub(super) load: LoadName,
     file_writes: FileWritesName,
     write_bytes_per_day: Option<Bytes>,
+    has_shadows: bool,
 }
 
 impl Arms {
@@ -24,6 +25,7 @@ impl Arms {
             load: arguments.load,
             file_writes: arguments.file_writes,
             write_bytes_per_day: arguments.write_bytes_per_day,
+            has_shadows: arguments.shadows,
         }
     }
 
@@ -48,7 +50,7 @@ impl Arms {
                 FileWritesName::Earned => FileWrites::Earned,
             },
             write_bytes_per_day: self.write_bytes_per_day,
-            has_shadows: false,
+            has_shadows: self.has_shadows,
         }))
     }
 }

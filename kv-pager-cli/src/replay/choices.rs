@@ -5,7 +5,7 @@ use super::records::name;
 use crate::report::replay::ChoiceFigures;
 use kv_pager::cost::{ByLane, CostModel};
 use kv_pager::ids::TierId;
-use kv_pager::layout::{Format, ModelLayout};
+use kv_pager::layout::ModelLayout;
 use kv_pager::policy::plan::{
     Aim, Choice, EngineAbility, GroupPrefix, Loading, PlanRequest, Prefix, TierRun, plan,
 };
@@ -32,12 +32,7 @@ pub(super) fn choices(
         let ready_blocks = context.div_ceil(size);
         let made = plan(&PlanRequest {
             costs,
-            prefix: Prefix {
-                tokens_per_block: size,
-                ready_blocks,
-                formats: [Format::Raw; TierId::COUNT],
-                groups: &groups,
-            },
+            prefix: Prefix { tokens_per_block: size, ready_blocks, coming: None, groups: &groups },
             tokens: (ready_blocks + runs[0].blocks) * size + NEW_TOKENS,
             queues: &ByLane::default(),
             compute_queue: Nanos::ZERO,

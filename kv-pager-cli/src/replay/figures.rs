@@ -3,7 +3,8 @@
 
 use super::Replayed;
 use super::results::{LaneResults, Spans};
-use crate::report::replay::{LaneFigures, ReplayFigures, TtftFigures};
+use super::shadows::ShadowResults;
+use crate::report::replay::{LaneFigures, ReplayFigures, ShadowFigures, TtftFigures};
 
 /// What was found, request by request and in sum.
 pub(super) fn figures(replayed: &Replayed) -> ReplayFigures {
@@ -31,6 +32,7 @@ pub(super) fn figures(replayed: &Replayed) -> ReplayFigures {
         drops: results.drops,
         file_bytes_written: records.file_bytes(),
         predictions: records.predictions(),
+        shadows: results.shadows.iter().map(shadow_figures).collect(),
         choice: choice.clone(),
     }
 }
@@ -53,5 +55,13 @@ fn lane_figures(lane: &LaneResults) -> LaneFigures {
         bytes: lane.bytes,
         transfers: lane.transfers,
         bytes_per_s: lane.bytes_per_s,
+    }
+}
+
+fn shadow_figures(shadow: &ShadowResults) -> ShadowFigures {
+    ShadowFigures {
+        tier: shadow.tier.clone(),
+        kept: format!("{}, {} blocks", shadow.policy, shadow.capacity_blocks),
+        prefix_hit_rate: shadow.prefix_hit_rate,
     }
 }

@@ -1,7 +1,7 @@
 //! `kv-pager replay`: serve a request stream through a pager, and check every block that comes back.
 //!
 //! - **A1** nothing is built before every argument and every request has been checked;
-//! - **A2** nothing is left behind, however it ends, but what `--json`, `--report`, `--metrics` and `--file-dir` name;
+//! - **A2** nothing is left behind, however it ends, but what `--json`, `--report`, `--metrics`, `--save-profile` and `--file-dir` name;
 //! - **A3** a wrong byte, or an output that differs from a run without a cache, is a failure; a miss is not.
 //!
 //! After the pass with the cache, a sample of the requests is served once more without it: for the times to compare with,
@@ -23,6 +23,7 @@ mod results;
 mod server;
 mod settings;
 mod setup;
+mod shadows;
 mod simulated;
 mod uncached;
 mod worker;
@@ -66,16 +67,20 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
     let page = arguments.report.as_deref().map(Destination::new).transpose()?;
     let metrics = arguments.metrics.as_deref().map(Destination::new).transpose()?;
+    let learnt = arguments.save_profile.as_deref().map(Destination::new).transpose()?;
     let replayed = if arguments.is_virtual {
         simulated::replay(arguments, metrics, &interrupt)?
     } else {
-        real(arguments, metrics, &interrupt)?
+        real(arguments, metrics, learnt, &interrupt)?
     };
     let Replayed { results, heading, .. } = &replayed;
     let tables = report::report(results);
     output::line(&format!("{heading}\n\n{tables}"))?;
     if !results.arms.is_empty() {
         output::line(&format!("\n{}", arms_table::table(&results.arms)))?;
+    }
+    if !results.shadows.is_empty() {
+        output::line(&format!("\n{}", shadows::table(&results.shadows)))?;
     }
     if let Some(destination) = destination {
         destination.write(results)?;
@@ -103,6 +108,7 @@ struct Replayed {
 fn real(
     arguments: &ReplayArguments,
     metrics: Option<Destination>,
+    learnt: Option<Destination>,
     interrupt: &Interrupt,
 ) -> Result<Replayed, Failure> {
     let settings = Settings::new(arguments)?;
@@ -117,6 +123,9 @@ fn real(
             output::note("the drive did not say in time that what it took survives a loss of power");
         }
     }
+    if let (Some(costs), Some(destination)) = (&settings.costs, learnt) {
+        destination.write(&costs.learnt(&setup.pager)?)?;
+    }
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);
     let results = Results::new(&findings);
@@ -129,7 +138,7 @@ fn real(
     let farthest = if settings.slots.file > 0 { TierId::File } else { TierId::Host };
     let layout = settings.model.layout();
     let choice =
-        settings.costs.as_ref().map(|costs| choices::choices(costs, layout, setup::ABILITY, farthest));
+        settings.costs.as_ref().map(|costs| choices::choices(&costs.model, layout, setup::ABILITY, farthest));
     Ok(Replayed {
         results,
         records: findings.cached.records,
@@ -146,7 +155,7 @@ fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result
         Engine { model, memory: &*setup.device, verifier: Some(&verifier), chunk_tokens: CHUNK_TOKENS };
     let requests = passes.settings.stream.requests().len();
     let start = passes.clock.now();
-    let cached = CachedServer { pager: &setup.pager, engine };
+    let cached = CachedServer { pager: &setup.pager, engine, clock: &passes.clock };
     let run = || passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache");
     let cached = match metrics {
         Some(metrics) => metrics.beside(run)?,
@@ -155,7 +164,8 @@ fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result
     let wall: Nanos = passes.clock.now().since(start);
     let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
     let uncached = passes.run(&uncached, sample(requests), None, "without it")?;
-    Ok(Findings { cached, uncached, stats: setup.pager.stats(), verified: verifier.counts(), wall })
+    let (stats, answers) = (setup.pager.stats(), setup.pager.answers());
+    Ok(Findings { cached, uncached, stats, answers, verified: verifier.counts(), wall })
 }
 
 /// Every so manieth request.

@@ -6,10 +6,12 @@
 
 use super::arms_table::ArmResults;
 use super::outcome::Outcome;
+use super::shadows::ShadowResults;
 use super::simulated::VirtualFindings;
 use hdrhistogram::Histogram;
 use kv_pager::ids::TierId;
 use kv_pager::pager::{LaneReport, Stats};
+use kv_pager::policy::Answer;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::VerifierCounts;
 use serde::Serialize;
@@ -120,6 +122,9 @@ pub(super) struct Results {
     /// Of every combination of arms, if all were tried: what stands beside it is the default's then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) arms: Vec<ArmResults>,
+    /// What shadows beside the pager would have hit, if they ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) shadows: Vec<ShadowResults>,
     /// From the start to the end of the last request, in virtual time.
     pub(super) virtual_ns: Option<u64>,
     /// Requests that were served once more without a cache.
@@ -140,6 +145,8 @@ pub(super) struct Findings {
     /// Without it, on a sample.
     pub(super) uncached: Outcome,
     pub(super) stats: Stats,
+    /// Of the shadows beside it.
+    pub(super) answers: Vec<Answer>,
     pub(super) verified: VerifierCounts,
     /// How long the pass with the cache took.
     pub(super) wall: Nanos,
@@ -148,7 +155,7 @@ pub(super) struct Findings {
 impl Results {
     /// Puts findings together.
     pub(super) fn new(findings: &Findings) -> Self {
-        let Findings { cached, uncached, stats, verified, wall } = findings;
+        let Findings { cached, uncached, stats, answers, verified, wall } = findings;
         let differing =
             uncached.logits.iter().filter(|(index, digest)| cached.logits.get(*index) != Some(*digest));
         Self {
@@ -172,6 +179,7 @@ impl Results {
             prediction_error: cached.records.prediction_error(),
             wall_ns: wall.as_u64(),
             arms: Vec::new(),
+            shadows: answers.iter().copied().map(ShadowResults::from).collect(),
             virtual_ns: None,
             sample_requests: Some(uncached.requests),
             differing_requests: Some(differing.count() as u64),
@@ -182,7 +190,7 @@ impl Results {
 
     /// Puts the findings of a virtual replay together, which took `wall`: what only bytes can tell is not known (J2).
     pub(super) fn of_virtual(findings: &VirtualFindings, wall: Nanos) -> Self {
-        let VirtualFindings { outcome, without_cache, stats, span } = findings;
+        let VirtualFindings { outcome, without_cache, stats, answers, span } = findings;
         Self {
             requests: outcome.requests,
             prompt_tokens: outcome.prompt_tokens(),
@@ -204,6 +212,7 @@ impl Results {
             prediction_error: outcome.records.prediction_error(),
             wall_ns: wall.as_u64(),
             arms: Vec::new(),
+            shadows: answers.iter().copied().map(ShadowResults::from).collect(),
             virtual_ns: Some(span.as_u64()),
             sample_requests: None,
             differing_requests: None,

@@ -7,9 +7,12 @@ use super::queue::full_length;
 use crate::args::ReplayArguments;
 use crate::device_name::DeviceName;
 use crate::failure::Failure;
+use crate::machine;
+use crate::output;
 use kv_pager::cost::{CostModel, Profile};
 use kv_pager::ids::GroupId;
 use kv_pager::layout::{Format, ModelLayout, shape};
+use kv_pager::pager::Pager;
 use kv_pager::units::Bytes;
 use kv_pager_cpu::FileSpec;
 use kv_pager_testkit::engine::{Model, Setting};
@@ -45,7 +48,7 @@ pub(super) struct Settings {
     pub(super) stream_name: String,
     pub(super) slots: TierSlots,
     /// What lanes and prefill take here, if it was told.
-    pub(super) costs: Option<CostModel>,
+    pub(super) costs: Option<Costs>,
     /// Tokens of the longest request at its end.
     pub(super) tokens_max: usize,
 }
@@ -62,13 +65,45 @@ impl Settings {
         let (stream, stream_name) = stream(arguments)?;
         let tokens_max = check_fit(&stream, &layout, slots.device)?;
         let profile = arguments.profile.as_deref().map(read_profile).transpose()?;
-        let costs = profile.as_ref().map(|profile| {
-            profile.check_model(&layout)?;
-            CostModel::new(profile)
-        });
-        let costs = costs.transpose()?;
+        let costs = profile.map(|profile| Costs::new(profile, arguments, device, &layout)).transpose()?;
         let model = Model::new(layout, Setting::Window, arguments.seed)?;
         Ok(Self { device, model, stream, stream_name, slots, costs, tokens_max })
+    }
+}
+
+/// What was measured, and what is predicted by it at first.
+#[derive(Debug)]
+pub(super) struct Costs {
+    pub(super) profile: Profile,
+    pub(super) model: CostModel,
+}
+
+impl Costs {
+    /// Those of `profile`. One of another machine or model is where learning starts, and says so; what is learnt is not saved as its.
+    fn new(
+        profile: Profile,
+        arguments: &ReplayArguments,
+        device: DeviceName,
+        layout: &ModelLayout,
+    ) -> Result<Self, Failure> {
+        profile.check_model(layout)?;
+        let shape = arguments.shape.as_deref().unwrap_or(SHAPE);
+        if let Err(error) = profile.check_origin(&machine::name(device)?, shape) {
+            if arguments.save_profile.is_some() {
+                return Err(Failure::Argument { option: "--save-profile", why: error.to_string() });
+            }
+            output::note(&format!("kv-pager: {error}; until then what is observed corrects it"));
+        }
+        let model = CostModel::new(&profile)?;
+        Ok(Self { profile, model })
+    }
+
+    /// The profile with what `pager` has learnt.
+    ///
+    /// # Errors
+    /// [`Failure::Pager`] if that is not plausible.
+    pub(super) fn learnt(&self, pager: &Pager) -> Result<Profile, Failure> {
+        Ok(pager.costs().as_ref().unwrap_or(&self.model).update(&self.profile)?)
     }
 }
 

@@ -81,7 +81,7 @@ impl Setup {
         let policy = Arms::of(arguments).policy();
         let pager = Pager::new(layout.clone(), config, backend, policy, Arc::clone(clock))?;
         if let Some(costs) = &settings.costs {
-            pager.set_costs(costs.clone(), ABILITY);
+            pager.set_costs(costs.model.clone(), ABILITY);
         }
         Ok(Self { pager, device, _temporary: temporary })
     }

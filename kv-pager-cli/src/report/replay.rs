@@ -47,6 +47,17 @@ pub(crate) struct PredictionFigures {
     pub(crate) predicted_observed_ns: Vec<(u64, u64)>,
 }
 
+/// What a tier would have hit that might have been.
+#[derive(Clone, Debug)]
+pub(crate) struct ShadowFigures {
+    /// In the place of this tier.
+    pub(crate) tier: String,
+    /// By which policy it is kept, and how large it is.
+    pub(crate) kept: String,
+    /// Share of the blocks asked for that are in the leading resident run.
+    pub(crate) prefix_hit_rate: f64,
+}
+
 /// Who wins where: the plan's choice by cached context and new tokens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChoiceFigures {
@@ -79,6 +90,8 @@ pub(crate) struct ReplayFigures {
     pub(crate) file_bytes_written: Vec<(f64, u64)>,
     /// Predictions and what happened.
     pub(crate) predictions: Vec<PredictionFigures>,
+    /// What shadows would have hit.
+    pub(crate) shadows: Vec<ShadowFigures>,
     /// What to load and what to compute.
     pub(crate) choice: ChoiceFigures,
 }
@@ -96,6 +109,7 @@ impl ReplayFigures {
             self.evictions_section(),
             self.writes_section(),
             self.predictions_section(),
+            self.shadows_section(),
             self.choice_section(),
             self.ttft_rows(),
             self.lanes_rows(),
@@ -218,6 +232,23 @@ impl ReplayFigures {
                     along: Axis::linear("blocks"),
                     categories: names.map(str::to_owned).collect(),
                     series: vec![("blocks".to_owned(), values.collect())],
+                }),
+            )
+        })
+    }
+
+    fn shadows_section(&self) -> Option<Section> {
+        (!self.shadows.is_empty()).then(|| {
+            let names = self.shadows.iter().map(|shadow| format!("{}: {}", shadow.tier, shadow.kept));
+            let rates = self.shadows.iter().map(|shadow| shadow.prefix_hit_rate);
+            section(
+                "What shadows would have hit",
+                "Prefix hit rate of each tier as if it stood alone, kept by each policy, and with twice the memory. Of a sample; to be \
+                 compared with one another.",
+                Figure::Bars(Bars {
+                    along: Axis::linear("prefix hit rate"),
+                    categories: names.collect(),
+                    series: vec![("prefix hits".to_owned(), rates.collect())],
                 }),
             )
         })

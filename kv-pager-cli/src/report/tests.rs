@@ -1,7 +1,9 @@
 //! Pages hold what they should, and nothing from elsewhere.
 
 use super::numbers::short;
-use super::replay::{ChoiceFigures, HitFigures, LaneFigures, PredictionFigures, ReplayFigures, TtftFigures};
+use super::replay::{
+    ChoiceFigures, HitFigures, LaneFigures, PredictionFigures, ReplayFigures, ShadowFigures, TtftFigures,
+};
 use super::{Axis, Bars, Figure, Line, Lines, Page, Section};
 
 /// A replay with every part.
@@ -41,6 +43,15 @@ fn replay() -> ReplayFigures {
             .map(|minute| (f64::from(minute) * 60.0, u64::from(minute) << 30))
             .collect(),
         predictions: vec![plan("load", 40_000_000), plan("recompute", 90_000_000), plan("both", 25_000_000)],
+        shadows: ["lru, 300 blocks", "cost-aware, 300 blocks", "cost-aware, 600 blocks"]
+            .into_iter()
+            .zip([0.2, 0.25, 0.375])
+            .map(|(kept, prefix_hit_rate)| ShadowFigures {
+                tier: "host".to_owned(),
+                kept: kept.to_owned(),
+                prefix_hit_rate,
+            })
+            .collect(),
         choice: ChoiceFigures {
             context_tokens: (0..10).map(|step| step * 4_096).collect(),
             prefix_tokens: (1..9).map(|step| step * 512).collect(),
@@ -66,10 +77,10 @@ fn a_page_needs_nothing_from_outside() {
 
 #[test]
 fn every_part_is_shown_and_an_empty_one_is_left_out() {
-    assert_eq!(replay().to_page().sections.len(), 9);
+    assert_eq!(replay().to_page().sections.len(), 10);
     assert_eq!(ReplayFigures::default().to_page().sections.len(), 0);
     let html = replay().to_page().to_html();
-    assert_eq!(html.matches("<svg role=\"img\"").count(), 7);
+    assert_eq!(html.matches("<svg role=\"img\"").count(), 8);
     assert!(html.contains("&amp; three &lt;tiers&gt;"), "words are no markup");
 }
 

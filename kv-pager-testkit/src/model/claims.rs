@@ -5,11 +5,9 @@
 //! whoever asks is served.
 
 use super::{Cache, DEADLINE, Operation, Rig};
-use kv_pager::event::BlockEvent;
 use kv_pager::ids::{GroupId, PrefixHash, Salt, TierId, TokenId};
 use kv_pager::pager::{KeptSlots, Request};
 use kv_pager::pool::SlotState;
-use std::collections::HashSet;
 
 impl Rig {
     /// What is held stays, and can be matched, whatever the pressure: unless it gave way to a request, was lost with a move, or
@@ -40,8 +38,7 @@ impl Rig {
                 );
             }
             if kept.moving == 0 && self.model.anchor().is_some() {
-                let is_there =
-                    |name: &PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
+                let is_there = |name: &PrefixHash| self.copies.has(name);
                 if let Some(tokens) = &held.tokens {
                     let names = self.names(Cache { salt: held.salt, epoch, is_mortal: false }, tokens);
                     assert!(names[..now].iter().all(is_there), "{kept:?}, and not all of it is stored");
@@ -57,40 +54,8 @@ impl Rig {
     }
 
     pub(super) fn follow_events(&mut self) {
-        let mut events = Vec::new();
-        let first = self.pager.drain_events(&mut events);
-        assert_eq!(first, self.events_seen, "V1: an event was lost");
-        self.events_seen += events.len() as u64;
-        for event in events {
-            match event {
-                BlockEvent::Stored { hash, tier, .. } => {
-                    assert!(
-                        self.committed.contains_key(&hash),
-                        "I3: {hash:x?} was stored in {tier} before it was committed"
-                    );
-                    assert!(
-                        self.copies.entry(hash).or_default().insert(tier),
-                        "{hash:x?} was stored in {tier} twice"
-                    );
-                }
-                BlockEvent::Removed { hash, tier } => {
-                    let tiers = self.copies.get_mut(&hash);
-                    assert!(
-                        tiers.is_some_and(|tiers| tiers.remove(&tier)),
-                        "{hash:x?} left {tier}, where it was not"
-                    );
-                }
-                BlockEvent::Moved { hash, source, target } => {
-                    let tiers = self.copies.get_mut(&hash).expect("V2: what moves on was stored");
-                    assert!(tiers.remove(&source), "V2: {hash:x?} moved on from {source}, where it was not");
-                    assert!(
-                        tiers.contains(&target),
-                        "V2: {hash:x?} is not in {target}, where it should be left"
-                    );
-                }
-                other => panic!("unexpected {other:?}"),
-            }
-        }
+        let Self { pager, copies, committed, .. } = self;
+        copies.follow(pager, |name| committed.contains_key(name));
     }
 
     /// Asserts all invariants.
@@ -99,8 +64,8 @@ impl Rig {
     /// If one does not hold.
     pub fn check(&self) {
         self.pager.check();
-        for (sequence, _) in &self.sequences {
-            sequence.check();
+        for opened in &self.sequences {
+            opened.sequence.check();
         }
     }
 
@@ -109,10 +74,10 @@ impl Rig {
     /// # Panics
     /// If something is.
     pub fn finish(mut self) {
+        self.look_at_what_waits();
+        self.hung.clear();
         while !self.sequences.is_empty() {
-            self.read_back(0);
-            let fence = self.machine.fence();
-            self.sequences.swap_remove(0).0.close(fence);
+            self.close(0);
         }
         self.let_all_end();
         // Nobody fails for what is kept ahead of need (K3).
@@ -139,14 +104,14 @@ impl Rig {
             }
         }
         let told = self.model.anchor().unwrap_or(GroupId::FIRST);
-        let stored = self.copies.values().map(HashSet::len).sum::<usize>();
+        let stored = self.copies.count();
         let resident = TierId::ALL.into_iter().filter_map(|tier| self.pager.occupancy(tier, told));
         let resident: u32 = resident.map(|counts| counts.of(SlotState::Resident)).sum();
         let is_told = stored == resident as usize || self.has_lost_slots;
         assert!(is_told, "the event stream tells of {stored} copies, and there are {resident}");
         self.check_mortality();
-        let is_stale = |name: &PrefixHash| self.committed[name].0 != self.pager.epoch();
-        let stale = self.copies.iter().filter(|(name, tiers)| !tiers.is_empty() && is_stale(name)).count();
+        let is_stale = |name: &&PrefixHash| self.committed[*name].0 != self.pager.epoch();
+        let stale = self.copies.names().filter(is_stale).count();
         assert!(stale == 0, "H2: {stale} blocks of earlier epochs are left");
         self.check_liveness();
     }
@@ -158,16 +123,43 @@ impl Rig {
             self.pager.poll();
         }
         self.follow_events();
-        let is_left = |(name, tiers): &(&PrefixHash, &HashSet<TierId>)| {
-            !tiers.is_empty() && !self.immortal.contains(*name)
-        };
-        let left = self.copies.iter().filter(is_left).count();
+        let left = self.copies.names().filter(|name| !self.immortal.contains(*name)).count();
         assert!(left == 0 || self.has_lost_slots, "Y1: {left} blocks have outlived all that may use them");
+    }
+
+    /// While streams hang, deadlines pass: nobody is told to wait for ever, whatever fences do.
+    fn look_at_what_waits(&mut self) {
+        if self.hung.is_empty() {
+            return;
+        }
+        self.has_faults = true;
+        for at in 0..self.sequences.len() {
+            // Each of its blocks may be loaded over two hops, or copied, in turn.
+            let is_served = (0..200).any(|_| {
+                let must_wait = self.step(at, 64, 64);
+                self.let_deadlines_pass();
+                !must_wait
+            });
+            assert!(is_served, "{:?} waits for ever", self.sequences[at].sequence.id());
+        }
+    }
+
+    fn let_deadlines_pass(&mut self) {
+        (0..self.machine.streams()).for_each(|stream| {
+            if !self.hung.contains(&stream) {
+                self.machine.compute(stream, u64::MAX);
+            }
+        });
+        self.machine.advance_all();
+        self.clock.advance(DEADLINE);
+        self.pager.poll();
+        self.follow_events();
+        self.check();
     }
 
     fn let_all_end(&mut self) {
         for _ in 0..1000 {
-            self.machine.compute(u64::MAX);
+            (0..self.machine.streams()).for_each(|stream| self.machine.compute(stream, u64::MAX));
             let moved = self.machine.advance_all();
             (0..self.machine.lanes()).for_each(|lane| self.machine.release_stalled(lane));
             self.pager.poll();

@@ -24,20 +24,26 @@ pub trait ModelMachine: Debug {
     /// Whether its tickets say of a move that had ended as lost or timed out that it is over.
     fn concludes(&self) -> bool;
 
-    /// A new fence: what is queued from now on is over when it is.
-    fn fence(&mut self) -> Fence;
+    /// On how many streams its engine computes. Each goes on when it is told to, whatever the others do.
+    fn streams(&self) -> usize;
+
+    /// A new fence of a stream: what is queued there from now on is over when it is.
+    fn fence(&mut self, stream: usize) -> Fence;
+
+    /// Queues a wait: what is queued on the stream from now on happens after `fence`, which may be another stream's.
+    fn wait_for(&mut self, stream: usize, fence: Fence);
 
     /// Queues the writing of tags, from token `first` of a slot on.
-    fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]);
+    fn write(&mut self, stream: usize, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]);
 
     /// Queues the reading of tags, from token `first` of a slot on, which must then be `expected`.
-    fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: &[Tag], what: &str);
+    fn read(&mut self, stream: usize, part: (GroupId, SlotId), first: usize, expected: &[Tag], what: &str);
 
-    /// Carries out what is queued under the next `count` fences.
+    /// Carries out what is queued on a stream under its next `count` fences, as far as nothing must wait.
     ///
     /// # Panics
     /// If a slot does not hold what it must.
-    fn compute(&mut self, count: u64);
+    fn compute(&mut self, stream: usize, count: u64);
 
     /// Whether everything queued has been carried out.
     fn is_idle(&self) -> bool;
@@ -46,18 +52,18 @@ pub trait ModelMachine: Debug {
     fn advance_all(&self) -> usize;
 }
 
-/// A [`Machine`] with the one stream of its engine.
+/// A [`Machine`] with the streams of its engine.
 #[derive(Debug)]
 pub struct TaggedMachine {
     machine: Machine,
-    stream: Stream,
+    streams: Vec<Stream>,
 }
 
 impl TaggedMachine {
-    /// A machine for `model`.
-    pub fn new(model: &ModelLayout, spec: MachineSpec) -> Self {
+    /// A machine for `model`, with so many streams.
+    pub fn new(model: &ModelLayout, spec: MachineSpec, streams: usize) -> Self {
         let machine = Machine::new(model, spec);
-        Self { stream: machine.stream(), machine }
+        Self { streams: (0..streams).map(|_| machine.stream()).collect(), machine }
     }
 }
 
@@ -82,24 +88,32 @@ impl ModelMachine for TaggedMachine {
         true
     }
 
-    fn fence(&mut self) -> Fence {
-        self.stream.fence()
+    fn streams(&self) -> usize {
+        self.streams.len()
     }
 
-    fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]) {
-        self.stream.write(group, slot, first, tags.to_vec());
+    fn fence(&mut self, stream: usize) -> Fence {
+        self.streams[stream].fence()
     }
 
-    fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: &[Tag], what: &str) {
-        self.stream.read(group, slot, first, expected.to_vec(), what.to_owned());
+    fn wait_for(&mut self, stream: usize, fence: Fence) {
+        self.streams[stream].wait_for(fence);
     }
 
-    fn compute(&mut self, count: u64) {
-        self.stream.advance(count);
+    fn write(&mut self, stream: usize, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]) {
+        self.streams[stream].write(group, slot, first, tags.to_vec());
+    }
+
+    fn read(&mut self, stream: usize, part: (GroupId, SlotId), first: usize, expected: &[Tag], what: &str) {
+        self.streams[stream].read(part.0, part.1, first, expected.to_vec(), what.to_owned());
+    }
+
+    fn compute(&mut self, stream: usize, count: u64) {
+        self.streams[stream].advance(count);
     }
 
     fn is_idle(&self) -> bool {
-        self.stream.is_idle()
+        self.streams.iter().all(Stream::is_idle)
     }
 
     fn advance_all(&self) -> usize {

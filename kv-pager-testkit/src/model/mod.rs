@@ -3,10 +3,12 @@
 //! A [`Rig`] holds it beside a real pager on a machine under the test's control, and asserts after every operation.
 
 mod claims;
+mod copies;
 mod machine;
 mod operation;
 mod policies;
 
+pub(crate) use copies::Copies;
 pub use machine::{ModelMachine, TaggedMachine};
 pub use operation::{Operation, decode, operation};
 pub use policies::POLICIES;
@@ -55,6 +57,14 @@ struct Held {
     gave_way: u64,
 }
 
+/// A sequence that is open, and the stream on which the engine computes for it.
+#[derive(Debug)]
+struct Opened {
+    sequence: Sequence,
+    cache: Cache,
+    stream: usize,
+}
+
 /// The system and its model.
 #[derive(Debug)]
 pub struct Rig {
@@ -63,7 +73,11 @@ pub struct Rig {
     clock: Arc<ManualClock>,
     pager: Pager,
     hasher: PrefixHasher,
-    sequences: Vec<(Sequence, Cache)>,
+    sequences: Vec<Opened>,
+    /// How many sequences were ever opened: each computes on the next stream.
+    opened: usize,
+    /// Streams that hang.
+    hung: HashSet<usize>,
     prefetches: Vec<Prefetch>,
     holds: Vec<Held>,
     /// The model's set: names of blocks that some sequence has committed, and in which epoch and salt.
@@ -71,8 +85,7 @@ pub struct Rig {
     /// Those that a sequence without a time to live has used.
     immortal: HashSet<PrefixHash>,
     /// The model's list: where the event stream says that each block is.
-    copies: HashMap<PrefixHash, HashSet<TierId>>,
-    events_seen: u64,
+    copies: Copies,
     /// Whether a fault may have taken slots out of use for good.
     has_lost_slots: bool,
     /// Whether a move has failed or timed out.
@@ -132,12 +145,14 @@ pub(crate) fn sees(attention: Attention, position: usize, earlier: usize) -> boo
 }
 
 impl Rig {
-    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`], kept by one of [`POLICIES`].
+    /// A rig for a kind of model, 0 to [`KINDS`], on one of [`MACHINES`], kept by one of [`POLICIES`]. Its engine has one, two or three
+    /// streams.
     ///
     /// # Panics
     /// If there is no such machine.
     pub fn new(kind: usize, machine: usize, policy: usize) -> Self {
-        Self::over(kind, machine, policy, |model, spec| Box::new(TaggedMachine::new(model, spec)))
+        let streams = 1 + machine % 3;
+        Self::over(kind, machine, policy, |model, spec| Box::new(TaggedMachine::new(model, spec, streams)))
     }
 
     /// As [`Rig::new`], on a machine of this kind.
@@ -175,12 +190,13 @@ impl Rig {
             pager,
             hasher: PrefixHasher::new(HashKey::default(), ModelFingerprint::default()),
             sequences: Vec::new(),
+            opened: 0,
+            hung: HashSet::new(),
             prefetches: Vec::new(),
             holds: Vec::new(),
             committed: HashMap::new(),
             immortal: HashSet::new(),
-            copies: HashMap::new(),
-            events_seen: 0,
+            copies: Copies::default(),
             has_lost_slots: false,
             has_faults: false,
         }
@@ -199,32 +215,30 @@ impl Rig {
             }
             Operation::Append { sequence, letter, count } if !self.sequences.is_empty() => {
                 let at = place(*sequence);
-                let before = self.sequences[at].0.len();
+                let sequence = &mut self.sequences[at].sequence;
+                let before = sequence.len();
                 let tokens = vec![TokenId(*letter); *count];
-                if let Err(error) = self.sequences[at].0.append(&tokens) {
+                if let Err(error) = sequence.append(&tokens) {
                     assert!(matches!(error.kind(), ErrorKind::Retry | ErrorKind::Configuration), "{error}");
-                    assert_eq!(self.sequences[at].0.len(), before, "a failed append adds nothing");
+                    assert_eq!(sequence.len(), before, "a failed append adds nothing");
                 }
                 // One that had no tokens is matched now.
                 self.note_matched(at);
             }
             Operation::Fork { sequence } if !self.sequences.is_empty() => {
-                let (parent, cache) = &self.sequences[place(*sequence)];
-                if let Ok(child) = parent.fork() {
+                let Opened { sequence, cache, .. } = &self.sequences[place(*sequence)];
+                if let Ok(child) = sequence.fork() {
                     let cache = *cache;
-                    self.sequences.push((child, cache));
+                    self.enter(child, cache);
                 }
             }
             Operation::Truncate { sequence, tokens } if !self.sequences.is_empty() => {
                 let at = place(*sequence);
-                let fence = self.machine.fence();
-                self.sequences[at].0.truncate(*tokens, fence);
+                let fence = self.machine.fence(self.sequences[at].stream);
+                self.sequences[at].sequence.truncate(*tokens, fence);
             }
             Operation::Close { sequence } if !self.sequences.is_empty() => {
-                let at = place(*sequence);
-                self.read_back(at);
-                let fence = self.machine.fence();
-                self.sequences.swap_remove(at).0.close(fence);
+                self.close(place(*sequence));
             }
             Operation::Lane { lane, count } => {
                 self.machine.advance(self.lane(*lane), *count, Fate::Done);
@@ -238,7 +252,16 @@ impl Rig {
                 self.machine.advance(self.lane(*lane), 1, Fate::Stalled);
             }
             Operation::Release { lane } => self.machine.release_stalled(self.lane(*lane)),
-            Operation::Compute { fences } => self.machine.compute(*fences),
+            Operation::Compute { stream, fences } => {
+                let stream = stream % self.machine.streams();
+                if !self.hung.contains(&stream) {
+                    self.machine.compute(stream, *fences);
+                }
+            }
+            Operation::Hang { stream } => {
+                let stream = stream % self.machine.streams();
+                self.hung.extend((stream > 0).then_some(stream));
+            }
             Operation::Deadline => {
                 self.has_faults = true;
                 self.clock.advance(DEADLINE);
@@ -347,9 +370,8 @@ impl Rig {
     fn open_request(&mut self, request: &Request<'_>, tokens: &[TokenId], salt: Salt, is_mortal: bool) {
         let cache = Cache { salt, epoch: self.pager.epoch(), is_mortal };
         let names = self.names(cache, tokens);
-        let is_cached = |name: &&PrefixHash| self.copies.get(name).is_some_and(|tiers| !tiers.is_empty());
         let matchable = tokens.len().saturating_sub(1) / TOKENS_PER_BLOCK;
-        let expected = names[..matchable].iter().take_while(is_cached).count();
+        let expected = names[..matchable].iter().take_while(|name| self.copies.has(name)).count();
         let cache = Cache { is_mortal, ..cache };
         match self.pager.open(request) {
             Ok(sequence) => {
@@ -365,37 +387,52 @@ impl Rig {
                 if !is_mortal {
                     self.immortal.extend(&names[..matched]);
                 }
-                self.sequences.push((sequence, cache));
+                self.enter(sequence, cache);
             }
             Err(Error::OverQuota { .. }) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
         }
     }
 
-    /// Takes one step; computes all of it, or its first `part` tokens.
-    fn step(&mut self, at: usize, tokens_max: usize, part: usize) {
-        let (sequence, cache) = &mut self.sequences[at];
-        let cache = *cache;
+    fn enter(&mut self, sequence: Sequence, cache: Cache) {
+        let stream = self.opened % self.machine.streams();
+        self.opened += 1;
+        self.sequences.push(Opened { sequence, cache, stream });
+    }
+
+    /// Closes a sequence, when compute has read all of it once more.
+    fn close(&mut self, at: usize) {
+        self.read_back(at);
+        let fence = self.machine.fence(self.sequences[at].stream);
+        self.sequences.swap_remove(at).sequence.close(fence);
+    }
+
+    /// Takes one step; computes all of it, or its first `part` tokens. Returns whether it is to wait.
+    fn step(&mut self, at: usize, tokens_max: usize, part: usize) -> bool {
+        let Opened { sequence, cache, stream } = &mut self.sequences[at];
+        let (cache, stream) = (*cache, *stream);
         let step = sequence.next_step(tokens_max);
         self.note_matched(at);
         let step = match step {
             Ok(step) => step,
-            Err(error) => return assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Retry, "{error}");
+                return false;
+            }
         };
-        let Step::Compute(range) = step else { return };
+        let Step::Compute(range) = step else { return step == Step::Wait };
         assert!(!range.is_empty() && range.len() <= tokens_max, "a step of {range:?}");
         let range = range.start..range.end.min(range.start + part);
+        let fence = self.machine.fence(stream);
         self.read_front(at, range.start);
-        let (sequence, _) = &mut self.sequences[at];
-        let tokens = sequence.tokens().to_vec();
-        let fence = self.machine.fence();
+        let tokens = self.sequences[at].sequence.tokens().to_vec();
         for group in self.model.group_ids() {
-            let table = self.sequences[at].0.table(group).to_vec();
+            let table = self.sequences[at].sequence.table(group).to_vec();
             for position in range.clone() {
                 let slot = table[position / TOKENS_PER_BLOCK];
                 assert!(slot.is_some(), "{group:?} has a slot for the token {position} that is computed");
                 let tags = [tag(cache, group, &tokens, position)];
-                self.machine.write(group, slot, position % TOKENS_PER_BLOCK, &tags);
+                self.machine.write(stream, group, slot, position % TOKENS_PER_BLOCK, &tags);
             }
         }
         // The set first: the block may be seen stored as soon as it is committed.
@@ -404,13 +441,18 @@ impl Rig {
             self.immortal.extend(&committed);
         }
         self.committed.extend(committed.into_iter().map(|name| (name, (cache.epoch, cache.salt))));
-        self.sequences[at].0.observe(range.clone(), Nanos::new(1_000));
-        self.sequences[at].0.commit(range, fence).expect("the front of the step's range");
+        let sequence = &mut self.sequences[at].sequence;
+        sequence.observe(range.clone(), Nanos::new(1_000));
+        sequence.commit(range, fence).expect("the front of the step's range");
+        false
     }
 
-    /// Compute at `end` reads the K and V of all tokens before it that each group looks at.
+    /// Compute at `end` reads the K and V of all tokens before it that each group looks at, after what it is told to wait for.
     fn read_front(&mut self, at: usize, end: usize) {
-        let (sequence, cache) = &self.sequences[at];
+        let Opened { sequence, cache, stream } = &self.sequences[at];
+        for fence in sequence.waits() {
+            self.machine.wait_for(*stream, *fence);
+        }
         for group in self.model.group_ids() {
             let table = sequence.table(group);
             for position in 0..end {
@@ -425,14 +467,14 @@ impl Rig {
                 );
                 let expected = [tag(*cache, group, sequence.tokens(), position)];
                 let what = format!("token {position} of {:?}", sequence.id());
-                self.machine.read(group, slot, position % TOKENS_PER_BLOCK, &expected, &what);
+                self.machine.read(*stream, (group, slot), position % TOKENS_PER_BLOCK, &expected, &what);
             }
         }
     }
 
     /// What a sequence has matched, when it was opened or, since a load failed, opened again, it has used.
     fn note_matched(&mut self, at: usize) {
-        let (sequence, cache) = &self.sequences[at];
+        let Opened { sequence, cache, .. } = &self.sequences[at];
         if !cache.is_mortal {
             let names = self.names(*cache, sequence.tokens());
             self.immortal.extend(names.into_iter().take(sequence.matched_tokens() / TOKENS_PER_BLOCK));
@@ -441,11 +483,11 @@ impl Rig {
 
     /// If all tokens are there, compute reads them once more.
     fn read_back(&mut self, at: usize) {
-        let step = self.sequences[at].0.next_step(1);
+        let step = self.sequences[at].sequence.next_step(1);
         self.note_matched(at);
         if let Ok(Step::Ready) = step {
-            self.machine.fence();
-            self.read_front(at, self.sequences[at].0.len());
+            self.machine.fence(self.sequences[at].stream);
+            self.read_front(at, self.sequences[at].sequence.len());
         }
     }
 }

@@ -33,8 +33,10 @@ pub enum Operation {
     Stall { lane: usize },
     /// What stalled on a lane ends, late.
     Release { lane: usize },
-    /// The device reaches the next fences.
-    Compute { fences: u64 },
+    /// A stream of the device reaches its next fences.
+    Compute { stream: usize, fences: u64 },
+    /// A stream hangs: its fences are not over while anybody asks. The first never does.
+    Hang { stream: usize },
     /// All blocks of a salt are erased.
     Invalidate { salt: u64 },
     /// A request is queued, and its prompt prefetched.
@@ -84,7 +86,8 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         1 => (lane.clone(), fault).prop_map(|(lane, fault)| Operation::Fault { lane, fault }),
         1 => lane.clone().prop_map(|lane| Operation::Stall { lane }),
         1 => lane.prop_map(|lane| Operation::Release { lane }),
-        6 => (1..4_u64).prop_map(|fences| Operation::Compute { fences }),
+        6 => (0..6_usize, 1..4_u64).prop_map(|(stream, fences)| Operation::Compute { stream, fences }),
+        1 => (0..6_usize).prop_map(|stream| Operation::Hang { stream }),
         1 => Just(Operation::Deadline),
         1 => (0..2_u64).prop_map(|salt| Operation::Invalidate { salt }),
         1 => Just(Operation::Epoch),
@@ -143,7 +146,10 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
         21 => Operation::Release { lane: number()? },
         22 if number()? % 16 == 1 => Operation::Epoch,
         22 if number()? % 8 == 0 => Operation::Invalidate { salt: (number()? % 2) as u64 },
-        22 => Operation::Compute { fences: (number()? % 4 + 1) as u64 },
+        22 => {
+            let number = number()?;
+            Operation::Compute { stream: number / 4, fences: (number % 4 + 1) as u64 }
+        }
         23 if number()? % 2 == 0 => {
             let (rest, blocks) = (number()?, u32::try_from(number()? % 7).expect("small"));
             let blocks = (blocks < 6).then_some(blocks);
@@ -165,6 +171,7 @@ fn decode_one(bytes: &mut impl Iterator<Item = u8>) -> Option<Operation> {
             let slots = (slots < 8).then_some(slots);
             Operation::Quota { salt: (rest % 2) as u64, slots, is_device: rest & 2 == 2 }
         }
+        31 if number()? % 8 == 1 => Operation::Hang { stream: number()? },
         31 => Operation::Time { ns: number()? as u64 },
         27 => Operation::ReleaseHold { hold: number()? },
         _ => Operation::Deadline,

@@ -201,25 +201,33 @@ impl ModelMachine for RankedMachine {
         false
     }
 
-    fn fence(&mut self) -> Fence {
+    /// One on each rank, and all do the same.
+    fn streams(&self) -> usize {
+        1
+    }
+
+    fn fence(&mut self, _stream: usize) -> Fence {
         self.last_fence += 1;
         Fence(self.last_fence)
     }
 
-    fn write(&mut self, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]) {
+    /// What is queued on the one stream happens in order.
+    fn wait_for(&mut self, _stream: usize, _fence: Fence) {}
+
+    fn write(&mut self, _stream: usize, group: GroupId, slot: SlotId, first: usize, tags: &[Tag]) {
         for (number, rank) in self.ranks.iter().enumerate() {
             rank.write(Fence(self.last_fence), group, slot, first, slice(number, tags));
         }
     }
 
-    fn read(&mut self, group: GroupId, slot: SlotId, first: usize, expected: &[Tag], what: &str) {
+    fn read(&mut self, _stream: usize, part: (GroupId, SlotId), first: usize, expected: &[Tag], what: &str) {
         for (number, rank) in self.ranks.iter().enumerate() {
             let what = format!("{what} on rank {number}");
-            rank.read(Fence(self.last_fence), group, slot, first, slice(number, expected), what);
+            rank.read(Fence(self.last_fence), part.0, part.1, first, slice(number, expected), what);
         }
     }
 
-    fn compute(&mut self, count: u64) {
+    fn compute(&mut self, _stream: usize, count: u64) {
         self.reached = self.reached.saturating_add(count).min(self.last_fence);
         self.ranks.iter().for_each(|rank| rank.compute(Fence(self.reached)));
         self.settle();

@@ -50,9 +50,11 @@ impl TaggedLane {
     pub fn advance(&self, count: usize, mut fate: impl FnMut(&Move) -> Fate) -> usize {
         for done in 0..count {
             let mut queue = self.queue.lock();
+            // One that was called off waits for nothing, whatever its fences.
             let is_ready = |job: &Job| {
-                self.source.is_fence_over(job.part.source_fence)
-                    && self.target.is_fence_over(job.part.target_fence)
+                job.writer.is_called_off(job.index)
+                    || self.source.is_fence_over(job.part.source_fence)
+                        && self.target.is_fence_over(job.part.target_fence)
             };
             if !queue.front().is_some_and(is_ready) {
                 return done;

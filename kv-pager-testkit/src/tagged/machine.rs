@@ -1,10 +1,10 @@
 //! Tagged tiers with all lanes between them.
 
 use super::{Fate, Stream, TaggedLane, TaggedTier};
+use crate::late::FenceBook;
 use kv_pager::ids::TierId;
 use kv_pager::layout::ModelLayout;
 use kv_pager::pager::Backend;
-use kv_pager::sync::AtomicU64;
 use kv_pager::tier::{Lane, Move, Tier};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -27,18 +27,18 @@ pub struct MachineSpec {
 pub struct Machine {
     tiers: Vec<Arc<TaggedTier>>,
     lanes: Vec<Arc<TaggedLane>>,
-    reached: Arc<AtomicU64>,
+    book: Arc<FenceBook>,
 }
 
 impl Machine {
     /// A machine for `model`.
     pub fn new(model: &ModelLayout, spec: MachineSpec) -> Self {
-        let reached = Arc::new(AtomicU64::new(0));
+        let book = FenceBook::new();
         let sizes = [(TierId::Device, spec.device), (TierId::Host, spec.host), (TierId::File, spec.file)];
         let tiers: Vec<Arc<TaggedTier>> = sizes
             .into_iter()
             .filter(|(_, slots)| *slots > 0)
-            .map(|(id, slots)| Arc::new(TaggedTier::new(id, model, slots, Arc::clone(&reached))))
+            .map(|(id, slots)| Arc::new(TaggedTier::new(id, model, slots, Arc::clone(&book))))
             .collect();
         let mut lanes = Vec::new();
         for source in &tiers {
@@ -53,7 +53,7 @@ impl Machine {
                 }
             }
         }
-        Self { tiers, lanes, reached }
+        Self { tiers, lanes, book }
     }
 
     /// What a pager takes.
@@ -82,9 +82,10 @@ impl Machine {
         &self.lanes
     }
 
-    /// The stream on which the engine of this machine computes.
+    /// A stream on which the engine of this machine computes. Those of one machine go on independently, so that their fences end in
+    /// any order, and those of one that is told nothing never.
     pub fn stream(&self) -> Stream {
-        Stream::new(Arc::clone(self.device()), Arc::clone(&self.reached))
+        Stream::new(Arc::clone(self.device()), Arc::clone(&self.book))
     }
 
     /// Ends every move that waits and may begin, well. Returns how many.

@@ -5,7 +5,8 @@
 //! - a move that begins scrambles its target, so that a part shown too early is seen (I3);
 //! - it reads its source when it ends, so that a source reused too early is seen (I2);
 //! - a move that timed out writes its target when it is over, so that a target reused too early is seen (I2);
-//! - compute is queued on a [`Stream`] and happens when a fence is reached, so that a missing wait is seen.
+//! - compute is queued on a [`Stream`] and happens when a fence is reached, so that a missing wait is seen; where there are several,
+//!   fences end in any order, or never.
 
 mod lane;
 mod machine;

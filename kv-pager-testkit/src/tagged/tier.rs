@@ -1,8 +1,9 @@
 //! A tier whose slots hold one tag a token.
 
+use crate::late::FenceBook;
 use kv_pager::ids::{Fence, GroupId, SlotId, TierId};
 use kv_pager::layout::{Format, ModelLayout};
-use kv_pager::sync::{AtomicU64, Mutex, Ordering};
+use kv_pager::sync::Mutex;
 use kv_pager::tier::{Health, Persistence, SlotClass, Tier};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,13 +24,13 @@ pub struct TaggedTier {
     id: TierId,
     classes: Vec<SlotClass>,
     slots: Vec<Mutex<Vec<Vec<Tag>>>>,
-    reached: Arc<AtomicU64>,
+    book: Arc<FenceBook>,
     health: Mutex<Health>,
 }
 
 impl TaggedTier {
-    /// A tier of `slots` slots a group; fences up to the number in `reached` are over.
-    pub fn new(id: TierId, model: &ModelLayout, slots: u32, reached: Arc<AtomicU64>) -> Self {
+    /// A tier of `slots` slots a group, whose fences are those of `book`.
+    pub fn new(id: TierId, model: &ModelLayout, slots: u32, book: Arc<FenceBook>) -> Self {
         let classes = model
             .group_ids()
             .map(|group| SlotClass { slots, slot_bytes: model.slot_bytes(group, Format::Raw) });
@@ -38,7 +39,7 @@ impl TaggedTier {
             id,
             classes: classes.collect(),
             slots: model.group_ids().map(|_| Mutex::new(empty.clone())).collect(),
-            reached,
+            book,
             health: Mutex::new(Health::Well),
         }
     }
@@ -78,7 +79,7 @@ impl Tier for TaggedTier {
     }
 
     fn is_fence_over(&self, fence: Fence) -> bool {
-        fence.0 <= self.reached.load(Ordering::Acquire)
+        self.book.is_over(fence)
     }
 
     fn health(&self) -> Health {

@@ -20,6 +20,7 @@ pub use tokens::{TokenSource, VOCABULARY};
 use kv_pager::units::Nanos;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Tokens that one id stands for; the last id of a prompt may stand for fewer of them, its first ones.
@@ -78,8 +79,12 @@ impl Trace {
     /// # Errors
     /// [`TraceError`], with the line at fault, if anything of R1 to R3 does not hold.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let file =
-            File::open(path).map_err(|source| TraceError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| TraceError::Unreadable { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        // A directory opens, and fails at the first read as if it were a damaged file.
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(ErrorKind::IsADirectory.into()));
+        }
         Self::from_reader(file, TraceLimits::default()).map_err(|error| error.at_path(path))
     }
 

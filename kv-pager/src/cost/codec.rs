@@ -1,7 +1,8 @@
 //! The cost of a format: what encoding and decoding add to a move.
-//! Layer 6. Uses `units`, `layout`, `cost::real`. Known by: `cost`, `policy::plan`.
+//! Layer 6. Uses `units`, `layout`, `cost::real`. Known by: `cost`.
 //!
-//! Encoded bytes make a lane faster, and are priced there; what is left is the part of the codec that the copy doesn't hide.
+//! Encoded bytes make a lane faster, and are priced there; what is left is the part of the codec that the copy doesn't hide. It is
+//! priced as part of the lane too ([`CostModel::set_formats`](super::CostModel::set_formats)), and nowhere else.
 
 use super::real;
 use crate::layout::Format;
@@ -46,8 +47,7 @@ impl CodecTable {
 
     /// What encoding `raw` bytes adds.
     pub fn encode(&self, format: Format, raw: Bytes) -> Nanos {
-        let per_byte = self.find(format).map_or(0.0, |cost| cost.encode_ns_per_byte);
-        real::to_nanos(per_byte * real::from_bytes(raw))
+        real::to_nanos(self.encode_ns_per_byte(format) * real::from_bytes(raw))
     }
 
     /// What decoding to `raw` bytes adds.
@@ -55,8 +55,13 @@ impl CodecTable {
         real::to_nanos(self.decode_ns_per_byte(format) * real::from_bytes(raw))
     }
 
+    /// Nanoseconds for each byte that goes in.
+    pub(super) fn encode_ns_per_byte(&self, format: Format) -> f64 {
+        self.find(format).map_or(0.0, |cost| cost.encode_ns_per_byte)
+    }
+
     /// Nanoseconds for each byte that comes out.
-    pub(crate) fn decode_ns_per_byte(&self, format: Format) -> f64 {
+    pub(super) fn decode_ns_per_byte(&self, format: Format) -> f64 {
         self.find(format).map_or(0.0, |cost| cost.decode_ns_per_byte)
     }
 

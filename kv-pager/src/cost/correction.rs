@@ -3,10 +3,12 @@
 //!
 //! - **C4** its memory does not grow: the last [`Correction::RECENT`] ratios, nothing else (I8);
 //! - one outlier moves the factor by at most `GAIN * (STEP_MAX - 1)`;
-//! - when as many ratios in a row as are remembered lie on one side by more than [`Correction::DRIFT`], the factor is their
-//!   median at once.
+//! - when ratios that are off by more than [`Correction::DRIFT`] on one side have outnumbered the others by
+//!   [`Correction::LEAD`], the factor is the median of what was seen meanwhile, at once.
 //!
-//! Averages forget an outlier slowly and a changed disk just as slowly; a run of agreeing ratios tells the two apart.
+//! Averages forget an outlier slowly and a changed disk just as slowly; a lead of agreeing ratios tells the two apart. It is a
+//! cumulative sum of signs, floored at zero: what is off by much counts no more than what is off by little, so that a stall is one
+//! vote, and a good sample takes one vote back and not all. Fewer than half of the samples make no lead that lasts.
 
 /// What an observation did to a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +17,7 @@ pub enum Learned {
     Steady,
     /// It disagreed, alone so far.
     Outlier,
-    /// It was the last of a run that agreed with each other and not with the model: the model has jumped.
+    /// It was the last of many that agreed with each other and not with the model: the model has jumped.
     Drift,
     /// Nobody predicts such a thing here.
     Nothing,
@@ -25,6 +27,9 @@ pub enum Learned {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Correction {
     factor: f64,
+    /// By how many those that ask for a larger factor outnumber the others, since there were as many; negative for a smaller one.
+    lead: i32,
+    /// What factor was asked for since then: a ring.
     recent: [f64; Self::RECENT],
     count: usize,
     /// How far ratios were from 1 lately, on average.
@@ -32,10 +37,12 @@ pub(super) struct Correction {
 }
 
 impl Correction {
-    /// How many ratios are remembered.
-    pub(super) const RECENT: usize = 5;
+    /// The lead that makes a change.
+    const LEAD: i32 = 5;
+    /// How many ratios are remembered: whoever leads by [`Correction::LEAD`] for the first time has most of the last so many.
+    const RECENT: usize = 9;
     /// By how much a ratio disagrees.
-    pub(super) const DRIFT: f64 = 1.25;
+    const DRIFT: f64 = 1.25;
     /// How much of a disagreement is taken over at once.
     const GAIN: f64 = 0.1;
     /// The most that one observation counts.
@@ -45,7 +52,7 @@ impl Correction {
 
     /// No correction.
     pub(super) fn new() -> Self {
-        Self { factor: 1.0, recent: [0.0; Self::RECENT], count: 0, error: 0.0 }
+        Self { factor: 1.0, lead: 0, recent: [0.0; Self::RECENT], count: 0, error: 0.0 }
     }
 
     /// What predictions are multiplied with.
@@ -66,28 +73,29 @@ impl Correction {
         }
         let apart = ratio.max(1.0 / ratio).min(Self::DRIFT) - 1.0;
         self.error += Self::GAIN * (apart - self.error);
-        let disagrees = !(1.0 / Self::DRIFT..=Self::DRIFT).contains(&ratio);
-        if !disagrees {
+        let vote = i32::from(ratio > Self::DRIFT) - i32::from(ratio < 1.0 / Self::DRIFT);
+        self.lead += if vote == 0 { -self.lead.signum() } else { vote };
+        if self.lead == 0 {
             self.count = 0;
-            self.step(ratio);
-            return Learned::Steady;
+        } else {
+            self.recent[self.count % Self::RECENT] = self.factor * ratio;
+            self.count += 1;
         }
-        let wanted = self.factor * ratio;
-        let turned = self.count > 0 && (self.recent[0] > self.factor) != (wanted > self.factor);
-        if turned {
-            self.count = 0;
-        }
-        self.recent[self.count] = wanted;
-        self.count += 1;
-        if self.count == Self::RECENT {
-            let mut sorted = self.recent;
-            sorted.sort_by(f64::total_cmp);
-            self.set(sorted[Self::RECENT / 2]);
-            self.count = 0;
+        if self.lead.abs() == Self::LEAD {
+            self.set(self.median());
+            (self.lead, self.count) = (0, 0);
             return Learned::Drift;
         }
         self.step(ratio.clamp(1.0 / Self::STEP_MAX, Self::STEP_MAX));
-        Learned::Outlier
+        if vote == 0 { Learned::Steady } else { Learned::Outlier }
+    }
+
+    /// Of what was asked for lately.
+    fn median(&self) -> f64 {
+        let mut sorted = self.recent;
+        let sorted = &mut sorted[..self.count.min(Self::RECENT)];
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
     }
 
     /// Goes a little towards `ratio`; twice as slow and twice as fast cancel each other.
@@ -129,6 +137,42 @@ mod tests {
         assert!((correction.error() - 0.06).abs() < 0.001, "{correction:?}");
         correction.observe(100.0);
         assert!(correction.error() < 0.08, "{correction:?}");
+    }
+
+    /// How many samples it takes until a change is believed, where `is_slow` tells which samples take `slowness` times as long and the
+    /// others take what they took before; `None` if it is not in a thousand.
+    fn noticed_after(slowness: f64, is_slow: impl Fn(u32) -> bool) -> Option<(u32, Correction)> {
+        let mut correction = Correction::new();
+        (0..1000).find_map(|sample| {
+            let wanted = if is_slow(sample) { slowness } else { 1.0 };
+            let learned = correction.observe(wanted / correction.factor());
+            (learned == Learned::Drift).then_some((sample + 1, correction))
+        })
+    }
+
+    #[test]
+    fn good_samples_in_between_do_not_hide_a_change() {
+        let (samples, correction) =
+            noticed_after(4.0, |sample| sample % 5 != 4).expect("four of five are slow");
+        assert!(samples <= 8 && (correction.factor() - 4.0).abs() < 1e-9, "{samples}: {correction:?}");
+        let (samples, correction) =
+            noticed_after(4.0, |sample| sample % 3 != 2).expect("two of three are slow");
+        assert!(samples <= 13 && (correction.factor() - 4.0).abs() < 1e-9, "{samples}: {correction:?}");
+        // With noise of a fifth each way, a disk at half its speed is believed at what it takes.
+        let mut correction = Correction::new();
+        let noise = |sample: u32| 0.8 + 0.4 * f64::from(sample * 7919 % 101) / 100.0;
+        let drifts = (0..12).filter(|&sample| {
+            let wanted = if sample % 4 == 3 { 1.0 } else { 2.0 * noise(sample) };
+            correction.observe(wanted / correction.factor()) == Learned::Drift
+        });
+        assert_eq!(drifts.count(), 1, "{correction:?}");
+        assert!((1.6..2.4).contains(&correction.factor()), "{correction:?}");
+    }
+
+    #[test]
+    fn a_stall_every_few_samples_is_no_change() {
+        assert_eq!(noticed_after(20.0, |sample| sample % 3 == 0), None);
+        assert_eq!(noticed_after(20.0, |sample| sample % 6 < 2), None);
     }
 
     #[test]

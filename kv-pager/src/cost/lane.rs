@@ -168,6 +168,16 @@ impl LaneCost {
         index + usize::from(way * next.copy_ns > (1.0 - way) * knot.copy_ns)
     }
 
+    /// The same lane where each byte takes `byte_ns` longer, or less where that is negative, but a copy no less than in `least`.
+    pub(super) fn with_byte_ns(&self, byte_ns: f64, least: impl Fn(usize) -> f64) -> Self {
+        let mut lane = *self;
+        for (index, knot) in lane.knots[..lane.count].iter_mut().enumerate() {
+            knot.copy_ns = (knot.copy_ns + byte_ns * real::from_bytes(knot.copy_bytes)).max(least(index));
+        }
+        lane.mend();
+        lane
+    }
+
     /// The same lane with every time multiplied, the curve by knot.
     pub(super) fn scaled(&self, alpha_factor: f64, knot_factor: impl Fn(usize) -> f64) -> Self {
         let mut lane = *self;

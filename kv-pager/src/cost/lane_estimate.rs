@@ -4,6 +4,9 @@
 //! Two corrections: one of the whole lane, so that a disk that slows down is believed at every size at once, and one of
 //! each knot, for what the fit got wrong at one size. A batch corrects the knot that most of its time comes from: lane and knot
 //! would walk apart for ever if that knot had no weight in what is predicted.
+//!
+//! A lane whose far end keeps parts encoded is one line with its codec: what is observed of a transfer has both in it, and both
+//! are corrected as one.
 
 use super::correction::{Correction, Learned};
 use super::{LaneCost, Load, real};
@@ -12,7 +15,10 @@ use crate::units::Nanos;
 /// A lane that learns. Fixed size (C4).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct LaneEstimate {
+    /// What was fitted, without a codec.
     fitted: LaneCost,
+    /// What the lane's codec adds for each byte moved.
+    codec_byte_ns: f64,
     lane: Correction,
     knots: [Correction; LaneCost::KNOTS_MAX],
     current: LaneCost,
@@ -22,7 +28,7 @@ impl LaneEstimate {
     /// What was fitted, uncorrected.
     pub(super) fn new(fitted: LaneCost) -> Self {
         let knots = [Correction::new(); LaneCost::KNOTS_MAX];
-        Self { fitted, lane: Correction::new(), knots, current: fitted }
+        Self { fitted, codec_byte_ns: 0.0, lane: Correction::new(), knots, current: fitted }
     }
 
     /// The cost to predict with.
@@ -30,7 +36,21 @@ impl LaneEstimate {
         &self.current
     }
 
-    /// Takes in that the lane worked on `load` for `took`.
+    /// The same without the codec: what a profile says of the lane. A codec that was measured far too slow leaves it a part of what
+    /// would be its own.
+    pub(super) fn without_codec(&self) -> LaneCost {
+        const SHARE_MIN: f64 = 0.25;
+        let own = self.scaled(&self.fitted);
+        self.current.with_byte_ns(-self.codec_byte_ns, |index| SHARE_MIN * own.knots()[index].copy_ns)
+    }
+
+    /// The lane's codec adds so much for each byte moved.
+    pub(super) fn set_codec(&mut self, codec_byte_ns: f64) {
+        self.codec_byte_ns = codec_byte_ns;
+        self.correct();
+    }
+
+    /// Takes in that the lane worked on `load` for `took`, its codec's work in it.
     pub(super) fn observe(&mut self, load: Load, took: Nanos) -> Learned {
         let predicted_ns = self.current.busy_ns(load);
         if predicted_ns <= 0.0 {
@@ -41,9 +61,17 @@ impl LaneEstimate {
         if learned == Learned::Steady {
             self.knots[self.current.ruling_knot(load)].observe(ratio);
         }
-        let lane = self.lane.factor();
-        self.current = self.fitted.scaled(lane, |index| lane * self.knots[index].factor());
+        self.correct();
         learned
+    }
+
+    fn correct(&mut self) {
+        self.current = self.scaled(&self.fitted.with_byte_ns(self.codec_byte_ns, |_| 0.0));
+    }
+
+    fn scaled(&self, cost: &LaneCost) -> LaneCost {
+        let lane = self.lane.factor();
+        cost.scaled(lane, |index| lane * self.knots[index].factor())
     }
 }
 

@@ -30,8 +30,10 @@ pub use prefill::{Node, PrefillCost, Steps, TokenSpan};
 pub use profile::{LaneProfile, PrefillProfile, Profile};
 
 use crate::error::Error;
+use crate::ids::TierId;
+use crate::layout::{Format, ModelLayout};
 use crate::tier::LaneEnds;
-use crate::units::Nanos;
+use crate::units::{Bytes, Nanos};
 use lane_estimate::LaneEstimate;
 use prefill_estimate::PrefillEstimate;
 
@@ -58,7 +60,28 @@ impl CostModel {
         Ok(Self { lanes, prefill, codecs: CodecTable::new(&profile.codecs) })
     }
 
-    /// The cost of a lane; `None` if it was never measured. `O(1)`.
+    /// Says how each tier keeps the parts of `model`: from now on the cost of a lane is that with its codec, for the device's lanes
+    /// encode and decode. Lanes without it move parts as they are. `O(groups)`.
+    pub fn set_formats(&mut self, model: &ModelLayout, formats: [Format; TierId::COUNT]) {
+        for tier in [TierId::Host, TierId::File] {
+            let format = formats[tier.index()];
+            let kept: Bytes = model.group_ids().map(|group| model.slot_bytes(group, format)).sum();
+            let raw: Bytes = model.group_ids().map(|group| model.part_bytes(group)).sum();
+            let raw_share = real::from_bytes(raw) / real::from_bytes(kept).max(1.0);
+            let away = LaneEnds { source: TierId::Device, target: tier };
+            let back = LaneEnds { source: tier, target: TierId::Device };
+            let codecs = &self.codecs;
+            for (ends, byte_ns) in
+                [(away, codecs.encode_ns_per_byte(format)), (back, codecs.decode_ns_per_byte(format))]
+            {
+                if let Some(lane) = self.lanes.get_mut(ends) {
+                    lane.set_codec(byte_ns * raw_share);
+                }
+            }
+        }
+    }
+
+    /// The cost of a lane, with that of its codec; `None` if it was never measured. `O(1)`.
     pub fn lane(&self, ends: LaneEnds) -> Option<&LaneCost> {
         self.lanes.get(ends).as_ref().map(LaneEstimate::current)
     }
@@ -78,7 +101,7 @@ impl CostModel {
         &self.codecs
     }
 
-    /// Takes in that a lane worked on `load` for `took`, without the time it waited. `O(1)`.
+    /// Takes in that a lane worked on `load` for `took`, its codec's work in it, without the time it waited. `O(1)`.
     pub fn observe_move(&mut self, ends: LaneEnds, load: Load, took: Nanos) -> Learned {
         self.lanes.get_mut(ends).as_mut().map_or(Learned::Nothing, |lane| lane.observe(load, took))
     }
@@ -88,16 +111,21 @@ impl CostModel {
         self.prefill.observe(step, took)
     }
 
-    /// `measured` with the costs as they have been learnt since: what to save at the end.
-    pub fn update(&self, measured: &Profile) -> Profile {
+    /// `measured` with the costs as they have been learnt since: what to save at the end, where `measured` is of this machine and
+    /// model ([`Profile::check_origin`]).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if what was learnt is not plausible ([`Profile::check`]): it is better forgotten.
+    pub fn update(&self, measured: &Profile) -> Result<Profile, Error> {
         let mut profile = measured.clone();
         for lane in &mut profile.lanes {
-            if let Some(cost) = self.lane(lane.ends) {
-                lane.set_cost(cost);
+            if let Some(estimate) = self.lanes.get(lane.ends) {
+                lane.set_cost(&estimate.without_codec());
             }
         }
         profile.prefill.set_cost(self.prefill());
-        profile
+        profile.check()?;
+        Ok(profile)
     }
 }
 

@@ -66,7 +66,7 @@ impl Core {
             let done = (computed.end - at * size).min(size);
             state.entries[at].done = u16::try_from(done).expect("at most 4096");
             for group in self.groups() {
-                self.device(group).note_write(state.slot(group, at), fence);
+                self.device(group).note_use(state.slot(group, at), fence);
             }
             if done == size {
                 self.name(state, at, fence, now);

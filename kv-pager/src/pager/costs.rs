@@ -22,7 +22,8 @@ const WAYS_UP: [LaneEnds; 2] = [
     LaneEnds { source: TierId::File, target: TierId::Host },
 ];
 
-/// The lane on which the file is written.
+/// The lanes on which what makes room is written, and the one of them that writes the file.
+const WAYS_DOWN: [LaneEnds; 2] = [LaneEnds { source: TierId::Device, target: TierId::Host }, WRITE];
 const WRITE: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::File };
 
 /// See the module.
@@ -35,6 +36,8 @@ pub(super) struct Costs {
     kept_bytes: ByLane<f64>,
     /// What open sequences have still to compute.
     planned: Nanos,
+    /// Open sequences that wait for moves.
+    pub(super) lanes_waiting: u32,
     written: Bytes,
 }
 
@@ -62,6 +65,7 @@ impl Costs {
             queues: ByLane::default(),
             kept_bytes,
             planned: Nanos::ZERO,
+            lanes_waiting: 0,
             written: Bytes::ZERO,
         }
     }
@@ -73,6 +77,7 @@ impl Costs {
             engine: self.engine,
             queues: &self.queues,
             compute_queue: self.planned,
+            lanes_waiting: self.lanes_waiting,
             written: self.written,
         }
     }
@@ -138,15 +143,18 @@ impl Core {
             let waiting = if ends.source == TierId::File { pending } else { Bytes::ZERO };
             self.costs.note_queue(&self.engine, ends, waiting, Priority::Demand);
         }
-        self.costs.note_queue(&self.engine, WRITE, Bytes::ZERO, Priority::Offload);
+        for ends in WAYS_DOWN {
+            self.costs.note_queue(&self.engine, ends, Bytes::ZERO, Priority::Offload);
+        }
     }
 }
 
 impl Pager {
     /// Says what moves and prefill take on this machine, and what the engine can do: from now on plans are made by it, and it
     /// is corrected by what is observed. Without it every hit is loaded.
-    pub fn set_costs(&self, costs: CostModel, engine: EngineAbility) {
+    pub fn set_costs(&self, mut costs: CostModel, engine: EngineAbility) {
         let mut core = self.shared.core.lock();
+        costs.set_formats(&core.model, core.formats());
         core.costs.model = Some(costs);
         core.costs.engine = engine;
     }

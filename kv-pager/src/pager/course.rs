@@ -1,7 +1,8 @@
 //! The course of a plan: what was predicted for a sequence, and what happened.
 //! Layer 9. Uses `clock`, `units`, `policy`. Known by: `pager`, engines.
 //!
-//! - **CO1** what a sequence has still to compute is counted in the device's queue until it is computed or closed.
+//! - **CO1** what a sequence has still to compute is counted in the device's queue until it is computed or closed;
+//! - **CO2** a sequence is counted as waiting for lanes from when its next step is to wait until it is another, or it is closed.
 
 use super::core::Core;
 use super::stats::PlanCounts;
@@ -29,12 +30,15 @@ pub(super) struct Course {
     pub(super) urgency: Urgency,
     plan: Option<Plan>,
     opened: Time,
-    /// When what has not been loaded is computed instead.
+    /// When what has not been loaded is computed instead, and when even while others compute: the deadline leaves no more time.
     cut_at: Time,
+    latest: Time,
     /// What it has still to compute, as predicted (CO1).
     work: Nanos,
     outcome: Outcome,
     is_finished: bool,
+    /// 1 while it waits for moves, with nothing to compute meanwhile (CO2).
+    lanes_waiting: u32,
     /// Whether a request opened it, not a fork.
     pub(super) is_request: bool,
     /// Whether the time to its first token has been recorded; once, also where it is opened again.
@@ -47,19 +51,18 @@ pub(super) enum Lateness {
     InTime,
     /// The time they were given is over.
     Late,
-    /// It is over twice.
-    Twice,
+    /// It is over twice, or the deadline leaves no more than the time to compute them.
+    Overdue,
 }
 
 impl Course {
     /// How late its loads are at `now`.
     pub(super) fn lateness(&self, now: Time) -> Lateness {
-        if now < self.cut_at {
-            Lateness::InTime
-        } else if now < self.cut_at.after(self.cut_at.since(self.opened)) {
-            Lateness::Late
-        } else {
-            Lateness::Twice
+        let overdue = self.latest.min(self.cut_at.after(self.cut_at.since(self.opened)));
+        match now {
+            now if now >= overdue => Lateness::Overdue,
+            now if now >= self.cut_at => Lateness::Late,
+            _ => Lateness::InTime,
         }
     }
 
@@ -68,9 +71,11 @@ impl Course {
         plan: None,
         opened: Time::START,
         cut_at: Time::NEVER,
+        latest: Time::NEVER,
         work: Nanos::ZERO,
         outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
         is_finished: false,
+        lanes_waiting: 0,
         is_request: false,
         is_told: false,
     };
@@ -81,9 +86,18 @@ impl Core {
         &mut self.courses[state.id.index()]
     }
 
-    /// A plan begins.
+    /// A plan begins. A sequence that is opened again because its loads did not come goes on with the one it had, and computes all
+    /// that is not there.
     pub(super) fn begin_course(&mut self, state: &SequenceState, plan: &LoadPlan, now: Time) {
         self.drop_course(state);
+        if state.loads_failed {
+            let resumed = state.matched_blocks * state.tokens_per_block();
+            let work = self.costs.prefill(token_span(&(resumed..state.tokens.len())));
+            self.costs.add_planned(work);
+            let course = self.course(state);
+            (course.work, course.cut_at, course.latest) = (work, Time::NEVER, Time::NEVER);
+            return;
+        }
         let planned = plan.plan.map_or(Nanos::ZERO, |plan| {
             let front = plan.predicted.front.saturating_add(plan.predicted.rest);
             self.costs.add_planned(front);
@@ -95,12 +109,16 @@ impl Core {
         if !self.course(state).is_request {
             self.count_opened(state.tokens.len());
         }
+        let after = |cut: fn(Plan) -> Option<Nanos>| {
+            plan.plan.and_then(cut).map_or(Time::NEVER, |after| now.after(after))
+        };
         let course = self.course(state);
         *course = Course {
             urgency: course.urgency,
             plan: plan.plan,
             opened: now,
-            cut_at: plan.plan.and_then(|plan| plan.cut_after).map_or(Time::NEVER, |after| now.after(after)),
+            cut_at: after(|plan| plan.cut_after),
+            latest: after(|plan| plan.latest),
             work: planned,
             is_request: true,
             is_told: course.is_told,
@@ -112,6 +130,14 @@ impl Core {
     pub(super) fn drop_course(&mut self, state: &SequenceState) {
         let work = std::mem::replace(&mut self.course(state).work, Nanos::ZERO);
         self.costs.drop_planned(work);
+        self.note_waits(state, false);
+    }
+
+    /// Its next step is to wait for moves, or is not (CO2).
+    pub(super) fn note_waits(&mut self, state: &SequenceState, waits: bool) {
+        let before = std::mem::replace(&mut self.course(state).lanes_waiting, u32::from(waits));
+        self.costs.lanes_waiting += u32::from(waits);
+        self.costs.lanes_waiting -= before;
     }
 
     /// What other open sequences have still to compute, as predicted.

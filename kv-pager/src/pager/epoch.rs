@@ -24,8 +24,9 @@ impl Pager {
     /// here on, nor after a restart with [`Config::epoch`](crate::Config) as it is now. Sequences that are open go on with what
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
-    /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the calls that follow, 256 records each, and the event stream tells of each
-    /// block then. If that has not ended when the next epoch begins, this call ends it, in slices of the lock.
+    /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the
+    /// calls that follow, 256 records each, and the event stream tells of each block then. If that has not ended when the next epoch
+    /// begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();
         while core.stale_from.is_some() {

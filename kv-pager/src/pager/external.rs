@@ -152,14 +152,15 @@ impl Pager {
         found.iter().map(|found| found.nearest).collect()
     }
 
-    /// Brings cached blocks of `prompt` into the engine's slots. A block that is not cached, or is being moved for somebody else,
-    /// ends as failed at once. Never blocks.
+    /// Brings cached blocks of `prompt` into the engine's slots, which are written once the compute behind `fence`, the last that
+    /// uses them, is over. A block that is not cached, or is being moved for somebody else, ends as failed at once; so does, by its
+    /// deadline, one whose fence does not end. Never blocks.
     ///
     /// # Errors
     /// [`Error::Configuration`] if the device slots are the pager's. [`Error::SlotInUse`] if a slot is named twice, or in a call
     /// that has not ended; then nothing was started.
     #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
-    pub fn onboard(&self, prompt: &Prompt, wanted: &[BlockAt]) -> Result<Deliveries, Error> {
+    pub fn onboard(&self, prompt: &Prompt, wanted: &[BlockAt], fence: Fence) -> Result<Deliveries, Error> {
         let seen = self.progress();
         let shared = &*self.shared;
         claim(shared, wanted)?;
@@ -172,7 +173,7 @@ impl Pager {
             let slice = slices.next().unwrap_or_default();
             tickets.extend(slice.iter().map(|at| {
                 let block = found.get(at.block).map(|found| found.block);
-                core.start_onboard(block, at.slot, now)
+                core.start_onboard(block, at.slot, fence, now)
             }));
             core.issue_loads(now);
             core.engine.pump(now);
@@ -307,10 +308,12 @@ impl Core {
         Err(Error::Configuration { setting: "Config::device_owner", why })
     }
 
-    /// The engine's slot, which is [claimed](claim), is the pager's until its move has ended (N1).
-    fn borrow(&mut self, block: BlockId, slot: SlotId) -> u64 {
+    /// The engine's slot, which is [claimed](claim), is the pager's until its move has ended (N1). It is read or written after the
+    /// compute behind `fence`.
+    fn borrow(&mut self, block: BlockId, slot: SlotId, fence: Fence) -> u64 {
         let pool = self.device(GROUP);
         pool.reserve(slot, block);
+        pool.note_use(slot, fence);
         pool.begin_move(slot);
         self.index.set_location(block, GROUP, TierId::Device, slot);
         self.register.expect(slot)
@@ -322,16 +325,17 @@ impl Core {
         self.register.settled(outcome)
     }
 
-    fn start_onboard(&mut self, block: Option<BlockId>, slot: SlotId, now: Time) -> u64 {
+    fn start_onboard(&mut self, block: Option<BlockId>, slot: SlotId, fence: Fence, now: Time) -> u64 {
         let found = block.and_then(|block| Some((block, self.nearest_part(block, GROUP)?)));
         match found {
             Some((block, from)) if !self.index.location(block, GROUP, TierId::Device).is_some() => {
                 let source = self.index.location(block, GROUP, from);
                 self.pools.pool_mut(from, GROUP).begin_move(source);
                 self.index.note_use(block, now);
-                let ticket = self.borrow(block, slot);
+                let ticket = self.borrow(block, slot, fence);
                 let priority = Priority::Demand;
-                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority });
+                let deadline = Time::NEVER;
+                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
             }
             _ => self.settle_claim(slot, Delivery::Failed),
@@ -393,8 +397,7 @@ impl Core {
         pool.reserve(target, block);
         pool.begin_move(target);
         self.index.set_location(block, GROUP, TierId::Host, target);
-        let ticket = self.borrow(block, slot);
-        self.device(GROUP).note_write(slot, fence);
+        let ticket = self.borrow(block, slot, fence);
         let way = Way { block, group: GROUP, from: TierId::Device, to: TierId::Host, target };
         self.enqueue(way, Purpose::Replicate, Priority::Offload);
         Some(ticket)

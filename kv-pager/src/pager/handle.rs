@@ -298,7 +298,7 @@ impl Sequence {
 
     /// Gives up all tokens from `tokens` on, as after rejected speculation; their slots may be reused once `fence`, the last
     /// compute that uses them, is over. Does nothing if there are not so many.
-    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id(), tokens))]
+    #[tracing::instrument(level = "debug", skip_all, fields(sequence = ?self.id(), tokens = tokens))]
     pub fn truncate(&mut self, tokens: usize, fence: Fence) {
         if tokens < self.len() {
             let shared = &self.pager.shared;

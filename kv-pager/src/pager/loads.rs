@@ -3,12 +3,12 @@
 //!
 //! A load from a file passes through a host slot, where it stays as a clean copy. There may be more to load than the host tier
 //! has room for, so loads queue here, each with its device slot, and start as room appears. One whose source is lost, or the host
-//! on its way, is called off: its block is computed.
+//! on its way, is called off: its block is computed; so is one that has waited here as long as a move may wait in a lane's queue.
 
 use super::core::Core;
 use super::external::Delivery;
 use crate::clock::Time;
-use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::ids::{BlockId, GroupId, MoveId, SlotId, TierId};
 use crate::sequence::RequestPriority;
 use crate::tier::Move;
 use crate::transfer::{Flight, Priority, Purpose};
@@ -22,6 +22,8 @@ pub(super) struct PendingLoad {
     pub(super) device: SlotId,
     /// Which queue of a lane it will wait in.
     pub(super) priority: Priority,
+    /// When it is called off if it waits still.
+    pub(super) deadline: Time,
 }
 
 /// The queue for loads of a request.
@@ -54,7 +56,8 @@ enum Attempt {
 
 impl Core {
     /// Adds a load that waits: behind those that are as urgent, before those that are less so.
-    pub(super) fn add_pending(&mut self, load: PendingLoad) {
+    pub(super) fn add_pending(&mut self, mut load: PendingLoad) {
+        load.deadline = self.now.after(self.config.limits.move_deadline);
         let at = match self.pending.back() {
             Some(last) if last.priority > load.priority => {
                 self.pending.partition_point(|other| other.priority <= load.priority)
@@ -64,9 +67,31 @@ impl Core {
         self.pending.insert(at, load);
     }
 
+    /// Where the loads of each priority begin: those wait there in the order in which they were added.
+    fn oldest_loads(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = |priority| self.pending.partition_point(|load| load.priority < priority);
+        [Priority::Urgent, Priority::Demand].into_iter().map(first).filter(|at| *at < self.pending.len())
+    }
+
+    /// When the next load that waits here is called off.
+    pub(super) fn next_load_deadline(&self) -> Time {
+        self.oldest_loads().map(|at| self.pending[at].deadline).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Calls off the loads that have waited too long, as many as this hold may handle.
+    fn call_off_late(&mut self, now: Time) {
+        while self.left > 0 {
+            let late = self.oldest_loads().find(|at| self.pending[*at].deadline <= now);
+            let Some(load) = late.and_then(|at| self.pending.remove(at)) else { return };
+            self.handle(1);
+            self.call_off(load);
+        }
+    }
+
     /// Starts waiting loads, the urgent first, then first come first served, while there is room, and as many as this hold of the lock
     /// may handle; if those are not all, it [goes on](Core::goes_on) in the next.
     pub(super) fn issue_loads(&mut self, now: Time) {
+        self.call_off_late(now);
         while let Some(load) = self.pending.front().copied() {
             if self.left == 0 {
                 self.goes_on = true;
@@ -108,7 +133,7 @@ impl Core {
     }
 
     fn attempt(&mut self, load: PendingLoad) -> Attempt {
-        let PendingLoad { block, group, from, device, priority } = load;
+        let PendingLoad { block, group, from, device, priority, .. } = load;
         let is_in_host = self.whole(block, group, TierId::Host).is_some();
         let is_cut_off = !is_in_host && (self.lost[from.index()] || self.lost[TierId::Host.index()]);
         if is_cut_off || self.device(group).holds(device) == 0 || self.index.is_detached(block) {
@@ -223,7 +248,8 @@ impl Core {
         let Way { block, group, from, to, target } = way;
         let source = self.index.location(block, group, from);
         let source_fence = self.pools.pool(from, group).fence(source);
-        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence: Fence::OVER };
+        let target_fence = self.pools.pool(to, group).fence(target);
+        let part = Move { id: MoveId(0), group, source, target, source_fence, target_fence };
         let flight = Flight { part, block, purpose, priority, deadline: Time::NEVER };
         self.engine.enqueue(from, to, flight, self.now);
     }

@@ -2,7 +2,8 @@
 //! Layer 9. Known by: `pager`.
 
 use super::core::Core;
-use crate::ids::{BlockId, GroupId, TierId};
+use super::planning::Whereabouts;
+use crate::ids::{BlockId, GroupId};
 use crate::policy::MatchedBlock;
 use crate::prefix::BlockKeys;
 use crate::sequence::SequenceState;
@@ -50,20 +51,16 @@ impl Core {
             let Some(block) = self.index.find(*hash, &keys) else { return true };
             parent = block;
             if is_uniform {
-                let Some(nearest) = self.nearest_part(block, GroupId::FIRST) else { return true };
-                matched.push(MatchedBlock { block, nearest });
+                let Some(part) = self.find_part(block, GroupId::FIRST) else { return true };
+                matched.push(part.of(block));
                 continue;
             }
-            let mut nearest = Some(TierId::Device);
+            let mut there = Whereabouts::READY;
             for group in self.full_groups() {
-                // The farthest of its parts decides where a block is: `None` is farther than any tier.
-                nearest = match (nearest, self.nearest_part(block, group)) {
-                    (Some(so_far), Some(here)) => Some(so_far.max(here)),
-                    _ => None,
-                };
+                let Some(part) = self.find_part(block, group) else { return true };
+                there = there.with(part);
             }
-            let Some(nearest) = nearest else { return true };
-            matched.push(MatchedBlock { block, nearest });
+            matched.push(there.of(block));
         }
         until == end
     }
@@ -105,8 +102,8 @@ impl Core {
         for group in self.windowed_groups() {
             for at in self.model.reach(group, position).blocks() {
                 let found = &mut matched[at];
-                if let Some(here) = self.nearest_part(found.block, group) {
-                    found.nearest = found.nearest.max(here);
+                if let Some(part) = self.find_part(found.block, group) {
+                    *found = Whereabouts::from(*found).with(part).of(found.block);
                 }
             }
         }

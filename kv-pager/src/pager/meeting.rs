@@ -2,20 +2,23 @@
 //! Layer 9. Uses `ids`, `policy`, `transfer`. Known by: `pager`.
 //!
 //! - **ME1** only loads that have not begun are called off, and only where nobody else waits for them;
-//! - **ME2** what is called off is a miss like any other: the sequence computes it (I3).
+//! - **ME2** what is called off is a miss like any other: the sequence computes it (I3);
+//! - **ME3** while others have something to compute, nothing is called off before twice the time that it was given is over, or the
+//!   deadline leaves no more than the time to compute it;
+//! - **ME4** a late load that can't be called off is left: it goes on into its slot (I2), to stay there for others, and the sequence
+//!   computes into another, as much as one step does.
 //!
-//! - **ME3** while others have something to compute, nothing is called off before twice the time that it was given is over.
-//!
-//! Loads come from the back to the front while the front is computed. Where the two would be done at different times, or a load
-//! is late, the policy says how many blocks are better computed now.
+//! Loads come from the back to the front while the front is computed. Where the two would be done at different times, the policy
+//! says how many blocks are better computed now; those of a load that is late all are. Where groups look through windows, what
+//! comes later can't be used without what is late: then the sequence is opened again, and computes all that is not there.
 
 use super::core::Core;
 use super::course::Lateness;
 use crate::clock::Time;
-use crate::ids::{GroupId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::policy::{View, Waiting};
 use crate::pool::SlotState;
-use crate::sequence::{EntryKind, SequenceState};
+use crate::sequence::{Entry, EntryKind, SequenceState};
 use crate::transfer::{Flight, Purpose};
 use crate::units::Nanos;
 use std::ops::Range;
@@ -31,6 +34,8 @@ pub(super) struct Meeting {
     /// The entries whose loads are to be called off, once that is known, and whether any was.
     to_cut: Range<usize>,
     has_cut: bool,
+    /// Those whose loads are to be left if none was (ME4).
+    to_leave: Range<usize>,
 }
 
 /// What has come of a look where the fronts meet.
@@ -40,25 +45,33 @@ pub(super) enum Met {
     Wait,
     /// Not all has been counted, or is to be [called off](Core::cut_slice).
     More,
+    /// The sequence is to be opened again, and to go on without loads.
+    Reopen,
 }
 
 impl Core {
     /// Counts a slice of what is waited for from entry `at` on, which has not come, and at its end says which loads are to be called
-    /// off, if the policy would rather compute or their time is over. Keeps in `meeting` how far it has come.
+    /// off, if the policy would rather compute or their time is over. Keeps in `meeting` how far it has come. A step computes
+    /// `tokens_max` tokens.
     pub(super) fn meet(
         &mut self,
         state: &mut SequenceState,
         at: usize,
+        tokens_max: usize,
         meeting: &mut Option<Meeting>,
         now: Time,
     ) -> Met {
-        let is_windowed = self.windowed_groups().next().is_some();
-        if is_windowed || self.is_engines() || state.entries[at].kind != EntryKind::Loading {
+        if self.is_engines() || state.entries[at].kind != EntryKind::Loading {
             return Met::Wait;
         }
         let lateness = self.course(state).lateness(now);
         // While others compute, waiting costs the device nothing; but nobody waits on and on for a lane that stands still.
-        if lateness != Lateness::Twice && self.others_work(state) > Nanos::ZERO {
+        if lateness != Lateness::Overdue && self.others_work(state) > Nanos::ZERO {
+            return Met::Wait;
+        }
+        // What comes later can't be used without what is waited for.
+        let is_windowed = self.windowed_groups().next().is_some();
+        if lateness == Lateness::InTime && is_windowed {
             return Met::Wait;
         }
         let slice = self.config.limits.slice_blocks as usize;
@@ -80,37 +93,85 @@ impl Core {
             return Met::More;
         }
         let blocks = so_far.counted - at;
-        let wanted = if lateness == Lateness::InTime {
+        let (wanted, left) = if lateness == Lateness::InTime {
             let prospects = self.costs.prospects();
             let view = View::new(&self.pools, &self.index, prospects, self.demotable(), now);
-            self.policy.meet(&view, &so_far.waiting).min(blocks)
+            (self.policy.meet(&view, &so_far.waiting).min(blocks), 0)
         } else {
-            blocks
+            (blocks, blocks.min(tokens_max.div_ceil(state.tokens_per_block())))
         };
         if wanted == 0 {
             return Met::Wait;
         }
-        *meeting = Some(Meeting { to_cut: at..at + wanted, ..so_far });
+        *meeting = Some(Meeting { to_cut: at..at + wanted, to_leave: at..at + left, ..so_far });
         Met::More
     }
 
-    /// Calls off the next slice of the loads that are to be. `None` if none is; otherwise whether it is worth looking again: it is not
-    /// if the lanes had begun all of them.
+    /// Calls off the next slice of the loads that are to be, and then leaves those that are late and have begun. `None` if there are
+    /// none; otherwise whether it is worth looking again: it is not if all go on.
     pub(super) fn cut_slice(
         &mut self,
-        state: &SequenceState,
+        state: &mut SequenceState,
         meeting: &mut Option<Meeting>,
         now: Time,
     ) -> Option<Met> {
-        let cut = meeting.as_mut().filter(|meeting| !meeting.to_cut.is_empty())?;
-        let first = cut.to_cut.start;
-        let until = cut.to_cut.end.min(first + self.config.limits.slice_blocks as usize);
-        cut.has_cut |= self.call_off_loads(state, first, until - first, now);
-        cut.to_cut.start = until;
-        if until < cut.to_cut.end || cut.has_cut {
-            return Some(Met::More);
+        let slice = self.config.limits.slice_blocks as usize;
+        let next = |range: &Range<usize>| range.start..range.end.min(range.start + slice);
+        let cut = meeting.as_mut()?;
+        if !cut.to_cut.is_empty() {
+            let called = next(&cut.to_cut);
+            cut.to_cut.start = called.end;
+            cut.has_cut |= self.call_off_loads(state, called, now);
+            let is_over = cut.to_cut.is_empty() && !cut.has_cut && cut.to_leave.is_empty();
+            return Some(if is_over { Met::Wait } else { Met::More });
         }
-        Some(Met::Wait)
+        if cut.has_cut || cut.to_leave.is_empty() {
+            return None;
+        }
+        if self.windowed_groups().next().is_some() {
+            *meeting = None;
+            return Some(Met::Reopen);
+        }
+        let left = next(&cut.to_leave);
+        cut.to_leave.start = left.end;
+        Some(if self.leave_loads(state, left, now) { Met::More } else { Met::Wait })
+    }
+
+    /// Takes other slots for those of these entries that have not come (ME4). False, and nothing is left, if there are too few.
+    fn leave_loads(&mut self, state: &mut SequenceState, places: Range<usize>, now: Time) -> bool {
+        let late = places.clone().filter(|place| self.is_coming(state, *place)).count();
+        let slots = u32::try_from(late).expect("no more than a slice");
+        for group in self.groups() {
+            if self.ensure_free_for(state, group, slots, now).is_err() {
+                return false;
+            }
+        }
+        for place in places {
+            if !self.is_coming(state, place) {
+                continue;
+            }
+            for group in self.groups() {
+                let left = state.slot(group, place);
+                let pool = self.pools.pool_mut(TierId::Device, group);
+                let table = &mut state.tables[group.index()];
+                let is_taken = pool.take_held(1, |fresh| table[place] = fresh);
+                assert!(is_taken, "a device slot was free, and could not be taken");
+                self.let_go_slot(group, left, Fence::OVER);
+            }
+            self.compute_instead(state, place);
+            self.counters.cut_loads += 1;
+        }
+        true
+    }
+
+    /// Makes block `at`, whose load does not come, one to be computed. If its tokens were cut since, what will be computed is another.
+    pub(super) fn compute_instead(&mut self, state: &mut SequenceState, at: usize) {
+        let Entry { block, done, .. } = state.entries[at];
+        let is_other = usize::from(done) < state.tokens_per_block();
+        state.entries[at] = Entry { block: if is_other { BlockId::NONE } else { block }, ..Entry::EMPTY };
+        if is_other {
+            self.unrefer(block);
+        }
     }
 
     fn begin_meeting(&mut self, state: &SequenceState, at: usize) -> Meeting {
@@ -119,7 +180,7 @@ impl Core {
             blocks: [0; TierId::COUNT],
             urgency: self.course(state).urgency,
         };
-        Meeting { at, counted: at, waiting, to_cut: 0..0, has_cut: false }
+        Meeting { at, counted: at, waiting, to_cut: 0..0, has_cut: false, to_leave: 0..0 }
     }
 
     /// Whether a load into entry `place` is on its way, or waits to be.
@@ -135,10 +196,11 @@ impl Core {
             })
     }
 
-    fn call_off_loads(&mut self, state: &SequenceState, at: usize, blocks: usize, now: Time) -> bool {
+    /// Calls off the loads into these entries that have not begun (ME1). Returns whether there were any.
+    fn call_off_loads(&mut self, state: &SequenceState, places: Range<usize>, now: Time) -> bool {
         let mut meant = std::mem::take(&mut self.meant);
         meant.clear();
-        for place in at..at + blocks {
+        for place in places {
             for group in self.groups() {
                 let slot = state.slot(group, place);
                 // Others that wait for it have plans of their own.

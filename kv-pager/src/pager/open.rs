@@ -8,7 +8,7 @@ use super::chores::HOLD_BLOCKS;
 use super::core::{Claim, Core};
 use super::loads::{PendingLoad, urgency_of};
 use super::opening::{Opening, Stage};
-use super::planning::{Part, Planned, Survey};
+use super::planning::{Part, Planned, Survey, Whereabouts};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
@@ -269,16 +269,27 @@ impl Core {
     }
 
     /// The nearest tier where the part is whole or, on the device, about to be.
-    #[inline]
     pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
+        self.find_part(block, group).map(|part| part.tier)
+    }
+
+    /// Where a part of a block is, if it is anywhere.
+    #[inline]
+    pub(super) fn find_part(&self, block: BlockId, group: GroupId) -> Option<Whereabouts> {
         let device_slot = self.index.location(block, group, TierId::Device);
         let is_lost = self.lost[TierId::Device.index()] || self.is_engines();
-        if device_slot.is_some()
-            && !is_lost
-            && self.pools.pool(TierId::Device, group).block(device_slot) == block
-        {
-            return Some(TierId::Device);
+        let pool = self.pools.pool(TierId::Device, group);
+        if device_slot.is_some() && !is_lost && pool.block(device_slot) == block {
+            let is_coming = pool.state(device_slot) == SlotState::Filling;
+            let coming_from = if is_coming { self.nearest_below(block, group) } else { None };
+            return Some(Whereabouts { tier: TierId::Device, coming_from });
         }
+        let tier = self.nearest_below(block, group)?;
+        Some(Whereabouts { tier, coming_from: None })
+    }
+
+    /// The nearest tier below the device where the part is whole.
+    fn nearest_below(&self, block: BlockId, group: GroupId) -> Option<TierId> {
         [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, group, *tier).is_some())
     }
 
@@ -293,7 +304,7 @@ impl Core {
         let source = Some(TierId::Device);
         let first = state.entries.len();
         let mut seen = Fence::OVER;
-        for found in matched.iter().take_while(|found| found.nearest == TierId::Device) {
+        for found in matched.iter().take_while(|found| found.is_ready()) {
             let slot = self.index.location(found.block, GroupId::FIRST, TierId::Device);
             let pool = self.pools.pool_mut(TierId::Device, GroupId::FIRST);
             let Some(fence) = pool.hold_whole(slot) else { break };
@@ -319,10 +330,9 @@ impl Core {
         self.index.add_reference(block);
         state.entries.push(Entry { block, ..Entry::EMPTY });
         state.tables.iter_mut().for_each(|table| table.push(SlotId::NONE));
-        // What is not on the device, and not to be loaded, is computed: then all of its groups are.
-        let is_on_device = matched[at].nearest == TierId::Device;
+        // What is not on the device, or only about to be, and not to be loaded, is computed: then all of its groups are.
         let part = plan.part(at);
-        if part == Part::Load || is_on_device && part == Part::AsItIs {
+        if part == Part::Load || matched[at].is_ready() && part == Part::AsItIs {
             self.claim_parts(state, at, plan, matched.len());
         }
     }
@@ -349,8 +359,7 @@ impl Core {
                     pool.hold(place);
                     if pool.state(place) == SlotState::Filling {
                         entry.kind = EntryKind::Loading;
-                        let mut sources = [TierId::Host, TierId::File].into_iter();
-                        entry.source = sources.find(|tier| self.whole(block, group, *tier).is_some());
+                        entry.source = self.nearest_below(block, group);
                     }
                 }
                 Some(from) => {
@@ -443,7 +452,8 @@ impl Core {
             self.index.set_location(claim.block, claim.group, TierId::Device, device);
             let Claim { block, group, from, .. } = claim;
             let priority = urgency_of(state.priority);
-            self.add_pending(PendingLoad { block, group, from, device, priority });
+            let deadline = Time::NEVER;
+            self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;
     }
@@ -502,6 +512,7 @@ impl Core {
     /// Gives back what was taken for the entries from `first` on, none of which compute has touched, leaf first.
     fn unclaim(&mut self, state: &mut SequenceState, first: usize) {
         state.cursor = state.cursor.min(first);
+        state.matched_blocks = state.matched_blocks.min(first);
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {

@@ -8,7 +8,7 @@
 //! Where a match of a model with windows ends is worked out between two slices, without the lock, from what was seen under it.
 
 use super::core::{Claim, Core};
-use super::planning::{Part, Planned, Survey};
+use super::planning::{Part, Planned, Survey, Whereabouts};
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::layout::{ModelLayout, Reach};
 use crate::policy::MatchedBlock;
@@ -75,8 +75,8 @@ pub(super) struct Opening {
 /// A part of a matched block.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// The nearest tier that has it.
-    tier: Option<TierId>,
+    /// Where it is, if it is anywhere.
+    part: Option<Whereabouts>,
     /// The slot there, from when it is kept until it is used or given back: on the device by a hold, farther by a move.
     kept: SlotId,
 }
@@ -102,9 +102,10 @@ impl Opening {
         let end = self.matched.len();
         for group in &windowed {
             for at in model.reach(*group, end * size).blocks() {
-                let tier = self.seen(model, at, *group).tier;
-                let nearest = &mut self.matched[at].nearest;
-                *nearest = tier.map_or(*nearest, |tier| tier.max(*nearest));
+                let found = &mut self.matched[at];
+                if let Some(part) = self.seen[at * model.groups().len() + group.index()].part {
+                    *found = Whereabouts::from(*found).with(part).of(found.block);
+                }
             }
         }
         let ready = self.ready_blocks(model, &windowed);
@@ -147,7 +148,7 @@ impl Opening {
         let part = self.plan.as_ref().map(|plan| plan.part(at));
         self.matched.get(at).is_some_and(|found| match part {
             Some(Part::Load) => true,
-            Some(Part::AsItIs) => found.nearest == TierId::Device,
+            Some(Part::AsItIs) => found.is_ready(),
             Some(Part::Compute) | None => false,
         })
     }
@@ -155,12 +156,12 @@ impl Opening {
     /// Cuts the match to where a group that needs every block lacks one, and notes how far each block is in those groups.
     fn cut_to_full_groups(&mut self, model: &ModelLayout) {
         for at in 0..self.matched.len() {
-            let mut nearest = Some(TierId::Device);
+            let mut there = Some(Whereabouts::READY);
             for group in model.group_ids().filter(|group| model.is_full(*group)) {
-                nearest = nearest.zip(self.seen(model, at, group).tier).map(|(one, other)| one.max(other));
+                there = there.zip(self.seen(model, at, group).part).map(|(one, other)| one.with(other));
             }
-            let Some(nearest) = nearest else { return self.matched.truncate(at) };
-            self.matched[at].nearest = nearest;
+            let Some(there) = there else { return self.matched.truncate(at) };
+            self.matched[at] = there.of(self.matched[at].block);
         }
     }
 
@@ -173,7 +174,7 @@ impl Opening {
         let before = self.matched.len();
         let mut run = 0;
         let count = |at| {
-            run = if self.seen(model, at, group).tier.is_some() { run + 1 } else { 0 };
+            run = if self.seen(model, at, group).part.is_some() { run + 1 } else { 0 };
             run
         };
         let runs: Vec<usize> = (0..before).map(count).collect();
@@ -188,11 +189,12 @@ impl Opening {
 
     /// How many leading blocks every group can go on from as they are on the device.
     fn ready_blocks(&self, model: &ModelLayout, windowed: &[GroupId]) -> usize {
-        let mut ready = self.matched.iter().take_while(|found| found.nearest == TierId::Device).count();
+        let mut ready = self.matched.iter().take_while(|found| found.is_ready()).count();
         loop {
             let missing = windowed.iter().find_map(|group| {
                 let reach = model.reach(*group, ready * model.tokens_per_block() as usize);
-                let is_missing = |at: &usize| self.seen(model, *at, *group).tier != Some(TierId::Device);
+                let is_missing =
+                    |at: &usize| self.seen(model, *at, *group).part.is_none_or(|part| !part.is_ready());
                 reach.window.rev().chain(reach.sinks.rev()).find(is_missing)
             });
             match missing {
@@ -215,8 +217,7 @@ impl Core {
 
     /// Sees where the parts of the next block of a match are.
     pub(super) fn see(&self, opening: &mut Opening, block: BlockId) {
-        let seen =
-            self.groups().map(|group| Seen { tier: self.nearest_part(block, group), kept: SlotId::NONE });
+        let seen = self.groups().map(|group| Seen { part: self.find_part(block, group), kept: SlotId::NONE });
         opening.seen.extend(seen);
     }
 
@@ -229,10 +230,11 @@ impl Core {
             let (at, group) = opening.wanted[place];
             let block = state.entries[at].block;
             let is_found = !self.index.is_detached(block);
-            let tier = self.nearest_part(block, group).filter(|_| is_found);
+            let part = self.find_part(block, group).filter(|_| is_found);
             let seen = &mut opening.seen[at * self.groups().len() + group.index()];
-            let Some(there) = tier.filter(|tier| seen.tier == Some(*tier)) else {
-                seen.tier = tier;
+            let has_moved = |part: &Whereabouts| seen.part.is_none_or(|seen| seen.tier != part.tier);
+            let Some(Whereabouts { tier: there, .. }) = part.filter(|part| !has_moved(part)) else {
+                seen.part = part;
                 opening.stage = Stage::Survey;
                 continue;
             };
@@ -256,7 +258,9 @@ impl Core {
         let first = left.saturating_sub(self.config.limits.slice_blocks as usize);
         for at in (first..left).rev() {
             for group in self.groups() {
-                let Seen { tier: Some(tier), kept } = opening.seen[at * groups + group.index()] else {
+                let Seen { part: Some(Whereabouts { tier, .. }), kept } =
+                    opening.seen[at * groups + group.index()]
+                else {
                     continue;
                 };
                 if !kept.is_some() || opening.uses(&self.model, at, group) {
@@ -301,7 +305,7 @@ impl Core {
         for group in self.groups() {
             let part = &mut opening.seen[at * groups + group.index()];
             let slot = std::mem::replace(&mut part.kept, SlotId::NONE);
-            let Some(tier) = part.tier.filter(|_| slot.is_some()) else { continue };
+            let Some(tier) = part.part.map(|part| part.tier).filter(|_| slot.is_some()) else { continue };
             if tier == TierId::Device {
                 let pool = self.pools.pool(tier, group);
                 is_there &= pool.block(slot) == block;
@@ -333,7 +337,8 @@ impl Core {
         for group in self.groups() {
             let Some(part) = opening.seen.get_mut(at * groups + group.index()) else { return };
             let slot = std::mem::replace(&mut part.kept, SlotId::NONE);
-            if let Some(tier) = part.tier.filter(|tier| slot.is_some() && *tier != TierId::Device) {
+            let tier = part.part.map(|part| part.tier);
+            if let Some(tier) = tier.filter(|tier| slot.is_some() && *tier != TierId::Device) {
                 self.kept_sources -= 1;
                 self.let_go_source(block, group, tier, slot);
             }

@@ -10,12 +10,47 @@
 
 use super::core::Core;
 use crate::clock::Time;
-use crate::ids::{GroupId, TierId};
+use crate::ids::{BlockId, GroupId, TierId};
 use crate::layout::ModelLayout;
-use crate::policy::plan::TierRuns;
+use crate::policy::plan::{BlockSpan, Coming, TierRuns};
 use crate::policy::{LoadPlan, Matched, MatchedBlock, Reason, View};
 use crate::sequence::SequenceState;
 use std::ops::Range;
+
+/// Where a part of a block is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Whereabouts {
+    /// The nearest tier where it is whole or, on the device, about to be.
+    pub(super) tier: TierId,
+    /// From where it is being loaded into the device, if it is.
+    pub(super) coming_from: Option<TierId>,
+}
+
+impl Whereabouts {
+    /// On the device, whole.
+    pub(super) const READY: Self = Self { tier: TierId::Device, coming_from: None };
+
+    /// Whether it is on the device, whole.
+    pub(super) fn is_ready(self) -> bool {
+        self == Self::READY
+    }
+
+    /// A match of `block`, which is there.
+    pub(super) fn of(self, block: BlockId) -> MatchedBlock {
+        MatchedBlock { block, nearest: self.tier, coming_from: self.coming_from }
+    }
+
+    /// Of two parts of a block that are both needed: where the block is, as far as these say.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self { tier: self.tier.max(other.tier), coming_from: self.coming_from.max(other.coming_from) }
+    }
+}
+
+impl From<MatchedBlock> for Whereabouts {
+    fn from(found: MatchedBlock) -> Self {
+        Self { tier: found.nearest, coming_from: found.coming_from }
+    }
+}
 
 /// What is done with a matched block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,25 +77,41 @@ pub(super) struct Survey {
     pub(super) ready_blocks: usize,
     /// How many are on the device.
     pub(super) on_device: usize,
-    /// From the first that is not to the last.
+    /// From the first that is not, or is still coming there, to the last.
     below: Range<usize>,
     /// Where those after the ready ones lie.
     runs: TierRuns,
+    /// Which of them are being loaded for others.
+    coming: Option<Coming>,
 }
 
 impl Survey {
     /// What there is to say of `matched`. `O(blocks)` after the ready ones, which lie on the device.
     pub(super) fn new(matched: &[MatchedBlock], ready_blocks: usize) -> Self {
         let rest = &matched[ready_blocks..];
-        let is_below = |found: &MatchedBlock| found.nearest != TierId::Device;
+        let is_below = |found: &MatchedBlock| !found.is_ready();
         let below = rest.iter().position(is_below).zip(rest.iter().rposition(is_below));
         Self {
             ready_blocks,
-            on_device: ready_blocks + rest.iter().filter(|found| !is_below(found)).count(),
+            on_device: ready_blocks + rest.iter().filter(|found| found.nearest == TierId::Device).count(),
             below: below.map_or(0..0, |(first, last)| ready_blocks + first..ready_blocks + last + 1),
             runs: TierRuns::new(rest.iter().map(|found| Some(found.nearest))),
+            coming: coming(rest, ready_blocks),
         }
     }
+}
+
+/// Which of `rest`, the first of which is at `first`, are on their way to the device.
+fn coming(rest: &[MatchedBlock], first: usize) -> Option<Coming> {
+    let mut coming = None::<Coming>;
+    for (at, found) in rest.iter().enumerate() {
+        let Some(from) = found.coming_from else { continue };
+        let place = u32::try_from(first + at).expect("a prompt has fewer than 2^32 blocks");
+        let known = coming.get_or_insert(Coming { blocks: BlockSpan { start: place, end: place }, from });
+        known.blocks.end = place + 1;
+        known.from = known.from.max(from);
+    }
+    coming
 }
 
 impl Planned {
@@ -110,6 +161,7 @@ impl Core {
         let request = Matched {
             blocks: matched,
             runs: &survey.runs,
+            coming: survey.coming,
             prompt_tokens: state.tokens.len(),
             ready_blocks,
             can_end_early: !is_windowed,
@@ -134,12 +186,14 @@ impl Core {
 
     /// How many leading blocks every group can go on from as they are on the device. `O(blocks * groups)`.
     fn ready_blocks(&self, matched: &[MatchedBlock], size: usize) -> usize {
-        let mut ready = matched.iter().take_while(|found| found.nearest == TierId::Device).count();
+        let mut ready = matched.iter().take_while(|found| found.is_ready()).count();
         loop {
             let missing = self.windowed_groups().find_map(|group| {
                 let reach = self.model.reach(group, ready * size);
-                let is_missing =
-                    |at: &usize| self.nearest_part(matched[*at].block, group) != Some(TierId::Device);
+                let is_missing = |at: &usize| {
+                    let part = self.find_part(matched[*at].block, group);
+                    part.is_none_or(|part| !part.is_ready())
+                };
                 reach.window.rev().chain(reach.sinks.rev()).find(is_missing)
             });
             match missing {

@@ -5,7 +5,7 @@
 //!   room; it moves at most [`CHUNKS_MAX`] of the lane's chunks, so that what a request
 //!   wants next waits for no more than that;
 //! - **PM2** it takes only slots that are free beyond the high watermark, and those of blocks that the file has too and that the policy
-//!   names: nothing is written for it, and what is held, or moves, stays (I2);
+//!   names, just before the block that may come in their place: nothing is written for it, and what is held, or moves, stays (I2);
 //! - **PM3** a block comes only where its parent is, or is about to be (I6), and within its tenant's quota (W1);
 //! - **PM4** a request that wants a block on its way shares the move: it waits for the slot that the block has in host memory already.
 //!
@@ -69,16 +69,19 @@ impl Core {
         let mut decisions = std::mem::take(&mut self.decisions);
         let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
         self.policy.promote(&view, &Idle { ends: WAY, group, free: room, most }, &mut decisions);
-        let mut started = 0;
+        let (mut started, mut victim) = (0, None);
         for decision in decisions.drain(..) {
             match decision {
                 Decision::Evict { block, .. } if !self.is_passed_over(block, group, tier) => {
-                    let before = self.free_slots(tier, group);
-                    self.evict_clean(block, group, tier);
-                    room += self.free_slots(tier, group) - before;
+                    victim = Some(block);
                 }
-                Decision::Promote { block, .. } if room > 0 && started < most => {
-                    let is_started = self.start_promotion(block, group);
+                Decision::Promote { block, .. } if started < most && self.may_come(block, group) => {
+                    if let Some(victim) = victim.take_if(|_| room == 0) {
+                        let before = self.free_slots(tier, group);
+                        self.evict_clean(victim, group, tier);
+                        room += self.free_slots(tier, group) - before;
+                    }
+                    let is_started = room > 0 && self.start_promotion(block, group);
                     room -= u32::from(is_started);
                     started += u32::from(is_started);
                 }
@@ -89,18 +92,26 @@ impl Core {
         self.decisions = decisions;
     }
 
-    /// Starts to copy a part to the host. False if it may not come (PM3).
-    fn start_promotion(&mut self, block: BlockId, group: GroupId) -> bool {
+    /// Whether a part may be copied to the host (PM3).
+    fn may_come(&self, block: BlockId, group: GroupId) -> bool {
         let LaneEnds { source: from, target: to } = WAY;
-        let Some(source) = self.whole(block, group, from) else { return false };
-        let may_come = !self.index.location(block, group, to).is_some()
+        self.whole(block, group, from).is_some()
+            && !self.index.location(block, group, to).is_some()
             && !self.index.is_detached(block)
             && self.has_near_parent(block, group)
             && self.is_within_quota(block, group)
-            && self.engine.room(from, to) > 0;
+            && self.engine.room(from, to) > 0
+    }
+
+    /// Starts to copy a part that may come to the host. False if there is no slot for it, or room was made by what it stands on.
+    fn start_promotion(&mut self, block: BlockId, group: GroupId) -> bool {
+        let LaneEnds { source: from, target: to } = WAY;
+        let Some(source) = self.whole(block, group, from).filter(|_| self.may_come(block, group)) else {
+            return false;
+        };
         let mut target = SlotId::NONE;
         let pool = self.pools.pool_mut(to, group);
-        if !may_come || !pool.take(1, |slot| target = slot) {
+        if !pool.take(1, |slot| target = slot) {
             return false;
         }
         pool.reserve(target, block);

@@ -191,6 +191,7 @@ pub(super) fn next_step(
         let step;
         (step, core) =
             with_room(shared, now, core, |core| core.step_slice(state, tokens_max, &mut meeting, now));
+        core.note_waits(state, matches!(step, Ok(Slice::Step(Step::Wait))));
         match step? {
             Slice::Step(step) => return Ok(step),
             Slice::More => core.pass(),

@@ -58,10 +58,8 @@ impl Core {
         now: Time,
     ) -> Result<Slice, Error> {
         self.serve(state.salt);
-        match self.cut_slice(state, meeting, now) {
-            Some(Met::More) => return Ok(Slice::More),
-            Some(Met::Wait) => return Ok(Slice::Step(Step::Wait)),
-            None => {}
+        if let Some(met) = self.cut_slice(state, meeting, now) {
+            return Ok(Self::slice_of(met, state));
         }
         if state.computing.is_some() {
             return self.step_compute(state, tokens_max.max(1), now);
@@ -77,21 +75,30 @@ impl Core {
             }
             let at = state.cursor;
             match self.stand(state, at) {
-                Stand::Wait => match self.meet(state, at, meeting, now) {
-                    Met::Wait => return Ok(Slice::Step(Step::Wait)),
-                    Met::More => return Ok(Slice::More),
-                },
+                Stand::Wait => {
+                    let met = self.meet(state, at, tokens_max.max(1), meeting, now);
+                    return Ok(Self::slice_of(met, state));
+                }
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
                 Stand::Done => break,
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
-                Stand::Reopen => {
-                    state.loads_failed = true;
-                    return Ok(Slice::Reopen);
-                }
+                Stand::Reopen => return Ok(Self::slice_of(Met::Reopen, state)),
             }
         }
         self.note_ready(state, now);
         Ok(Slice::Step(Step::Ready))
+    }
+
+    /// What a look where the fronts meet has come to. One that is opened again goes on without loads (PN2).
+    fn slice_of(met: Met, state: &mut SequenceState) -> Slice {
+        match met {
+            Met::Wait => Slice::Step(Step::Wait),
+            Met::More => Slice::More,
+            Met::Reopen => {
+                state.loads_failed = true;
+                Slice::Reopen
+            }
+        }
     }
 
     /// Looks how entry `at` stands, and notes what its moves have brought.
@@ -120,7 +127,7 @@ impl Core {
     /// Whether all parts that are loaded for entry `at` are there. One that failed makes the block one to be computed: at once,
     /// where all that comes before it is there; after opening again, where a window has moved on.
     fn stand_loading(&mut self, state: &mut SequenceState, at: usize) -> Stand {
-        let Entry { block, done, .. } = state.entries[at];
+        let block = state.entries[at].block;
         let mut stand = Stand::Done;
         for group in self.groups() {
             let slot = state.slot(group, at);
@@ -132,13 +139,7 @@ impl Core {
                 if self.windowed_groups().next().is_some() {
                     return Stand::Reopen;
                 }
-                // Its tokens were cut since: what will be computed is another block.
-                let is_other = usize::from(done) < state.tokens_per_block();
-                state.entries[at] =
-                    Entry { block: if is_other { BlockId::NONE } else { block }, ..Entry::EMPTY };
-                if is_other {
-                    self.unrefer(block);
-                }
+                self.compute_instead(state, at);
                 return Stand::Compute;
             }
             if pool.state(slot) == SlotState::Filling {

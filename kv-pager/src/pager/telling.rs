@@ -64,11 +64,14 @@ fn low_bits(hash: PrefixHash) -> u64 {
 }
 
 impl Core {
+    /// How each tier keeps parts; [`Format::Raw`] for those that are not there.
+    pub(super) fn formats(&self) -> [Format; TierId::COUNT] {
+        TierId::ALL.map(|tier| self.tiers[tier.index()].as_ref().map_or(Format::Raw, |tier| tier.format()))
+    }
+
     /// Lets the policy take its memory, and begins to note changes if it wants to be told.
     pub(super) fn start_policy(&mut self) {
-        let formats = TierId::ALL
-            .map(|tier| self.tiers[tier.index()].as_ref().map_or(Format::Raw, |tier| tier.format()));
-        let setting = Setting { model: &self.model, formats, limits: &self.config.limits };
+        let setting = Setting { model: &self.model, formats: self.formats(), limits: &self.config.limits };
         let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), self.now);
         self.follows = self.policy.start(&view, &setting);
         if !self.follows {

@@ -1,7 +1,7 @@
 //! What a policy is asked, and what it may answer.
 //! Layer 8. Uses `ids`, `config`, `layout`, `units`, `tier`, `policy::plan`. Known by: `policy`, `pager`.
 
-use super::plan::{Plan, TierRuns};
+use super::plan::{Coming, Plan, TierRuns};
 use crate::config::Limits;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::layout::{Format, ModelLayout};
@@ -124,6 +124,15 @@ pub struct MatchedBlock {
     pub block: BlockId,
     /// The nearest tier where its bytes are whole; for a block that is being loaded, the device.
     pub nearest: TierId,
+    /// From where it is being loaded, if it is.
+    pub coming_from: Option<TierId>,
+}
+
+impl MatchedBlock {
+    /// Whether it is on the device, whole.
+    pub fn is_ready(&self) -> bool {
+        self.nearest == TierId::Device && self.coming_from.is_none()
+    }
 }
 
 /// What was found of a request's prompt.
@@ -133,6 +142,8 @@ pub struct Matched<'a> {
     pub blocks: &'a [MatchedBlock],
     /// Where those after the ready ones lie, in short: enough for a plan, without a look at every block.
     pub runs: &'a TierRuns,
+    /// Which of them are being loaded for others, if any are.
+    pub coming: Option<Coming>,
     /// Tokens of the whole prompt.
     pub prompt_tokens: usize,
     /// How many leading blocks every group of layers can go on from as they are on the device.

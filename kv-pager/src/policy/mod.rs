@@ -99,7 +99,8 @@ pub trait Policy: Debug + Send {
     fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan;
 
     /// Which blocks to bring nearer while lanes stand idle ([`Decision::Promote`], parents before their children), and which to
-    /// evict for it beyond the free slots, in the order in which it is to be done. Asked often, so that most calls should do little.
+    /// evict for it beyond the free slots, each just before the block that comes in its place: if that may not come, nothing goes. Asked
+    /// often, so that most calls should do little.
     fn promote(&mut self, _view: &View<'_>, _idle: &Idle, _decisions: &mut Vec<Decision>) {}
 
     /// Which blocks to move out of a tier, so that `need.slots` become free.

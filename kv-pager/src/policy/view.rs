@@ -16,12 +16,14 @@ pub struct Prospects<'a> {
     pub costs: Option<&'a CostModel>,
     /// What the engine can do.
     pub engine: EngineAbility,
-    /// How long each lane is busy with what is before a new load, or, towards the file, a new write.
+    /// How long each lane is busy with what is before a new load or, on the way down, a new write.
     pub queues: &'a ByLane<Nanos>,
     /// Bytes that were written to the file since the pager was built, or are about to be.
     pub written: Bytes,
     /// How long the device is busy with what open sequences have still to compute.
     pub compute_queue: Nanos,
+    /// How many open sequences wait for moves, with nothing to compute meanwhile.
+    pub lanes_waiting: u32,
 }
 
 /// The state of the pager at the moment of a decision.

@@ -36,7 +36,7 @@ struct Slot {
     /// Whose part it holds; `NONE` while unnamed.
     block: BlockId,
     links: Links,
-    /// The compute that wrote it.
+    /// The compute that wrote it or, while it is to be filled by a move, still uses it.
     fence: Fence,
 }
 
@@ -140,7 +140,7 @@ impl SlotPool {
         (0..self.slots.len()).map(SlotId::from_index)
     }
 
-    /// The compute that wrote `slot`: who reads it waits for that.
+    /// The compute that wrote `slot`, or is still to use it before it is filled: who reads or fills it waits for that.
     pub fn fence(&self, slot: SlotId) -> Fence {
         self.slots[slot.index()].fence
     }
@@ -326,11 +326,11 @@ impl SlotPool {
         }
     }
 
-    /// Says that the compute behind `fence` writes `slot`, which is filling.
+    /// Says that the compute behind `fence` writes `slot`, which is filling, or uses it before a move fills it.
     ///
     /// # Panics
     /// If the slot is not filling.
-    pub fn note_write(&mut self, slot: SlotId, fence: Fence) {
+    pub fn note_use(&mut self, slot: SlotId, fence: Fence) {
         let record = &mut self.slots[slot.index()];
         assert!(record.state == SlotState::Filling, "slot {slot:?} is {:?}, not filling", record.state);
         record.fence = fence;

@@ -128,7 +128,7 @@ fn serve_engine(pager: &Pager, request: u32) {
     let at = |block: usize| BlockAt { block, slot: SlotId::from_index(first + block) };
     let cached = pager.lookup(&prepared).len();
     let all: Vec<BlockAt> = (0..prepared.names().len()).map(at).collect();
-    let mut loads = pager.onboard(&prepared, &all[..cached]).expect("slots are free");
+    let mut loads = pager.onboard(&prepared, &all[..cached], Fence::OVER).expect("slots are free");
     while !loads.is_over() {}
     let mut copies = pager.offload(&prepared, &all[cached..], Fence::OVER).expect("slots are free");
     while !copies.is_over() {}

@@ -145,7 +145,8 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Results, Error> {
             .pager()
             .costs()
             .zip(results.profile.as_ref())
-            .map(|(costs, measured)| costs.update(measured));
+            .map(|(costs, measured)| costs.update(measured))
+            .transpose()?;
         println!("{}", result.line().join(" | "));
         results.add(result);
     }

@@ -20,8 +20,8 @@ use kv_pager::cost::CostModel;
 use kv_pager::cost::machine::{ComputeServer, VirtualMachine};
 use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::pager::{Backend, Pager, Request, Stats};
-use kv_pager::policy::Policy;
 use kv_pager::policy::plan::EngineAbility;
+use kv_pager::policy::{Answer, Policy};
 use kv_pager::pool::SlotState;
 use kv_pager::units::Nanos;
 use std::collections::VecDeque;
@@ -53,6 +53,18 @@ pub(super) struct Course<'a> {
     outcome: Outcome,
     /// A buffer for one prompt.
     tokens: Vec<TokenId>,
+}
+
+/// A course that has come to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// The pager's counters.
+    pub(super) stats: Stats,
+    /// Of the shadows beside it.
+    pub(super) answers: Vec<Answer>,
+    /// Until the last request was served.
+    pub(super) span: Nanos,
 }
 
 impl<'a> Course<'a> {
@@ -98,11 +110,11 @@ impl<'a> Course<'a> {
         &self.pager
     }
 
-    /// Serves everything: the sums, the pager's counters, and the time until the last request was served.
+    /// Serves everything.
     ///
     /// # Errors
     /// [`Failure::Pager`] if a request can't be served, [`Failure::Interrupted`] if someone asks to stop.
-    pub(super) fn run(mut self, watch: &Watch<'_>) -> Result<(Outcome, Stats, Nanos), Failure> {
+    pub(super) fn run(mut self, watch: &Watch<'_>) -> Result<Ended, Failure> {
         let mut is_last_try = false;
         loop {
             if watch.interrupt.is_wished() {
@@ -124,7 +136,8 @@ impl<'a> Course<'a> {
             let event = events.into_iter().min().unwrap_or(Time::NEVER);
             let next = if self.open_again > now { event.min(self.open_again) } else { event };
             if self.jobs.is_empty() && self.arrived == self.scenario.stream.requests().len() {
-                return Ok((self.outcome, self.pager.stats(), now.since(Time::START)));
+                let (stats, answers) = (self.pager.stats(), self.pager.answers());
+                return Ok(Ended { outcome: self.outcome, stats, answers, span: now.since(Time::START) });
             }
             // When nothing is under way, trying once more is worth while, and twice is not.
             if next == Time::NEVER || event == Time::NEVER && is_last_try {

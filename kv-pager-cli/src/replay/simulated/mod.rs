@@ -29,7 +29,7 @@ use crate::args::ReplayArguments;
 use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use course::Course;
+use course::{Course, Ended};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use kv_pager::clock::{Clock, MonotonicClock};
@@ -38,8 +38,8 @@ use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::cost::{CostModel, Profile};
 use kv_pager::layout::ModelLayout;
 use kv_pager::pager::Stats;
-use kv_pager::policy::Policy;
 use kv_pager::policy::plan::EngineAbility;
+use kv_pager::policy::{Answer, Policy};
 use kv_pager::units::Nanos;
 use kv_pager_testkit::trace::{TokenSource, Trace};
 
@@ -73,6 +73,8 @@ pub(super) struct VirtualFindings {
     /// Nanoseconds to the first token, had there been no cache.
     pub(super) without_cache: Histogram<u64>,
     pub(super) stats: Stats,
+    /// Of the shadows beside the pager.
+    pub(super) answers: Vec<Answer>,
     /// From the start to the end of the last request.
     pub(super) span: Nanos,
 }
@@ -91,9 +93,9 @@ impl Scenario<'_> {
     ) -> Result<VirtualFindings, Failure> {
         let course = Course::new(self, policy)?;
         let metrics = metrics.map(|destination| Metrics::new(course.pager(), destination));
-        let (outcome, stats, span) = course.run(watch)?;
+        let Ended { outcome, stats, answers, span } = course.run(watch)?;
         metrics.map_or(Ok(()), Metrics::write)?;
-        Ok(VirtualFindings { outcome, without_cache: uncached::first_token(self), stats, span })
+        Ok(VirtualFindings { outcome, without_cache: uncached::first_token(self), stats, answers, span })
     }
 }
 

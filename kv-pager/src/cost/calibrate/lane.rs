@@ -81,7 +81,18 @@ impl LaneProbe<'_> {
         Ok(LaneSample { load: Load { bytes, copies: ticket.effort().1.max(1) }, took })
     }
 
-    fn run(&self, places: impl Iterator<Item = usize>, wait: impl Fn(&Ticket)) -> Result<Ticket, Error> {
+    pub(super) fn run(
+        &self,
+        places: impl Iterator<Item = usize>,
+        wait: impl Fn(&Ticket),
+    ) -> Result<Ticket, Error> {
+        let ticket = self.submit(places)?;
+        self.settle(&ticket, wait)?;
+        Ok(ticket)
+    }
+
+    /// Begins to move what lies in these slots.
+    pub(super) fn submit(&self, places: impl Iterator<Item = usize>) -> Result<Ticket, Error> {
         let part = |place: usize| Move {
             id: MoveId(0),
             group: GroupId::FIRST,
@@ -91,8 +102,12 @@ impl LaneProbe<'_> {
             target_fence: Fence::OVER,
         };
         let moves: Vec<Move> = places.map(part).collect();
-        let ticket = self.lane.submit(&moves)?;
-        wait(&ticket);
+        self.lane.submit(&moves)
+    }
+
+    /// Waits for the end, which must be a good one.
+    pub(super) fn settle(&self, ticket: &Ticket, wait: impl Fn(&Ticket)) -> Result<(), Error> {
+        wait(ticket);
         for index in 0..ticket.len() {
             let fault = match ticket.outcome(index) {
                 Some(Ok(())) => continue,
@@ -102,11 +117,11 @@ impl LaneProbe<'_> {
             let action = format!("a move over lane {} failed while it was measured", self.lane.ends());
             return Err(Error::Io { tier: self.target.id(), action, source: fault });
         }
-        Ok(ticket)
+        Ok(())
     }
 
     /// Slots that both tiers have, and bytes on the link: those of the tier farther from the device.
-    fn size(&self) -> (usize, Bytes) {
+    pub(super) fn size(&self) -> (usize, Bytes) {
         let classes = [self.source, self.target].map(|tier| tier.classes()[GroupId::FIRST.index()]);
         let farther = usize::from(self.target.id() > self.source.id());
         (classes[0].slots.min(classes[1].slots) as usize, classes[farther].slot_bytes)

@@ -1,6 +1,7 @@
-//! Measuring all lanes of a machine, one after the other.
+//! Measuring all lanes of a machine: one after the other, then each beside its opposite.
 //! Layer 6. Uses `ids`, `units`, `error`, `clock`, `tier`, `cost::fit`. Known by: `cost::calibrate`.
 
+use super::both_ways::Measured;
 use super::{LaneProbe, wait_for_end};
 use crate::clock::Clock;
 use crate::cost::LaneProfile;
@@ -10,7 +11,8 @@ use crate::tier::{Lane, LaneEnds, Tier};
 use crate::units::Nanos;
 use std::sync::Arc;
 
-/// The cost of every lane between two different tiers, each measured within `budget`; those away from the device first, for what
+/// The cost of every lane between two different tiers, and how much longer copies take while the opposite lane is busy too, each
+/// measured within `budget`, of which a quarter goes to the latter; lanes away from the device first, for what
 /// is read must have been written. What the tiers hold is lost. Blocks.
 ///
 /// # Errors
@@ -27,7 +29,9 @@ pub fn measure_lanes(
     let is_away = |ends: LaneEnds| ends.source < ends.target;
     let mut between: Vec<_> = lanes.iter().filter(|lane| lane.ends().source != lane.ends().target).collect();
     between.sort_by_key(|lane| (!is_away(lane.ends()), lane.ends()));
-    let mut profiles = Vec::with_capacity(between.len());
+    let beside = Nanos::new(budget.as_u64() / 4);
+    let alone = Nanos::new(budget.as_u64() - beside.as_u64());
+    let mut measured = Vec::with_capacity(between.len());
     for lane in between {
         let ends = lane.ends();
         let find = |id| tiers.iter().find(|tier| tier.id() == id).expect("a lane joins the machine's tiers");
@@ -36,12 +40,19 @@ pub fn measure_lanes(
         if is_away(ends) {
             probe.fill(wait_for_end)?;
         }
-        let cost = fit_lane(&probe.measure(budget, wait_for_end)?).ok_or_else(|| Error::Configuration {
+        let cost = fit_lane(&probe.measure(alone, wait_for_end)?).ok_or_else(|| Error::Configuration {
             setting: "lane",
             why: format!("{ends} is too slow to be measured in its time; choose a model with smaller parts"),
         })?;
-        profiles.push(LaneProfile::new(ends, &cost));
+        measured.push((ends, Measured { probe, cost }));
     }
-    profiles.sort_by_key(|profile| profile.ends);
-    Ok(profiles)
+    measured.sort_by_key(|(ends, _)| *ends);
+    let profile = |(ends, of): &(LaneEnds, Measured<'_>)| {
+        let opposite = LaneEnds { source: ends.target, target: ends.source };
+        let other = measured.iter().find(|(ends, _)| *ends == opposite);
+        let both_ways_factor =
+            other.map_or(Ok(1.0), |(_, other)| of.slowdown(other, beside, wait_for_end))?;
+        Ok(LaneProfile { both_ways_factor, ..LaneProfile::new(*ends, &of.cost) })
+    };
+    measured.iter().map(profile).collect()
 }

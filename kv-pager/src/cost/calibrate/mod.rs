@@ -9,6 +9,7 @@
 //! not all of one: outliers, which the fit drops.
 
 mod batches;
+mod both_ways;
 mod lane;
 mod lanes;
 mod prefill;

@@ -1,3 +1,4 @@
+use super::both_ways::Measured;
 use super::{LaneProbe, PrefillProbe, measure_prefill};
 use crate::clock::{Clock, ManualClock, Time};
 use crate::cost::fit::{PrefillSample, fit_lane, fit_prefill};
@@ -6,7 +7,7 @@ use crate::cost::{Load, Node, PrefillCost, Profile, TokenSpan};
 use crate::error::Error;
 use crate::ids::TierId;
 use crate::layout::{Format, shape};
-use crate::tier::Ticket;
+use crate::tier::{LaneEnds, Ticket};
 use crate::units::{Bytes, Nanos};
 
 #[test]
@@ -39,6 +40,37 @@ fn a_virtual_machine_measures_as_its_profile_says() {
             let error = found.busy_ns(load) / measured.cost().busy_ns(load) - 1.0;
             assert!(error.abs() < 0.03, "{ends}, {chunks} chunks: {error}");
         }
+    }
+}
+
+#[test]
+fn opposite_lanes_are_found_to_slow_each_other_as_the_profile_says() {
+    let mut profile = Profile::h200_llama3_8b();
+    profile.lanes.iter_mut().for_each(|lane| {
+        lane.both_ways_factor = if lane.ends.source < lane.ends.target { 1.3 } else { 1.1 };
+    });
+    let model = shape("llama3-8b").expect("known");
+    let sizes = TierId::ALL.map(|tier| VirtualTierSize { tier, bytes: Bytes::mib(256), format: Format::Raw });
+    let machine = VirtualMachine::new(&model, &profile, &sizes, 5000).expect("the tiers hold blocks");
+    let (tiers, clock, lanes) = (machine.tiers(), machine.clock(), machine.lanes());
+    let measured = |ends: LaneEnds| {
+        let lane = lanes.iter().find(|lane| lane.ends() == ends).expect("it is there");
+        let cost = profile.lanes.iter().find(|lane| lane.ends == ends).expect("it is there").cost();
+        let [source, target] = [ends.source, ends.target].map(|id| &*tiers[id.index()]);
+        Measured { probe: LaneProbe { lane: &**lane, source, target, clock: &*clock }, cost }
+    };
+    let run = |ticket: &Ticket| {
+        while !ticket.is_over() {
+            machine.run_until(machine.next_event());
+        }
+    };
+    for of in profile.lanes.iter().filter(|lane| lane.ends.source != lane.ends.target) {
+        let opposite = LaneEnds { source: of.ends.target, target: of.ends.source };
+        let started = clock.now();
+        let budget = Nanos::from_millis(2_500);
+        let found = measured(of.ends).slowdown(&measured(opposite), budget, run).expect("moves end well");
+        assert!((found / of.both_ways_factor - 1.0).abs() < 0.03, "{}: {found}", of.ends);
+        assert!(clock.now().since(started).as_secs_f64() < 3.5, "{}: the budget is kept", of.ends);
     }
 }
 

@@ -66,6 +66,22 @@ impl Profile {
             _ => Ok(()),
         }
     }
+
+    /// Whether it was measured on the machine of that name with the model of that name. What it says is a start on any other, and is
+    /// corrected there; but what was learnt there must not be saved as this one's.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] that names both machines, or both models.
+    pub fn check_origin(&self, machine: &str, model: &str) -> Result<(), Error> {
+        for (what, measured, here) in [("machine", &*self.machine, machine), ("model", &*self.model, model)] {
+            if measured != here {
+                return Err(wrong(format!(
+                    "it was measured for the {what} `{measured}`, and this is `{here}`; measure here with `kv-pager measure --out`"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl LaneProfile {
@@ -82,7 +98,7 @@ impl LaneProfile {
             format!("lane {ends}: sizes fall")
         })?;
         require(self.chunk_bytes > Bytes::ZERO, || format!("lane {ends}: chunks of no bytes"))?;
-        require((1.0..10.0).contains(&self.both_ways_factor), || {
+        require((1.0..=Self::BOTH_WAYS_MAX).contains(&self.both_ways_factor), || {
             format!("lane {ends}: {} times slower both ways", self.both_ways_factor)
         })?;
         for call_ns in [self.alpha_ns, knots[0].copy_ns] {

@@ -28,6 +28,9 @@ fn alone() -> f64 {
 }
 
 impl LaneProfile {
+    /// The most that opposite lanes are believed to slow each other down.
+    pub const BOTH_WAYS_MAX: f64 = 10.0;
+
     /// `cost`, of the lane between `ends`.
     pub fn new(ends: LaneEnds, cost: &LaneCost) -> Self {
         let (alpha_ns, chunk_bytes) = (cost.alpha_ns(), cost.chunk_bytes());

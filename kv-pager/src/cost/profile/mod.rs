@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub struct Profile {
     /// The format of the file: [`Profile::VERSION`].
     pub version: u32,
-    /// The machine, for people.
+    /// The machine. Whoever measures names it, and tells by the name whether it is the same ([`Profile::check_origin`]).
     pub machine: String,
     /// The model's name, as [`crate::layout::shape`] knows it.
     pub model: String,

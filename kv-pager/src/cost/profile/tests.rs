@@ -111,6 +111,18 @@ fn a_profile_of_another_model_is_told_apart() {
 }
 
 #[test]
+fn a_profile_of_another_machine_or_model_is_told_apart() {
+    let profile = Profile::h200_llama3_8b();
+    profile.check_origin(&profile.machine, &profile.model).expect("its own");
+    for (machine, model, named) in
+        [("an abacus", &*profile.model, "an abacus"), (&*profile.machine, "tiny", "tiny")]
+    {
+        let told = profile.check_origin(machine, model).expect_err(named).to_string();
+        assert!(told.contains(named) && told.contains("kv-pager measure"), "{told}");
+    }
+}
+
+#[test]
 fn what_was_learnt_is_saved_and_loaded() {
     let profile = Profile::h200_llama3_8b();
     let mut costs = CostModel::new(&profile).expect("shipped");
@@ -118,7 +130,7 @@ fn what_was_learnt_is_saved_and_loaded() {
     for _ in 0..20 {
         costs.observe_move(UP, load, crate::units::Nanos::from_millis(5));
     }
-    let learnt = costs.update(&profile);
+    let learnt = costs.update(&profile).expect("plausible");
     let again =
         CostModel::new(&Profile::from_json(&learnt.to_json()).expect("plausible")).expect("plausible");
     let lanes = [&costs, &again].map(|costs| costs.lane(UP).expect("measured").busy(load));

@@ -1,7 +1,7 @@
 //! A loader: from what was matched of a prompt to the plan for it.
 //! Layer 8. Uses `ids`, `layout`, `units`, `cost`, `policy::{decision, plan}`. Known by: policies, `pager`.
 
-use super::{Aim, EngineAbility, GroupPrefix, Loading, Plan, PlanRequest, Prefix, plan};
+use super::{Aim, Coming, EngineAbility, GroupPrefix, Loading, Plan, PlanRequest, Prefix, plan};
 use crate::cost::{ByLane, CostModel};
 use crate::ids::{GroupId, TierId};
 use crate::layout::{Attention, Format, ModelLayout};
@@ -23,11 +23,10 @@ pub struct Situation<'a> {
     pub aim: Aim,
 }
 
-/// What is the same for all requests of a pager: its model, its tiers' formats, its engine, and which plans it may make.
+/// What is the same for all requests of a pager: its model as its tiers keep it, its engine, and which plans it may make.
 #[derive(Clone, Debug)]
 pub struct Loader {
     tokens_per_block: u32,
-    formats: [Format; TierId::COUNT],
     /// By group: blocks in the window, bytes of a part by tier.
     groups: Vec<(Option<u32>, [Bytes; TierId::COUNT])>,
     engine: EngineAbility,
@@ -52,7 +51,7 @@ impl Loader {
                 window_tokens(model.group(group).attention).map(|tokens| tokens.div_ceil(tokens_per_block));
             (window_blocks, TierId::ALL.map(|tier| part_bytes(group, tier)))
         });
-        Self { tokens_per_block, formats, groups: groups.collect(), engine, loading }
+        Self { tokens_per_block, groups: groups.collect(), engine, loading }
     }
 
     /// The engine can do something else from now on.
@@ -78,7 +77,9 @@ impl Loader {
             prefix: Prefix {
                 tokens_per_block: self.tokens_per_block,
                 ready_blocks: fits(ready),
-                formats: self.formats,
+                coming: matched
+                    .coming
+                    .map(|coming| Coming { blocks: coming.blocks.after(fits(ready)), ..coming }),
                 groups: &groups[..self.groups.len()],
             },
             tokens: fits(matched.prompt_tokens),
@@ -117,12 +118,14 @@ mod tests {
     fn what_is_matched_is_ready_loaded_or_computed() {
         let tiers = [(100, TierId::Device), (300, TierId::Host), (100, TierId::File)];
         let tiers = tiers.into_iter().flat_map(|(blocks, tier)| std::iter::repeat_n(tier, blocks));
-        let block = |(index, nearest)| MatchedBlock { block: BlockId::from_index(index), nearest };
+        let block =
+            |(index, nearest)| MatchedBlock { block: BlockId::from_index(index), nearest, coming_from: None };
         let blocks: Vec<MatchedBlock> = tiers.enumerate().map(block).collect();
         let runs = TierRuns::new(blocks.iter().skip(100).map(|found| Some(found.nearest)));
         let matched = Matched {
             blocks: &blocks,
             runs: &runs,
+            coming: None,
             prompt_tokens: 500 * 16 + 90,
             ready_blocks: 100,
             can_end_early: true,

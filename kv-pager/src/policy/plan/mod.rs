@@ -23,13 +23,12 @@ mod split;
 
 pub use loader::{Loader, Situation};
 pub use outcome::{BlockSpan, Choice, Outcome, Plan, Prediction, Reasons};
-pub use prefix::{GroupPrefix, Prefix, TierRun};
+pub use prefix::{Coming, GroupPrefix, Prefix, TierRun};
 pub use pressure::{Fate, Verdict, Victim, judge};
 pub use request::{Aim, EngineAbility, Loading, PlanRequest};
 pub use runs::TierRuns;
 
 use crate::cost::{TokenSpan, real};
-use crate::units::Nanos;
 use search::Search;
 use split::Split;
 
@@ -47,27 +46,29 @@ pub fn plan(request: &PlanRequest<'_>) -> Plan {
         Loading::AlwaysRecompute => search.recompute(),
     };
     let ready = request.prefix.ready_blocks;
+    let latest_ns = latest_ns(request, &search, &split);
     Plan {
         front: BlockSpan { start: ready, end: ready + split.meet },
         load: BlockSpan { start: ready + split.meet, end: ready + split.end },
         rest: TokenSpan::between(search.token(split.end), request.tokens),
-        cut_after: cut_after(request, &search, &split),
+        cut_after: patience_ns(&search, &split)
+            .map(|patience_ns| real::to_nanos(patience_ns.min(latest_ns.unwrap_or(f64::INFINITY)))),
+        latest: latest_ns.map(real::to_nanos),
         predicted: predict(&search, &split),
         reasons: reasons(request, &split),
     }
 }
 
-/// Waiting for a load pays for as long again as computing it takes: then a lane that stands still costs at most that. A
-/// deadline shortens the patience to what leaves time to compute, but never below what the load should take.
-fn cut_after(request: &PlanRequest<'_>, search: &Search<'_>, split: &Split) -> Option<Nanos> {
-    if split.end == split.meet {
-        return None;
-    }
-    let patience_ns = split.load_ns + search.compute_ns(split.meet, split.end);
-    let latest_ns = request.deadline.map_or(f64::INFINITY, |deadline| {
-        (real::from_nanos(deadline) - search.rest_ns(split.meet)).max(split.load_ns)
-    });
-    Some(real::to_nanos(patience_ns.min(latest_ns)))
+/// Waiting for a load pays for as long again as computing it takes: then a lane that stands still costs at most that. `None` if
+/// nothing is loaded.
+fn patience_ns(search: &Search<'_>, split: &Split) -> Option<f64> {
+    (split.meet < split.end).then(|| split.load_ns + search.compute_ns(split.meet, split.end))
+}
+
+/// A deadline shortens the patience to what leaves time to compute, but never below what the load should take.
+fn latest_ns(request: &PlanRequest<'_>, search: &Search<'_>, split: &Split) -> Option<f64> {
+    let deadline = request.deadline.filter(|_| split.meet < split.end)?;
+    Some((real::from_nanos(deadline) - search.rest_ns(split.meet)).max(split.load_ns))
 }
 
 fn predict(search: &Search<'_>, split: &Split) -> Prediction {

@@ -4,17 +4,17 @@
 //! - **O1** loading fewer blocks of a range, from the back, never takes longer.
 //!
 //! What lies in the file goes up by a direct lane if there is one, else through host memory: then the slower hop counts,
-//! and the faster one for the chunk that fills the pipeline or empties it. What lies in host memory goes first meanwhile.
+//! and the faster one for the chunk that fills the pipeline or empties it. What lies in host memory goes first meanwhile. What is
+//! being loaded for another request is there when the queues are empty.
 
 use super::counts::{Counts, NOWHERE, Places};
-use super::{GroupPrefix, PlanRequest};
+use super::{BlockSpan, GroupPrefix, PlanRequest};
 use crate::cost::{LaneCost, Load, real};
 use crate::ids::TierId;
 use crate::layout::ModelLayout;
 use crate::tier::LaneEnds;
 use crate::units::Bytes;
 
-const DEVICE: usize = TierId::Device as usize;
 const HOST: usize = TierId::Host as usize;
 const FILE: usize = TierId::File as usize;
 
@@ -23,8 +23,6 @@ const FILE: usize = TierId::File as usize;
 struct Hop<'a> {
     lane: &'a LaneCost,
     queue_ns: f64,
-    /// What decoding adds, for each raw byte that reaches the device.
-    decode_ns_per_byte: f64,
     /// A chunk of the lane from the file, which nearly every split asks for.
     chunk: Chunk,
 }
@@ -40,18 +38,12 @@ impl<'a> Hop<'a> {
     fn new(request: &PlanRequest<'a>, source: TierId, target: TierId) -> Option<Self> {
         let ends = LaneEnds { source, target };
         let lane = request.costs.lane(ends)?;
-        let format = request.prefix.formats[source.index()];
-        let decodes = target == TierId::Device;
-        Some(Self {
-            lane,
-            queue_ns: real::from_nanos(*request.queues.get(ends)),
-            decode_ns_per_byte: if decodes { request.costs.codecs().decode_ns_per_byte(format) } else { 0.0 },
-            chunk: Chunk::default(),
-        })
+        let queue_ns = real::from_nanos(*request.queues.get(ends));
+        Some(Self { lane, queue_ns, chunk: Chunk::default() })
     }
 
-    fn busy_ns(&self, cargo: Cargo) -> f64 {
-        self.lane.busy_ns(cargo.load) + self.decode_ns_per_byte * real::from_bytes(cargo.raw)
+    fn busy_ns(&self, cargo: Load) -> f64 {
+        self.lane.busy_ns(cargo)
     }
 
     /// The same hop, which knows what a chunk of so many bytes takes.
@@ -60,8 +52,8 @@ impl<'a> Hop<'a> {
     }
 
     /// The time of what the first hop hands over at once: one of its chunks, or all of `cargo` if that is less.
-    fn chunk_ns(&self, cargo: Cargo) -> f64 {
-        let Load { bytes, copies } = cargo.load;
+    fn chunk_ns(&self, cargo: Load) -> f64 {
+        let Load { bytes, copies } = cargo;
         if copies > 0 && bytes >= self.chunk.bytes {
             self.chunk.busy_ns
         } else {
@@ -76,22 +68,10 @@ impl<'a> Hop<'a> {
     }
 }
 
-/// What goes over one hop.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cargo {
-    load: Load,
-    /// Bytes as the device has them.
-    raw: Bytes,
-}
-
-impl Cargo {
-    fn add(&mut self, blocks: u32, blocks_per_copy: u32, part: [Bytes; 2]) {
-        let times = |bytes: Bytes| Bytes::new(bytes.as_u64() * u64::from(blocks));
-        let [kept, raw] = part;
-        self.load.bytes += times(kept);
-        self.load.copies += blocks.div_ceil(blocks_per_copy);
-        self.raw += times(raw);
-    }
+/// Adds `blocks` parts of `part_bytes` to what goes over a hop.
+fn add(cargo: &mut Load, blocks: u32, blocks_per_copy: u32, part_bytes: Bytes) {
+    cargo.bytes += Bytes::new(part_bytes.as_u64() * u64::from(blocks));
+    cargo.copies += blocks.div_ceil(blocks_per_copy);
 }
 
 /// One group, ready to be counted.
@@ -138,6 +118,9 @@ pub(super) struct Onboarding<'a> {
     /// From the file: to the device if there is such a lane, else to host memory.
     file: Option<Hop<'a>>,
     is_file_direct: bool,
+    /// Blocks that are on their way for another request, and when the last of them is there.
+    coming: BlockSpan,
+    coming_ns: f64,
 }
 
 impl<'a> Onboarding<'a> {
@@ -158,11 +141,24 @@ impl<'a> Onboarding<'a> {
             up: up.map(|hop| hop.with_chunk(chunk_bytes)),
             file: file.map(|hop| hop.with_chunk(chunk_bytes)),
             is_file_direct: direct.is_some(),
+            coming: BlockSpan::default(),
+            coming_ns: 0.0,
         };
+        if let Some(coming) = request.prefix.coming {
+            onboarding.coming = coming.blocks;
+            onboarding.coming_ns = onboarding.queued_ns(coming.from);
+        }
         for (index, group) in groups.iter().enumerate() {
             onboarding.groups[index] = onboarding.read(group);
         }
         onboarding
+    }
+
+    /// When what is queued to come from `farthest`, or from nearer, is on the device.
+    fn queued_ns(&self, farthest: TierId) -> f64 {
+        let queue_ns = |hop: &Option<Hop<'_>>| hop.map_or(0.0, |hop| hop.queue_ns);
+        let up_ns = queue_ns(&self.up);
+        if farthest == TierId::File { up_ns.max(queue_ns(&self.file)) } else { up_ns }
     }
 
     fn read(&self, prefix: &GroupPrefix<'_>) -> Group {
@@ -211,45 +207,48 @@ impl OnboardUntil<'_, '_> {
     /// The time to load what the blocks from `start` need (O1). `O(groups * log runs)`.
     pub(super) fn from(&self, start: u32) -> OnboardTime {
         let all = self.onboarding;
-        let (mut host, mut file, mut file_up) = (Cargo::default(), Cargo::default(), Cargo::default());
+        let (mut host, mut file, mut file_up) = (Load::default(), Load::default(), Load::default());
         for (group, at_end) in all.groups[..all.count].iter().zip(&self.at_end) {
             let needed = group.needed(start, self.end, at_end);
             if needed[NOWHERE] > 0 {
                 return NEVER;
             }
-            let part = |tier: usize| [group.part_bytes[tier], group.part_bytes[DEVICE]];
-            host.add(needed[HOST], group.parts_per_copy[HOST], part(HOST));
+            let part_bytes = &group.part_bytes;
+            add(&mut host, needed[HOST], group.parts_per_copy[HOST], part_bytes[HOST]);
             if needed[FILE] > 0 {
-                file.add(needed[FILE], group.parts_per_copy[FILE], part(FILE));
-                file_up.add(needed[FILE], group.parts_per_copy[HOST], part(HOST));
+                add(&mut file, needed[FILE], group.parts_per_copy[FILE], part_bytes[FILE]);
+                add(&mut file_up, needed[FILE], group.parts_per_copy[HOST], part_bytes[HOST]);
             }
         }
-        self.time(host, file, file_up)
+        let time = self.time(host, file, file_up);
+        if start < all.coming.end && all.coming.start < self.end {
+            return OnboardTime { end_ns: time.end_ns.max(all.coming_ns), ..time };
+        }
+        time
     }
 
-    fn time(&self, host: Cargo, file: Cargo, file_up: Cargo) -> OnboardTime {
+    fn time(&self, host: Load, file: Load, file_up: Load) -> OnboardTime {
         let all = self.onboarding;
         let mut time = OnboardTime::default();
-        let mut add = |queue_ns: f64, busy_ns: f64| {
+        let mut work = |queue_ns: f64, busy_ns: f64| {
             time.end_ns = time.end_ns.max(queue_ns + busy_ns);
             time.busy_ns += busy_ns;
         };
-        let has_file = file.load.copies > 0;
+        let has_file = file.copies > 0;
         let climbs = has_file && !all.is_file_direct;
-        if host.load.copies > 0 || climbs {
+        if host.copies > 0 || climbs {
             let Some(up) = all.up else { return NEVER };
             let mut cargo = host;
             if climbs {
-                cargo.load.bytes += file_up.load.bytes;
-                cargo.load.copies += file_up.load.copies;
-                cargo.raw += file_up.raw;
+                cargo.bytes += file_up.bytes;
+                cargo.copies += file_up.copies;
             }
-            add(up.queue_ns, up.busy_ns(cargo));
+            work(up.queue_ns, up.busy_ns(cargo));
         }
         if has_file {
             let Some(hop) = all.file else { return NEVER };
             let busy_ns = hop.busy_ns(file);
-            add(hop.queue_ns, busy_ns);
+            work(hop.queue_ns, busy_ns);
             if let (true, Some(up)) = (climbs, all.up) {
                 let drained_ns = hop.queue_ns + busy_ns + up.chunk_ns(file_up);
                 let filled_ns = hop.queue_ns + hop.chunk_ns(file) + up.busy_ns(file_up);

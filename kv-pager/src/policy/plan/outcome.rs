@@ -18,6 +18,12 @@ impl BlockSpan {
     pub fn blocks(self) -> u32 {
         self.end - self.start
     }
+
+    /// The same blocks, counted from block `first`: those before it are left out.
+    #[must_use]
+    pub fn after(self, first: u32) -> Self {
+        Self { start: self.start.saturating_sub(first), end: self.end.saturating_sub(first) }
+    }
 }
 
 /// What a plan does with the cached blocks.
@@ -76,6 +82,9 @@ pub struct Plan {
     pub rest: TokenSpan,
     /// When to give up loading what is not there and compute it: how long from now. `None` if nothing is loaded.
     pub cut_after: Option<Nanos>,
+    /// When to give it up though others have something to compute meanwhile: how long from now the deadline leaves the time to
+    /// compute it. `None` without a deadline, or if nothing is loaded.
+    pub latest: Option<Nanos>,
     /// What it expects.
     pub predicted: Prediction,
     /// Why it is so.

@@ -1,8 +1,8 @@
 //! Where the cached part of a request lies: by group, in runs.
-//! Layer 8. Uses `ids`, `layout`, `units`. Known by: `policy::plan`.
+//! Layer 8. Uses `ids`, `units`. Known by: `policy::plan`.
 
+use super::BlockSpan;
 use crate::ids::TierId;
-use crate::layout::Format;
 use crate::units::Bytes;
 
 /// Adjacent blocks of a prefix whose parts of one group lie in the same tier.
@@ -31,6 +31,16 @@ impl GroupPrefix<'_> {
     pub const RUNS_MAX: usize = 16;
 }
 
+/// Blocks that are being loaded into the device for another request: they cost no lane anything more, and are there when what is
+/// queued is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Coming {
+    /// From the first of them to the last; what else lies between them counts as well.
+    pub blocks: BlockSpan,
+    /// The farthest tier that they come from.
+    pub from: TierId,
+}
+
 /// The cached blocks of a request, of which some lie below the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix<'a> {
@@ -38,9 +48,10 @@ pub struct Prefix<'a> {
     pub tokens_per_block: u32,
     /// The first blocks, from which every group can resume without a load: `r` of the cost model.
     pub ready_blocks: u32,
-    /// The format of each tier, by [`TierId::index`].
-    pub formats: [Format; TierId::COUNT],
-    /// Each group's parts of the blocks after those.
+    /// Which of the blocks after those are on their way, counted from the first that is not ready. In the runs they lie on the
+    /// device.
+    pub coming: Option<Coming>,
+    /// Each group's parts of the blocks after the ready ones.
     pub groups: &'a [GroupPrefix<'a>],
 }
 

@@ -2,10 +2,13 @@
 //! Layer 8. Uses `ids`, `cost`, `policy::{decision, plan, view}`. Known by: `steward`.
 //!
 //! - **FA1** what lies farther away too is evicted, at no cost; everything else is demoted where a tier below takes it, unless it
-//!   is not worth it, has not earned it, or the day's writes are spent.
+//!   is not worth it, has not earned it, or the day's writes are spent;
+//! - **FA2** what a write costs counts only while the device would wait for it. What goes to host memory counts as asked for again, for its
+//!   odds are those of staying where there is less room; then it comes back over the same link.
 
 use super::prices;
 use super::writes::{FileWrites, Writes};
+use crate::cost::real;
 use crate::ids::{BlockId, GroupId, TierId};
 use crate::policy::plan::{Fate, Victim, judge};
 use crate::policy::{Decision, Reason, View};
@@ -31,8 +34,8 @@ struct At {
     /// The tier that takes them, if there is one that can be reached.
     below: Option<TierId>,
     write: Nanos,
-    /// Requests that a nanosecond of the lane to it delays.
-    lane_waiting: f64,
+    /// How long the lane to it can work on more before the device waits for that.
+    spare_ns: f64,
     part_bytes: Bytes,
 }
 
@@ -43,7 +46,7 @@ impl Fates {
             group: GroupId::FIRST,
             below: None,
             write: Nanos::ZERO,
-            lane_waiting: 0.0,
+            spare_ns: 0.0,
             part_bytes: Bytes::ZERO,
         };
         Self { file_writes, writes, at }
@@ -60,15 +63,15 @@ impl Fates {
         let below = tier.farther().filter(|below| view.has(*below) && view.can_demote_from(tier));
         let far = below.unwrap_or(tier);
         let bytes = part_bytes[far.index()];
-        let (mut write, mut lane_waiting) = (Nanos::ZERO, 0.0);
-        if let (TierId::File, Some(costs)) = (far, view.prospects().costs) {
+        let (mut write, mut spare) = (Nanos::ZERO, 0.0);
+        if let Some(costs) = view.prospects().costs.filter(|_| far != tier) {
             write = prices::move_time(costs, LaneEnds { source: tier, target: far }, bytes);
             // Requests wait for room, and room for what is written. While the device has enough to compute it waits for neither.
             let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
-            lane_waiting = f64::from(*queue > view.prospects().compute_queue);
+            spare = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
         self.writes.look(view.prospects().written, view.now());
-        self.at = At { tier, group, below, write, lane_waiting, part_bytes: bytes };
+        self.at = At { tier, group, below, write, spare_ns: spare, part_bytes: bytes };
     }
 
     /// What becomes of `block`; `None` if it can't go now.
@@ -87,10 +90,14 @@ impl Fates {
         if view.slot_of(block, group, below).is_some() && !view.is_in(block, group, below) {
             return None;
         }
-        Some(match self.refuse(view, block, odds, below) {
-            Some(reason) => Decision::Drop { block, tier, reason },
-            None => Decision::Demote { block, tier, reason: Reason::Coldest },
-        })
+        if let Some(reason) = self.refuse(view, block, odds, below) {
+            return Some(Decision::Drop { block, tier, reason });
+        }
+        // A request waits for all that is written to make room on the device; what makes room in the host it mostly does not need.
+        if below == TierId::Host {
+            self.at.spare_ns -= real::from_nanos(self.at.write);
+        }
+        Some(Decision::Demote { block, tier, reason: Reason::Coldest })
     }
 
     /// Whether `block` lies farther than `tier` too, and may go from there.
@@ -114,29 +121,27 @@ impl Fates {
         odds: Option<f64>,
         below: TierId,
     ) -> Option<Reason> {
-        if below != TierId::File {
-            return None;
-        }
         let seen = view.block(block);
-        if self.file_writes == FileWrites::Earned && seen.uses < EARNED_USES {
+        let is_filed = below == TierId::File;
+        if is_filed && self.file_writes == FileWrites::Earned && seen.uses < EARNED_USES {
             return Some(Reason::NotEarned);
         }
         if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {
             let tokens = u32::try_from(seen.tokens.len()).unwrap_or(u32::MAX);
             let victim = Victim {
-                asked: odds,
+                asked: if is_filed { odds } else { 1.0 },
                 recompute: prices::compute_time(costs, seen.depth, tokens),
-                // Loads run beside compute, and take no time of the device's: what they take is the lane's.
-                bring_back: Nanos::ZERO,
+                // Loads from a file run beside compute, and take no time of the device's: what they take is the lane's.
+                bring_back: if is_filed { Nanos::ZERO } else { self.at.write },
                 write: self.at.write.max(Nanos::new(1)),
-                lane_waiting: self.at.lane_waiting,
+                lane_waiting: f64::from(self.at.spare_ns < 0.0),
                 can_write: true,
             };
             if judge(&victim).fate == Fate::Drop {
                 return Some(Reason::NotWorthKeeping);
             }
         }
-        let is_allowed = self.writes.promise(self.at.part_bytes);
+        let is_allowed = !is_filed || self.writes.promise(self.at.part_bytes);
         (!is_allowed).then_some(Reason::WriteBudget)
     }
 }

@@ -236,7 +236,9 @@ impl Policy for Steward {
                     deadline: urgency.deadline,
                     aim: match urgency.waiting {
                         0 => Aim::Latency,
-                        waiting => Aim::Throughput { compute_waiting: waiting, lanes_waiting: 0 },
+                        compute_waiting => {
+                            Aim::Throughput { compute_waiting, lanes_waiting: prospects.lanes_waiting }
+                        }
                     },
                 };
                 let plan = loader.plan(matched, &situation);

@@ -231,10 +231,14 @@ impl Promotion {
 
     /// What goes for the next block of the chain (PR2), if anything may.
     fn victim(&self, view: &View<'_>, host: &mut Standing) -> Option<Decision> {
+        // Cheap to ask, and no less than this.
         if !is_gain(self.worth, host.least_worth()?) {
             return None;
         }
         let (block, _) = host.victim(view)?;
+        if !is_gain(self.worth, host.worth(view, block)?) {
+            return None;
+        }
         // The chain stands on its root's parent.
         let root = self.chain.last()?;
         let is_free = Fates::has_clean_copy(view, TierId::Host, self.group, block);

@@ -273,10 +273,17 @@ impl Standing {
         }
     }
 
-    /// What the block that would go next is worth, if the arm says; it is not looked at once more.
+    /// What the block that would go next is worth, if the arm says. It is not looked at once more: the next that may go can be worth
+    /// more.
     pub(super) fn least_worth(&mut self) -> Option<f64> {
         let victim = self.arm.victim()?;
         self.arm.worth(victim)
+    }
+
+    /// What a block that lies here is worth, if the arm says.
+    pub(super) fn worth(&mut self, view: &View<'_>, block: BlockId) -> Option<f64> {
+        let slot = self.slot_of(view, block)?;
+        self.arm.worth(entry(slot))
     }
 
     /// What a block that lies farther away would be worth here.

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::cost::{ByLane, CostModel, Knot, Profile, TokenSpan};
 use crate::ids::TierId;
-use crate::layout::Format;
 use crate::tier::LaneEnds;
 use crate::units::{Bytes, Nanos};
 
@@ -52,7 +51,7 @@ impl<'a> Case<'a> {
         let prefix = Prefix {
             tokens_per_block: 16,
             ready_blocks: self.ready_blocks,
-            formats: [Format::Raw; TierId::COUNT],
+            coming: None,
             groups: self.groups,
         };
         PlanRequest {

@@ -1,0 +1,67 @@
+//! `kv-pager replay --save-profile` as a person or a script runs it: what was learnt is there at the next start.
+
+use kv_pager::cost::Profile;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv-pager"));
+    command.args(arguments).current_dir(directory);
+    command.output().expect("the binary was built for this test")
+}
+
+fn read(directory: &Path, name: &str) -> Profile {
+    let text = std::fs::read_to_string(directory.join(name)).expect("it was written");
+    Profile::from_json(&text).expect("plausible")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const REPLAY: [&str; 7] =
+    ["replay", "--requests", "40", "--device-bytes", "16MiB", "--profile", "measured.json"];
+
+#[test]
+fn what_a_replay_learns_is_saved_as_this_machines_and_never_as_anothers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path();
+    let measured = run(directory, &["measure", "--out", "measured.json"]);
+    assert!(measured.status.success(), "{}", told(&measured));
+    let before = read(directory, "measured.json");
+
+    let save =
+        REPLAY.iter().copied().chain(["--save-profile", "learnt.json", "--shadows", "--json", "found.json"]);
+    let replayed = run(directory, &save.collect::<Vec<_>>());
+    assert!(replayed.status.success(), "{}", told(&replayed));
+    assert!(!told(&replayed).contains("was measured for"), "its own machine: {}", told(&replayed));
+    let learnt = read(directory, "learnt.json");
+    assert_eq!((&learnt.machine, &learnt.model), (&before.machine, &before.model));
+    assert_ne!(learnt.lanes, before.lanes, "lanes have moved blocks");
+    assert_ne!(learnt.prefill, before.prefill, "the engine has reported steps");
+    let found = std::fs::read_to_string(directory.join("found.json")).expect("it was written");
+    let found: serde_json::Value = serde_json::from_str(&found).expect("it is JSON");
+    assert_eq!(found["shadows"].as_array().map(Vec::len), Some(18), "{found}");
+
+    // The file that was read may be the one that is written.
+    let again = ["replay", "--requests", "5", "--profile", "learnt.json", "--save-profile", "learnt.json"];
+    let replayed = run(directory, &again);
+    assert!(replayed.status.success(), "{}", told(&replayed));
+    read(directory, "learnt.json");
+
+    // Another machine's is where learning starts, and says so.
+    let other = Profile { machine: "an abacus".to_owned(), ..before };
+    std::fs::write(directory.join("measured.json"), other.to_json()).expect("there is room");
+    let replayed = run(directory, &REPLAY);
+    assert!(replayed.status.success(), "{}", told(&replayed));
+    assert!(told(&replayed).contains("an abacus"), "{}", told(&replayed));
+    let save = REPLAY.iter().copied().chain(["--save-profile", "other.json"]);
+    let refused = run(directory, &save.collect::<Vec<_>>());
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(
+        told(&refused).contains("--save-profile") && told(&refused).contains("an abacus"),
+        "{}",
+        told(&refused)
+    );
+    assert!(!directory.join("other.json").exists(), "nothing is left behind");
+}

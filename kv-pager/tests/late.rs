@@ -1,0 +1,181 @@
+//! Loads that come too late, in virtual time: they are cut and computed, in every kind of model, begun or not, shared or not, and
+//! where a deadline asks for it also while others have something to compute.
+
+use kv_pager::config::Limits;
+use kv_pager::cost::machine::{VirtualMachine, VirtualTierSize};
+use kv_pager::cost::{CostModel, Profile, TokenSpan};
+use kv_pager::error::Error;
+use kv_pager::ids::{Fence, TierId, TokenId};
+use kv_pager::layout::{Format, shape};
+use kv_pager::pager::{Backend, Forecast, Request, Sequence, Step};
+use kv_pager::policy::plan::EngineAbility;
+use kv_pager::policy::{Steward, Urgency};
+use kv_pager::units::Nanos;
+use kv_pager::{Config, Pager};
+use std::ops::Range;
+
+const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
+/// How many times as long as the pager thinks a load takes on these machines: longer than any request would wait.
+const SLOWER: f64 = 3000.0;
+const SHAPES: [&str; 3] = ["llama3-8b", "gpt-oss-20b", "gemma3-12b"];
+
+/// A pager whose costs are those of an H200, on a machine that loads much more slowly.
+struct World {
+    machine: VirtualMachine,
+    pager: Pager,
+    profile: Profile,
+}
+
+impl World {
+    /// With a prompt in the host, and nowhere nearer, which it returns.
+    fn new(name: &str) -> (Self, Vec<TokenId>) {
+        let model = shape(name).expect("known");
+        let profile = Profile::h200_llama3_8b();
+        let mut slow = profile.clone();
+        for lane in slow.lanes.iter_mut().filter(|lane| lane.ends.source > lane.ends.target) {
+            lane.alpha_ns *= SLOWER;
+            lane.knots.iter_mut().for_each(|knot| knot.copy_ns *= SLOWER);
+        }
+        let block_bytes = model.block_bytes();
+        let size = |tier, blocks: u64| VirtualTierSize {
+            tier,
+            bytes: block_bytes.checked_mul(blocks).expect("small"),
+            format: Format::Raw,
+        };
+        let sizes = [size(TierId::Device, 1100), size(TierId::Host, 4000)];
+        let limits = Limits { sequence_tokens: 16_384, ..Limits::default() };
+        let machine =
+            VirtualMachine::new(&model, &slow, &sizes, limits.moves_queued as usize).expect("plausible");
+        let backend = Backend { tiers: machine.tiers(), lanes: machine.lanes() };
+        let config = Config { limits, ..Config::default() };
+        let policy = Box::new(Steward::default());
+        let pager = Pager::new(model, config, backend, policy, machine.clock()).expect("fits");
+        pager.set_costs(CostModel::new(&profile).expect("plausible"), ENGINE);
+        let world = Self { machine, pager, profile };
+        for user in 0..8 {
+            world.serve(world.open(&prompt(user, 4096), None));
+        }
+        while world.pager.is_busy() {
+            world.tick();
+        }
+        let mut wanted = prompt(0, 4096);
+        wanted.extend(prompt(100, 100));
+        (world, wanted)
+    }
+
+    /// Time goes on: to what ends next, or by a millisecond.
+    fn tick(&self) {
+        let latest = self.machine.now().after(Nanos::from_millis(1));
+        self.machine.run_until(self.machine.next_event().min(latest));
+        self.pager.poll();
+    }
+
+    fn open(&self, tokens: &[TokenId], deadline: Option<Nanos>) -> Sequence {
+        let urgency = Urgency { deadline, ..Urgency::default() };
+        loop {
+            match self.pager.open(&Request::new(tokens).with_urgency(urgency)) {
+                Ok(sequence) => return sequence,
+                Err(_busy) => self.tick(),
+            }
+        }
+    }
+
+    fn compute(&self, sequence: &mut Sequence, range: Range<usize>) {
+        let [start, end] = [range.start, range.end].map(|at| u32::try_from(at).expect("short"));
+        let took = self.profile.prefill.cost().step(TokenSpan::between(start, end));
+        let until = self.machine.now().after(took);
+        while self.machine.now() < until {
+            self.machine.run_until(self.machine.next_event().min(until));
+            self.pager.poll();
+        }
+        sequence.observe(range.clone(), took);
+        sequence.commit(range, Fence::OVER).expect("as told");
+    }
+
+    /// Serves what is open.
+    fn serve(&self, mut sequence: Sequence) -> Option<Forecast> {
+        loop {
+            match sequence.next_step(ENGINE.step_tokens_max as usize) {
+                Ok(Step::Compute(range)) => self.compute(&mut sequence, range),
+                Ok(Step::Ready) => break,
+                Ok(Step::Wait) | Err(Error::TierBusy { .. }) => self.tick(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let forecast = sequence.forecast();
+        sequence.close(Fence::OVER);
+        self.pager.check();
+        forecast
+    }
+
+    /// Lets all that is under way end, and audits.
+    fn settle(&self) {
+        while self.pager.is_busy() {
+            self.tick();
+        }
+        self.pager.check();
+        assert_eq!(self.pager.stats().open_sequences, 0);
+    }
+}
+
+fn prompt(user: u32, tokens: u32) -> Vec<TokenId> {
+    (0..tokens).map(|at| TokenId(user << 20 | at)).collect()
+}
+
+/// Asserts that a request whose load was cut cost no more than its patience, so many times, and computing all.
+fn assert_cut(name: &str, forecast: Option<Forecast>, times: u64) {
+    let Forecast { plan, outcome } = forecast.expect("costs are known");
+    assert!(plan.load.blocks() > 0, "{name}: {plan:?}");
+    let patience = plan.cut_after.expect("something is loaded").as_u64() * times;
+    let most = (patience + plan.predicted.finish_by_compute.as_u64()) * 11 / 10;
+    assert!(outcome.finish.as_u64() <= most, "{name}: {most} ns at most, {outcome:?} of {plan:?}");
+}
+
+#[test]
+fn a_late_load_is_cut_whatever_the_model_looks_at() {
+    for name in SHAPES {
+        let (world, wanted) = World::new(name);
+        let forecast = world.serve(world.open(&wanted, None));
+        assert_cut(name, forecast, 1);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_deadline_cuts_a_late_load_though_others_have_something_to_compute() {
+    for name in SHAPES {
+        let (world, wanted) = World::new(name);
+        let other = world.open(&prompt(200, 2048), None);
+        let deadline = Nanos::from_millis(400);
+        let Forecast { plan, outcome } =
+            world.serve(world.open(&wanted, Some(deadline))).expect("costs are known");
+        assert!(plan.load.blocks() > 0 && !plan.reasons.is_late, "{name}: {plan:?}");
+        assert!(outcome.finish.as_u64() <= deadline.as_u64() * 11 / 10, "{name}: {outcome:?} of {plan:?}");
+        other.close(Fence::OVER);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_load_that_another_request_ordered_is_planned_for_and_left_when_it_is_late() {
+    for name in SHAPES {
+        let (world, wanted) = World::new(name);
+        let first = world.open(&wanted, None);
+        let mut shared = prompt(0, 4096);
+        shared.extend(prompt(300, 100));
+        let forecast = world.serve(world.open(&shared, None));
+        let plan = forecast.expect("costs are known").plan;
+        assert!(
+            plan.rest.end() == 4196 && plan.front.start < 4096 / 16,
+            "{name}: nothing was ready: {plan:?}"
+        );
+        // The first one has something to compute meanwhile.
+        assert_cut(name, forecast, 2);
+        // The first one has waited long enough by now.
+        let began = world.machine.now();
+        let computing = world.serve(first).expect("costs are known").plan.predicted.finish_by_compute;
+        let took = world.machine.now().since(began);
+        assert!(took.as_u64() <= computing.as_u64() * 11 / 10, "{name}: {took:?} of {computing:?}");
+        world.settle();
+    }
+}
