@@ -93,7 +93,7 @@ impl Core {
             Stage::GiveBack => {
                 self.release_parked();
                 self.room_for = None;
-                Some(Stage::Prune)
+                Some(if self.is_tidy(now) { Stage::Over } else { Stage::Prune })
             }
             Stage::Prune => (self.falls_on() && self.prune_on()).then_some(Stage::Reclaim),
             Stage::Reclaim if !is_fresh && self.stale_from.is_some() => None,
@@ -125,6 +125,29 @@ impl Core {
             }
             Stage::Over => None,
         }
+    }
+
+    /// Whether there is nothing else to do: what most calls find.
+    fn is_tidy(&self, now: Time) -> bool {
+        let is_all_gone = self.falls.is_empty() && self.strays.is_empty() && self.unpruned.is_empty();
+        let has_room = || {
+            let mut near = [TierId::Device, TierId::Host].into_iter().filter(|tier| self.pools.has(*tier));
+            near.all(|tier| self.groups().all(|group| !self.is_below_low(tier, group)))
+        };
+        is_all_gone
+            && self.stale_from.is_none()
+            && self.pending.is_empty()
+            && !self.has_keepers()
+            && !self.has_expired(now)
+            && has_room()
+            && !self.stands_idle()
+    }
+
+    /// Whether a class has fewer free slots, those about to be free counted, than its low watermark asks for.
+    fn is_below_low(&self, tier: TierId, group: GroupId) -> bool {
+        let (low, _) = self.config.watermarks.slots(self.pools.pool(tier, group).capacity());
+        self.free_slots(tier, group) < low
+            && self.free_slots(tier, group) + self.leaving_slots(tier, group) < low
     }
 
     /// Keeps the free slots of the device and the host between the watermarks, a hold at a time. Returns whether both are balanced, as
