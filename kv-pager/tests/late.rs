@@ -63,9 +63,9 @@ impl World {
         (world, wanted)
     }
 
-    /// Time goes on: to what ends next, or by a millisecond.
+    /// Time goes on: to what ends next, or as far as the pager may be left alone.
     fn tick(&self) {
-        let latest = self.machine.now().after(Nanos::from_millis(1));
+        let latest = self.machine.now().after(self.pager.nap());
         self.machine.run_until(self.machine.next_event().min(latest));
         self.pager.poll();
     }
@@ -178,4 +178,52 @@ fn a_load_that_another_request_ordered_is_planned_for_and_left_when_it_is_late()
         assert!(took.as_u64() <= computing.as_u64() * 11 / 10, "{name}: {took:?} of {computing:?}");
         world.settle();
     }
+}
+
+#[test]
+fn those_that_wait_for_lanes_have_nothing_to_compute_meanwhile() {
+    let (world, wanted) = World::new("llama3-8b");
+    let mut other = world.open(&prompt(1, 4096), None);
+    assert_eq!(other.next_step(2048).expect("room"), Step::Wait);
+    let forecast = world.serve(world.open(&wanted, None));
+    assert_cut("beside another that waits", forecast, 1);
+    other.close(Fence::OVER);
+    world.settle();
+}
+
+#[test]
+fn a_fork_waits_no_longer_for_its_parents_loads_than_that_would() {
+    let (world, wanted) = World::new("llama3-8b");
+    let mut parent = world.open(&wanted, None);
+    assert_eq!(parent.next_step(2048).expect("room"), Step::Wait);
+    let child = parent.fork().expect("nothing is computed for it");
+    parent.close(Fence::OVER);
+    let began = world.machine.now();
+    world.serve(child);
+    // Its parent's patience, and computing all.
+    let took = world.machine.now().since(began);
+    assert!(took < Nanos::from_millis(300), "{took:?}");
+    world.settle();
+}
+
+#[test]
+fn a_late_load_is_left_as_far_as_there_are_slots() {
+    let (world, wanted) = World::new("llama3-8b");
+    let first = world.open(&wanted, None);
+    // Of 1,100 slots hardly a hundred are left.
+    let other = world.open(&prompt(200, 740 * 16), None);
+    let mut shared = prompt(0, 4096);
+    shared.extend(prompt(300, 100));
+    let mut sequence = world.open(&shared, None);
+    let began = world.machine.now();
+    let range = loop {
+        match sequence.next_step(2048) {
+            Ok(Step::Compute(range)) => break range,
+            _ => world.tick(),
+        }
+    };
+    let took = world.machine.now().since(began);
+    assert!(took < Nanos::from_millis(300) && range.start == 0 && range.len() < 2048, "{took:?}: {range:?}");
+    drop((sequence, other, first));
+    world.settle();
 }

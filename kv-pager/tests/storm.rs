@@ -3,10 +3,12 @@
 
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Reserves, Watermarks};
+use kv_pager::cost::{CostModel, Profile};
 use kv_pager::ids::{Fence, Salt, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{Hold, Prefetch, Prompt, Request, Sequence, Step};
-use kv_pager::policy::{Lru, Policy, Steward};
+use kv_pager::policy::plan::EngineAbility;
+use kv_pager::policy::{Lru, Policy, Steward, Urgency};
 use kv_pager::tier::MoveFault;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
@@ -47,6 +49,12 @@ enum Act {
     Invalidate,
     Epoch,
     Deadline,
+    /// A sequence is opened whose loads are late before they have ended, and some have begun.
+    Late {
+        tokens: usize,
+    },
+    /// What has begun, and not ended, ends.
+    Resume,
     Fork,
     /// A sequence that stays open.
     Open,
@@ -96,6 +104,8 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, prefetches)| Act::Release { which, prefetches }),
         1 => (any::<usize>(), fault).prop_map(|(lane, fault)| Act::Fault { lane, fault }),
         1 => prop_oneof![Just(Act::Invalidate), Just(Act::Epoch), Just(Act::Deadline)],
+        2 => (1..13_usize).prop_map(|tokens| Act::Late { tokens }),
+        1 => Just(Act::Resume),
         1 => Just(Act::Fork),
         1 => Just(Act::Open),
         1 => any::<usize>().prop_map(|which| Act::Close { which }),
@@ -144,6 +154,10 @@ impl Storm {
         let clock = Arc::new(ManualClock::new());
         let pager =
             Pager::new(model, config, machine.backend(), policy, Arc::clone(&clock) as _).expect("it fits");
+        if setting.learns {
+            let costs = CostModel::new(&Profile::h200_llama3_8b()).expect("shipped");
+            pager.set_costs(costs, EngineAbility { can_overlap: true, step_tokens_max: 8 });
+        }
         Self { machine, clock, pager, holds: Vec::new(), prefetches: Vec::new(), open: Vec::new() }
     }
 
@@ -166,7 +180,10 @@ impl Storm {
     fn act(&mut self, turn: &Turn) {
         let first = 1000 * turn.letter;
         let tokens: Vec<TokenId> = (first..=first + turn.blocks * TOKENS).map(TokenId).collect();
-        let prompt = self.pager.prepare(&Request::new(&tokens));
+        // Sooner than any load can be there: what is not there after some time is computed instead.
+        let deadline = turn.letter.is_multiple_of(2).then_some(Nanos::new(1));
+        let urgency = Urgency { deadline, ..Urgency::default() };
+        let prompt = self.pager.prepare(&Request::new(&tokens).with_urgency(urgency));
         match turn.act {
             Act::Serve => self.serve(&prompt),
             Act::Hold { is_device } => {
@@ -187,6 +204,18 @@ impl Storm {
             }
             Act::Invalidate => _ = self.pager.invalidate(Salt::default()).expect("nothing is refused"),
             Act::Epoch => _ = self.pager.advance_epoch(),
+            Act::Late { tokens } => {
+                self.open.extend(self.pager.open_prompt(&prompt));
+                for lane in 0..self.machine.lanes().len() {
+                    self.end(lane, 2, Fate::Stalled);
+                }
+                for _ in 0..3 {
+                    self.clock.advance(Nanos::new(DEADLINE.as_u64() / 20));
+                    self.step(tokens);
+                }
+                self.open.truncate(3);
+            }
+            Act::Resume => self.machine.lanes().iter().for_each(|lane| lane.release_stalled()),
             Act::Deadline => self.clock.advance(Nanos::new(DEADLINE.as_u64() + 1)),
             Act::Fork => {
                 let fork = self.open.last().and_then(|last| last.fork().ok());
@@ -208,15 +237,18 @@ impl Storm {
                     sequence.truncate(1 + share % sequence.len(), Fence::OVER);
                 }
             }
-            Act::Step { tokens } => {
-                for sequence in &mut self.open {
-                    if let Ok(Step::Compute(range)) = sequence.next_step(tokens) {
-                        sequence.commit(range, Fence::OVER).expect("as it was told");
-                    }
-                    sequence.check();
-                }
-            }
+            Act::Step { tokens } => self.step(tokens),
             Act::Open | Act::Close { .. } => {}
+        }
+    }
+
+    /// Every open sequence computes, as far as it can.
+    fn step(&mut self, tokens: usize) {
+        for sequence in &mut self.open {
+            if let Ok(Step::Compute(range)) = sequence.next_step(tokens) {
+                sequence.commit(range, Fence::OVER).expect("as it was told");
+            }
+            sequence.check();
         }
     }
 

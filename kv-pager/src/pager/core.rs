@@ -327,7 +327,7 @@ impl Core {
     }
 
     pub(super) fn next_deadline(&self) -> Time {
-        self.engine.next_deadline().min(self.next_load_deadline())
+        self.engine.next_deadline().min(self.next_load_deadline()).min(self.next_lateness())
     }
 
     /// Notes how a demotion from `tier` ended. A lane on which nothing ends well must not keep anybody waiting for room: for a

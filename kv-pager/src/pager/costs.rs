@@ -36,6 +36,8 @@ pub(super) struct Costs {
     kept_bytes: ByLane<f64>,
     /// What open sequences have still to compute.
     planned: Nanos,
+    /// That of it which waits for moves.
+    blocked: Nanos,
     /// Open sequences that wait for moves.
     pub(super) lanes_waiting: u32,
     written: Bytes,
@@ -65,6 +67,7 @@ impl Costs {
             queues: ByLane::default(),
             kept_bytes,
             planned: Nanos::ZERO,
+            blocked: Nanos::ZERO,
             lanes_waiting: 0,
             written: Bytes::ZERO,
         }
@@ -88,9 +91,21 @@ impl Costs {
         steps.map_or(Nanos::ZERO, |steps| steps.span(span))
     }
 
-    /// What open sequences have still to compute.
-    pub(super) fn planned(&self) -> Nanos {
-        self.planned
+    /// What open sequences can compute now: not by those that wait for moves.
+    pub(super) fn startable(&self) -> Nanos {
+        Nanos::new(self.planned.as_u64().saturating_sub(self.blocked.as_u64()))
+    }
+
+    /// What a sequence can't compute before moves have ended was `before`, if it waited for any, and is `now`, if it does.
+    pub(super) fn note_waiting(&mut self, before: Option<Nanos>, now: Option<Nanos>) {
+        if let Some(before) = before {
+            self.lanes_waiting -= 1;
+            self.blocked = Nanos::new(self.blocked.as_u64().saturating_sub(before.as_u64()));
+        }
+        if let Some(now) = now {
+            self.lanes_waiting += 1;
+            self.blocked = self.blocked.saturating_add(now);
+        }
     }
 
     pub(super) fn add_planned(&mut self, work: Nanos) {

@@ -37,8 +37,8 @@ pub(super) struct Course {
     work: Nanos,
     outcome: Outcome,
     is_finished: bool,
-    /// 1 while it waits for moves, with nothing to compute meanwhile (CO2).
-    lanes_waiting: u32,
+    /// While it waits for moves, with nothing to compute meanwhile (CO2): what it has to compute then.
+    blocked: Option<Nanos>,
     /// Whether a request opened it, not a fork.
     pub(super) is_request: bool,
     /// Whether the time to its first token has been recorded; once, also where it is opened again.
@@ -56,11 +56,20 @@ pub(super) enum Lateness {
 }
 
 impl Course {
+    fn overdue_at(&self) -> Time {
+        self.latest.min(self.cut_at.after(self.cut_at.since(self.opened)))
+    }
+
+    /// When its loads become later than they are at `now`, if it waits for any.
+    fn next_lateness(&self, now: Time) -> Time {
+        let later = [self.cut_at, self.overdue_at()].into_iter().filter(|at| *at > now);
+        later.min().filter(|_| self.blocked.is_some()).unwrap_or(Time::NEVER)
+    }
+
     /// How late its loads are at `now`.
     pub(super) fn lateness(&self, now: Time) -> Lateness {
-        let overdue = self.latest.min(self.cut_at.after(self.cut_at.since(self.opened)));
         match now {
-            now if now >= overdue => Lateness::Overdue,
+            now if now >= self.overdue_at() => Lateness::Overdue,
             now if now >= self.cut_at => Lateness::Late,
             _ => Lateness::InTime,
         }
@@ -75,7 +84,7 @@ impl Course {
         work: Nanos::ZERO,
         outcome: Outcome { front: Nanos::ZERO, load: Nanos::ZERO, rest: Nanos::ZERO, finish: Nanos::ZERO },
         is_finished: false,
-        lanes_waiting: 0,
+        blocked: None,
         is_request: false,
         is_told: false,
     };
@@ -128,22 +137,36 @@ impl Core {
 
     /// What it has still to compute will not be computed.
     pub(super) fn drop_course(&mut self, state: &SequenceState) {
+        self.note_waits(state, false);
         let work = std::mem::replace(&mut self.course(state).work, Nanos::ZERO);
         self.costs.drop_planned(work);
-        self.note_waits(state, false);
     }
 
     /// Its next step is to wait for moves, or is not (CO2).
     pub(super) fn note_waits(&mut self, state: &SequenceState, waits: bool) {
-        let before = std::mem::replace(&mut self.course(state).lanes_waiting, u32::from(waits));
-        self.costs.lanes_waiting += u32::from(waits);
-        self.costs.lanes_waiting -= before;
+        let course = self.course(state);
+        let blocked = waits.then_some(course.work);
+        let before = std::mem::replace(&mut course.blocked, blocked);
+        self.costs.note_waiting(before, blocked);
     }
 
-    /// What other open sequences have still to compute, as predicted.
+    /// A fork waits for the loads of its parent no longer than that would.
+    pub(super) fn fork_course(&mut self, state: &SequenceState, child: &SequenceState) {
+        let Course { opened, cut_at, latest, .. } = *self.course(state);
+        *self.course(child) = Course { opened, cut_at, latest, ..Course::NONE };
+    }
+
+    /// When the loads that a sequence waits for become later than they are now: then it may have something to compute.
+    pub(super) fn next_lateness(&self) -> Time {
+        let times = self.courses.iter().map(|course| course.next_lateness(self.now));
+        times.min().unwrap_or(Time::NEVER)
+    }
+
+    /// What other open sequences can compute now, as predicted: those that wait for moves can't.
     pub(super) fn others_work(&mut self, state: &SequenceState) -> Nanos {
-        let work = self.course(state).work;
-        Nanos::new(self.costs.planned().as_u64().saturating_sub(work.as_u64()))
+        let &mut Course { work, blocked, .. } = self.course(state);
+        let own = if blocked.is_some() { Nanos::ZERO } else { work };
+        Nanos::new(self.costs.startable().as_u64().saturating_sub(own.as_u64()))
     }
 
     /// These tokens have been computed.

@@ -5,8 +5,8 @@
 //! - **ME2** what is called off is a miss like any other: the sequence computes it (I3);
 //! - **ME3** while others have something to compute, nothing is called off before twice the time that it was given is over, or the
 //!   deadline leaves no more than the time to compute it;
-//! - **ME4** a late load that can't be called off is left: it goes on into its slot (I2), to stay there for others, and the sequence
-//!   computes into another, as much as one step does.
+//! - **ME4** a late load that can't be called off is left: it goes on (I2), to stay cached where it lands, and the sequence
+//!   computes into another slot, as much as one step does and there is room for.
 //!
 //! Loads come from the back to the front while the front is computed. Where the two would be done at different times, the policy
 //! says how many blocks are better computed now; those of a load that is late all are. Where groups look through windows, what
@@ -82,10 +82,13 @@ impl Core {
         let until = state.entries.len().min(so_far.counted + slice);
         while so_far.counted < until {
             let place = so_far.counted;
-            let Some(from) = state.entries[place].source.filter(|_| self.is_coming(state, place)) else {
+            if !self.is_coming(state, place) {
                 break;
-            };
-            so_far.waiting.blocks[from.index()] += 1;
+            }
+            // Its source may have gone since.
+            if let Some(from) = state.entries[place].source {
+                so_far.waiting.blocks[from.index()] += 1;
+            }
             so_far.counted += 1;
         }
         if so_far.counted == until && until < state.entries.len() {
@@ -134,22 +137,32 @@ impl Core {
         }
         let left = next(&cut.to_leave);
         cut.to_leave.start = left.end;
-        Some(if self.leave_loads(state, left, now) { Met::More } else { Met::Wait })
+        let is_any = self.leave_loads(state, left.clone(), now);
+        if !is_any {
+            cut.to_leave = 0..0;
+        }
+        // What was left in an earlier slice can be computed.
+        Some(if is_any || left.start > cut.at { Met::More } else { Met::Wait })
     }
 
-    /// Takes other slots for those of these entries that have not come (ME4). False, and nothing is left, if there are too few.
+    /// Takes other slots for those of these entries that have not come (ME4), as far as there are any, the first first. Returns whether it
+    /// took any.
     fn leave_loads(&mut self, state: &mut SequenceState, places: Range<usize>, now: Time) -> bool {
         let late = places.clone().filter(|place| self.is_coming(state, *place)).count();
-        let slots = u32::try_from(late).expect("no more than a slice");
+        let wanted = u32::try_from(late).expect("no more than a slice");
+        let (mut slots, mut is_any) = (wanted, false);
         for group in self.groups() {
-            if self.ensure_free_for(state, group, slots, now).is_err() {
-                return false;
-            }
+            let is_free = self.ensure_free_for(state, group, wanted, now).is_ok();
+            slots = slots.min(if is_free { wanted } else { self.free_slots(TierId::Device, group) });
         }
         for place in places {
+            if slots == 0 {
+                break;
+            }
             if !self.is_coming(state, place) {
                 continue;
             }
+            slots -= 1;
             for group in self.groups() {
                 let left = state.slot(group, place);
                 let pool = self.pools.pool_mut(TierId::Device, group);
@@ -160,8 +173,9 @@ impl Core {
             }
             self.compute_instead(state, place);
             self.counters.cut_loads += 1;
+            is_any = true;
         }
-        true
+        is_any
     }
 
     /// Makes block `at`, whose load does not come, one to be computed. If its tokens were cut since, what will be computed is another.

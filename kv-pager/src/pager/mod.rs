@@ -214,7 +214,8 @@ impl Pager {
         Progressed::new(self, seen)
     }
 
-    /// How long it may be left alone though nobody rings: until the next deadline of a move, or the next look at a fence.
+    /// How long it may be left alone though nobody rings: until the next deadline of a move, until a load that a sequence waits for is
+    /// late, or the next look at a fence.
     pub fn nap(&self) -> Nanos {
         self.next_look().0
     }

@@ -269,7 +269,9 @@ pub(super) fn fork(shared: &Shared, state: &SequenceState) -> Result<Box<Sequenc
     let mut child = {
         let mut core = shared.core.lock();
         core.check_fork(state)?;
-        core.lease_state()?
+        let child = core.lease_state()?;
+        core.fork_course(state, &child);
+        child
     };
     child.copy_request(state);
     repeat(shared, |core| core.fork_slice(state, &mut child));

@@ -137,7 +137,7 @@ pub struct Stats {
     pub failed_loads: u64,
     /// Blocks found in a tier that outlived an earlier process.
     pub recovered: u64,
-    /// Of the failed loads, those that were called off because computing was sooner.
+    /// Loads that were given up because computing was sooner: called off, which is counted as failed too, or left to go on for others.
     pub cut_loads: u64,
     /// What was brought from the file to host memory while lanes stood idle.
     pub promoted: Promoted,

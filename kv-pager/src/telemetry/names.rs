@@ -97,7 +97,7 @@ pub const METRICS: &[Metric] = &[
         "kv_pager_cut_loads_total",
         Unit::Count,
         &[],
-        "Of the failed loads, those called off because computing was sooner.",
+        "Loads given up because computing was sooner: called off, or left to go on for others.",
     ),
     counter(
         "kv_pager_promoted_parts_total",

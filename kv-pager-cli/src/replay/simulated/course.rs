@@ -132,7 +132,9 @@ impl<'a> Course<'a> {
             }
             let now = self.machine.now();
             self.server.start(now);
-            let events = [self.server.next_event(), self.machine.next_event(), self.next_arrival()];
+            // What is loaded may become late, and be computed instead.
+            let late = now.after(self.pager.nap());
+            let events = [self.server.next_event(), self.machine.next_event(), self.next_arrival(), late];
             let event = events.into_iter().min().unwrap_or(Time::NEVER);
             let next = if self.open_again > now { event.min(self.open_again) } else { event };
             if self.jobs.is_empty() && self.arrived == self.scenario.stream.requests().len() {

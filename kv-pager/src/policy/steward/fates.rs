@@ -34,6 +34,7 @@ struct At {
     /// The tier that takes them, if there is one that can be reached.
     below: Option<TierId>,
     write: Nanos,
+    bring_back: Nanos,
     /// How long the lane to it can work on more before the device waits for that.
     spare_ns: f64,
     part_bytes: Bytes,
@@ -46,6 +47,7 @@ impl Fates {
             group: GroupId::FIRST,
             below: None,
             write: Nanos::ZERO,
+            bring_back: Nanos::ZERO,
             spare_ns: 0.0,
             part_bytes: Bytes::ZERO,
         };
@@ -63,15 +65,16 @@ impl Fates {
         let below = tier.farther().filter(|below| view.has(*below) && view.can_demote_from(tier));
         let far = below.unwrap_or(tier);
         let bytes = part_bytes[far.index()];
-        let (mut write, mut spare) = (Nanos::ZERO, 0.0);
+        let (mut write, mut bring_back, mut spare_ns) = (Nanos::ZERO, Nanos::ZERO, 0.0);
         if let Some(costs) = view.prospects().costs.filter(|_| far != tier) {
             write = prices::move_time(costs, LaneEnds { source: tier, target: far }, bytes);
+            bring_back = prices::move_time(costs, LaneEnds { source: far, target: tier }, bytes);
             // Requests wait for room, and room for what is written. While the device has enough to compute it waits for neither.
             let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
-            spare = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
+            spare_ns = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
         self.writes.look(view.prospects().written, view.now());
-        self.at = At { tier, group, below, write, spare_ns: spare, part_bytes: bytes };
+        self.at = At { tier, group, below, write, bring_back, spare_ns, part_bytes: bytes };
     }
 
     /// What becomes of `block`; `None` if it can't go now.
@@ -132,7 +135,7 @@ impl Fates {
                 asked: if is_filed { odds } else { 1.0 },
                 recompute: prices::compute_time(costs, seen.depth, tokens),
                 // Loads from a file run beside compute, and take no time of the device's: what they take is the lane's.
-                bring_back: if is_filed { Nanos::ZERO } else { self.at.write },
+                bring_back: if is_filed { Nanos::ZERO } else { self.at.bring_back },
                 write: self.at.write.max(Nanos::new(1)),
                 lane_waiting: f64::from(self.at.spare_ns < 0.0),
                 can_write: true,
