@@ -1097,7 +1097,8 @@ KvpStatus kvp_sequence_commit(const struct KvpSequence *sequence,
                               size_t end,
                               uint64_t fence);
 
-// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it.
+// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it. A step of
+// fewer tokens than the smallest that was measured, such as one that decodes, teaches nothing.
 KvpStatus kvp_sequence_observe(const struct KvpSequence *sequence,
                                size_t first,
                                size_t end,

@@ -169,7 +169,8 @@ pub extern "C" fn kvp_sequence_commit(
     })
 }
 
-/// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it.
+/// Says that computing the tokens `first..end` took so long, in one step: the costs that plans are made by learn from it. A step of
+/// fewer tokens than the smallest that was measured, such as one that decodes, teaches nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvp_sequence_observe(
     sequence: Option<&KvpSequence>,

@@ -121,7 +121,8 @@ impl<S: StepSource> Run<S> {
                 self.check_blocks(engine);
                 self.output.computed_tokens += range.end.min(self.prompt_tokens).saturating_sub(range.start);
                 let tokens = &self.tokens[range.clone()];
-                self.context.compute(tokens, engine.model, engine.memory, &self.table);
+                let (context, table) = (&mut self.context, &self.table);
+                self.source.compute(&range, || context.compute(tokens, engine.model, engine.memory, table));
                 self.remember_blocks(engine);
                 self.source.commit(range)?;
                 Ok(Progress::Computed)

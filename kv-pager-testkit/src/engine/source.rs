@@ -15,6 +15,15 @@ pub trait StepSource {
     /// Of kind [`Retry`](kv_pager::ErrorKind::Retry) when something must end first.
     fn next_step(&mut self, tokens_max: usize) -> Result<Step, Error>;
 
+    /// Has `range`, which was given, computed: by `compute`, once. Nothing but the computing is in it, so that a source that reports
+    /// how long steps take times it; others leave this as it is.
+    fn compute(&mut self, _range: &Range<usize>, compute: impl FnOnce())
+    where
+        Self: Sized,
+    {
+        compute();
+    }
+
     /// Says that `computed`, a range that was given, has been written through the table.
     ///
     /// # Errors

@@ -88,11 +88,11 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_slows_down_is_believed_at_every_size_after_six_transfers() {
+    fn a_disk_that_slows_down_is_believed_at_every_size_after_eight_transfers() {
         let disk = LaneCost::uniform(100_000.0, 20_000.0, 1.3e9, Bytes::mib(16));
         let slow = LaneCost::uniform(100_000.0, 20_000.0, 0.2e9, Bytes::mib(16));
         let mut estimate = LaneEstimate::new(disk);
-        let drifted = (0..6).any(|_| estimate.observe(batch(16), slow.busy(batch(16))) == Learned::Drift);
+        let drifted = (0..8).any(|_| estimate.observe(batch(16), slow.busy(batch(16))) == Learned::Drift);
         assert!(drifted, "{estimate:?}");
         for blocks in [4, 64, 256] {
             let error = estimate.current().busy_ns(batch(blocks)) / slow.busy_ns(batch(blocks));

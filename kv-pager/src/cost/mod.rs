@@ -106,7 +106,8 @@ impl CostModel {
         self.lanes.get_mut(ends).as_mut().map_or(Learned::Nothing, |lane| lane.observe(load, took))
     }
 
-    /// Takes in that the engine computed `step` in one step of `took`. `O(1)`.
+    /// Takes in that the engine computed `step` in one step of `took`. `O(1)`. A step of fewer tokens than the profile's smallest node,
+    /// such as one that decodes, teaches nothing.
     pub fn observe_prefill(&mut self, step: TokenSpan, took: Nanos) -> Learned {
         self.prefill.observe(step, took)
     }

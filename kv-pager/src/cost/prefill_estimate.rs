@@ -3,6 +3,9 @@
 //!
 //! As with lanes, one correction follows the device as a whole (it got busy, or hot), and one each node what the fit got
 //! wrong there.
+//!
+//! Steps of fewer tokens than the smallest that was measured teach nothing: they are priced as that one, which is more than they may
+//! take. A server that decodes reports steps of one token all day, and the device would look many times faster than it is.
 
 use super::correction::{Correction, Learned};
 use super::{PrefillCost, TokenSpan, real};
@@ -34,8 +37,11 @@ impl PrefillEstimate {
         self.device.error()
     }
 
-    /// Takes in that one step took `took`.
+    /// Takes in that one step took `took`; [`Learned::Nothing`] of a step smaller than any that was measured.
     pub(super) fn observe(&mut self, step: TokenSpan, took: Nanos) -> Learned {
+        if step.tokens < self.fitted.nodes()[0].tokens {
+            return Learned::Nothing;
+        }
         let predicted_ns = self.current.step_ns(step);
         if predicted_ns <= 0.0 {
             return Learned::Nothing;
@@ -55,19 +61,35 @@ impl PrefillEstimate {
 mod tests {
     use super::{Learned, PrefillCost, PrefillEstimate, TokenSpan, real};
     use crate::cost::Node;
+    use crate::units::Nanos;
 
     #[test]
-    fn a_gpu_that_gets_busy_is_noticed_within_six_steps_and_forgiven_as_fast() {
+    fn a_gpu_that_gets_busy_is_noticed_within_eight_steps_and_forgiven_as_fast() {
         let node = |tokens, base_ns| Node { tokens, base_ns, context_ns: 500.0, window_ns: 0.0 };
         let idle = PrefillCost::new(None, &[node(128, 1e7), node(2048, 5e7)]);
         let mut estimate = PrefillEstimate::new(&idle);
         let step = TokenSpan { start: 4096, tokens: 1000 };
         for busy in [1.8, 1.0] {
             let took = real::to_nanos(idle.step_ns(step) * busy);
-            assert!((0..6).any(|_| estimate.observe(step, took) == Learned::Drift), "{busy}");
+            assert!((0..8).any(|_| estimate.observe(step, took) == Learned::Drift), "{busy}");
             let other = TokenSpan { start: 0, tokens: 200 };
             let error = estimate.current().step_ns(other) / (idle.step_ns(other) * busy);
             assert!((0.95..1.05).contains(&error), "{busy}: {error}");
         }
+    }
+
+    #[test]
+    fn steps_smaller_than_any_that_was_measured_teach_nothing() {
+        let node = |tokens, base_ns| Node { tokens, base_ns, context_ns: 500.0, window_ns: 0.0 };
+        let measured = PrefillCost::new(None, &[node(16, 1.6e6), node(2048, 5e7)]);
+        let mut estimate = PrefillEstimate::new(&measured);
+        for start in 4096..4196 {
+            let decoded = TokenSpan { start, tokens: 1 };
+            assert_eq!(estimate.observe(decoded, Nanos::new(100_000)), Learned::Nothing);
+        }
+        assert_eq!(estimate, PrefillEstimate::new(&measured));
+        // The smallest that was measured does.
+        let smallest = TokenSpan { start: 4096, tokens: 16 };
+        assert_eq!(estimate.observe(smallest, measured.step(smallest)), Learned::Steady);
     }
 }

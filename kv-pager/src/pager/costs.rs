@@ -179,7 +179,8 @@ impl Pager {
         self.shared.core.lock().costs.model.clone()
     }
 
-    /// Takes in that the engine computed these tokens of some request in one step of `took`.
+    /// Takes in that the engine computed these tokens of some request in one step of `took`. A step of fewer tokens than the smallest
+    /// that was measured, such as one that decodes, teaches nothing ([`CostModel::observe_prefill`]).
     /// [`Sequence::observe`](super::Sequence::observe) does it for a sequence.
     pub fn observe_prefill(&self, step: TokenSpan, took: Nanos) {
         if let Some(model) = &mut self.shared.core.lock().costs.model {

@@ -262,7 +262,9 @@ impl Sequence {
         slices::commit(shared, state, computed, fence)
     }
 
-    /// Says that computing `computed` took so long, in one step: the costs learn from it, and the plan is judged by it.
+    /// Says that computing `computed` took so long, in one step: the costs learn from it, and the plan is judged by it. It is meant for
+    /// steps of the prompt: one of fewer tokens than the smallest that was measured, such as one that decodes, teaches the costs
+    /// nothing.
     ///
     /// # Panics
     /// If the range is empty or beyond 2^32 tokens.
