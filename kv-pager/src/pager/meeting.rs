@@ -242,10 +242,7 @@ impl Core {
         self.engine.call_off(TierId::Host, TierId::Device, is_meant);
         self.engine.call_off(TierId::File, TierId::Host, is_meant);
         self.meant = meant;
-        if !self.take_in(now) {
-            // The rest ends with the next call, which whoever waits is to make.
-            self.signal.ring();
-        }
+        self.take_in(now);
         let cut = self.counters.failed_loads - before;
         self.counters.cut_loads += cut;
         cut > 0

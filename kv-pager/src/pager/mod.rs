@@ -11,7 +11,6 @@
 
 mod build;
 mod check;
-mod chores;
 mod close;
 mod commit;
 mod core;
@@ -21,7 +20,6 @@ mod demote;
 mod durable;
 mod epoch;
 mod external;
-mod falls;
 mod faults;
 mod finding;
 mod handle;
@@ -238,7 +236,8 @@ impl Pager {
 
     /// Takes in what has ended and starts what waits. Every other call does it too.
     pub fn poll(&self) {
-        slices::keep_house(&self.shared, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.shared.core.lock().housekeep(now);
     }
 
     /// Whether any move waits or is under way.
@@ -288,9 +287,9 @@ impl Pager {
         core.pools.has(tier).then(|| core.pools.pool(tier, group).counts())
     }
 
-    /// Moves the block events since the last call to `into`, and returns the number of the first (V1). One reader drains them.
+    /// Moves the block events since the last call to `into`, and returns the number of the first (V1).
     pub fn drain_events(&self, into: &mut Vec<BlockEvent>) -> u64 {
-        slices::drain_events(&self.shared, into)
+        self.shared.core.lock().events.drain(into)
     }
 
     /// How many holds of the pager's lock took how many times 100 ns, rounded down; the last counts all that took longer. For
@@ -311,13 +310,6 @@ impl Pager {
     /// # Panics
     /// If one of them does not hold.
     pub fn check(&self) {
-        #[cfg_attr(
-            not(feature = "hold-blocks"),
-            expect(unused_mut, reason = "what it looks at is not counted")
-        )]
-        let mut core = self.shared.core.lock();
-        core.check();
-        #[cfg(feature = "hold-blocks")]
-        core.index.forget_hold();
+        self.shared.core.lock().check();
     }
 }

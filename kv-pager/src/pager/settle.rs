@@ -15,11 +15,9 @@ use crate::tier::{LaneEnds, MoveFault};
 use crate::transfer::{Ended, Flight, Outcome, Purpose};
 
 impl Core {
-    /// Takes in what has ended, as far as this hold of the lock goes. Returns whether that was all.
-    pub(super) fn take_in(&mut self, now: Time) -> bool {
+    pub(super) fn take_in(&mut self, now: Time) {
         let mut ended = std::mem::take(&mut self.ended);
-        let is_all = self.engine.poll(now, self.left as usize, &mut ended);
-        self.handle(ended.len());
+        self.engine.poll(now, &mut ended);
         self.costs.learn(&mut self.engine);
         self.moves_ended += ended.len() as u64;
         let deadline_ns = self.config.limits.move_deadline.as_u64();
@@ -36,7 +34,6 @@ impl Core {
         }
         ended.clear();
         self.ended = ended;
-        is_all
     }
 
     /// The target's side of an end.
