@@ -1,6 +1,6 @@
 //! `kv-pager replay --save-profile` as a person or a script runs it: what was learnt is there at the next start.
 
-use kv_pager::cost::Profile;
+use kv_pager::cost::{Node, Profile};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -64,4 +64,31 @@ fn what_a_replay_learns_is_saved_as_this_machines_and_never_as_anothers() {
         told(&refused)
     );
     assert!(!directory.join("other.json").exists(), "nothing is left behind");
+}
+
+#[test]
+fn what_was_learnt_and_cannot_be_is_not_saved_and_all_else_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path();
+    let measured = run(directory, &["measure", "--out", "measured.json"]);
+    assert!(measured.status.success(), "{}", told(&measured));
+    // Far too slow, and at its far end just plausible: what corrects the one makes the other impossible.
+    let mut profile = read(directory, "measured.json");
+    let nodes = &mut profile.prefill.nodes;
+    nodes.truncate(7);
+    for node in nodes.iter_mut() {
+        node.base_ns *= 16.0;
+    }
+    nodes.push(Node { tokens: 1 << 31, base_ns: 1e12, context_ns: 1e9, window_ns: 0.0 });
+    std::fs::write(directory.join("measured.json"), profile.to_json()).expect("there is room");
+
+    let save = ["--save-profile", "learnt.json", "--json", "found.json", "--report", "page.html"];
+    let replayed = run(directory, &REPLAY.iter().copied().chain(save).collect::<Vec<_>>());
+    assert_eq!(replayed.status.code(), Some(1), "{}", told(&replayed));
+    assert!(told(&replayed).contains("--save-profile"), "{}", told(&replayed));
+    assert!(told(&replayed).contains("not plausible"), "{}", told(&replayed));
+    assert!(!replayed.stdout.is_empty(), "the table is printed");
+    for (name, is_there) in [("found.json", true), ("page.html", true), ("learnt.json", false)] {
+        assert_eq!(directory.join(name).exists(), is_there, "{name}");
+    }
 }

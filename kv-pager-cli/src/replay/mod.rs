@@ -36,6 +36,7 @@ use crate::output;
 use crate::report::replay::ChoiceFigures;
 use cached::CachedServer;
 use kv_pager::clock::{Clock, MonotonicClock};
+use kv_pager::cost::Profile;
 use kv_pager::ids::TierId;
 use kv_pager::units::Nanos;
 use kv_pager_testkit::engine::{Engine, Verifier};
@@ -67,11 +68,11 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     let destination = arguments.json.as_deref().map(Destination::new).transpose()?;
     let page = arguments.report.as_deref().map(Destination::new).transpose()?;
     let metrics = arguments.metrics.as_deref().map(Destination::new).transpose()?;
-    let learnt = arguments.save_profile.as_deref().map(Destination::new).transpose()?;
+    let saved = arguments.save_profile.as_deref().map(Destination::new).transpose()?;
     let replayed = if arguments.is_virtual {
         simulated::replay(arguments, metrics, &interrupt)?
     } else {
-        real(arguments, metrics, learnt, &interrupt)?
+        real(arguments, metrics, &interrupt)?
     };
     let Replayed { results, heading, .. } = &replayed;
     let tables = report::report(results);
@@ -89,7 +90,12 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
         let figures = figures::figures(&replayed);
         page.write_text(&figures.to_page().to_html())?;
     }
-    check(&replayed)
+    check(&replayed)?;
+    // Last, for it may not be plausible, and all else is worth having.
+    if let (Some(destination), Some(learnt)) = (saved, replayed.learnt) {
+        destination.write(&learnt?)?;
+    }
+    Ok(())
 }
 
 /// A replay that has ended.
@@ -102,13 +108,14 @@ struct Replayed {
     heading: String,
     /// Tokens of all prompts of the stream.
     prompt_tokens: u64,
+    /// The profile that it started from with what was learnt, or why that can't be saved; `None` in virtual time or without a profile.
+    learnt: Option<Result<Profile, Failure>>,
 }
 
 /// Serves the stream with the reference engine, over tiers with bytes in them.
 fn real(
     arguments: &ReplayArguments,
     metrics: Option<Destination>,
-    learnt: Option<Destination>,
     interrupt: &Interrupt,
 ) -> Result<Replayed, Failure> {
     let settings = Settings::new(arguments)?;
@@ -123,9 +130,7 @@ fn real(
             output::note("the drive did not say in time that what it took survives a loss of power");
         }
     }
-    if let (Some(costs), Some(destination)) = (&settings.costs, learnt) {
-        destination.write(&costs.learnt(&setup.pager)?)?;
-    }
+    let learnt = settings.costs.as_ref().map(|costs| costs.learnt(&setup.pager));
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);
     let results = Results::new(&findings);
@@ -145,6 +150,7 @@ fn real(
         choice: choice.unwrap_or_default(),
         heading,
         prompt_tokens: settings.stream.prompt_tokens(),
+        learnt,
     })
 }
 

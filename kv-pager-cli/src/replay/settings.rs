@@ -101,9 +101,12 @@ impl Costs {
     /// The profile with what `pager` has learnt.
     ///
     /// # Errors
-    /// [`Failure::Pager`] if that is not plausible.
+    /// [`Failure::Wrong`] if that is not plausible: the arguments were right.
     pub(super) fn learnt(&self, pager: &Pager) -> Result<Profile, Failure> {
-        Ok(pager.costs().as_ref().unwrap_or(&self.model).update(&self.profile)?)
+        let model = pager.costs();
+        let learnt = model.as_ref().unwrap_or(&self.model).update(&self.profile);
+        learnt
+            .map_err(|error| Failure::Wrong(format!("--save-profile: what was learnt is not saved: {error}")))
     }
 }
 

@@ -136,6 +136,7 @@ pub(super) fn replay(
         choice: choices(&costs, scenario.model, ability, settings.farthest()),
         heading: settings.heading(),
         prompt_tokens: settings.stream.prompt_tokens(),
+        learnt: None,
     })
 }
 
