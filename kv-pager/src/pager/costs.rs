@@ -91,7 +91,12 @@ impl Costs {
         steps.map_or(Nanos::ZERO, |steps| steps.span(span))
     }
 
-    /// What open sequences can compute now: not by those that wait for moves.
+    /// What open sequences have still to compute.
+    pub(super) fn planned(&self) -> Nanos {
+        self.planned
+    }
+
+    /// What they can compute now: not by those that wait for moves.
     pub(super) fn startable(&self) -> Nanos {
         Nanos::new(self.planned.as_u64().saturating_sub(self.blocked.as_u64()))
     }

@@ -162,8 +162,14 @@ impl Core {
         times.min().unwrap_or(Time::NEVER)
     }
 
-    /// What other open sequences can compute now, as predicted: those that wait for moves can't.
+    /// What other open sequences have still to compute, as predicted.
     pub(super) fn others_work(&mut self, state: &SequenceState) -> Nanos {
+        let work = self.course(state).work;
+        Nanos::new(self.costs.planned().as_u64().saturating_sub(work.as_u64()))
+    }
+
+    /// That of it which they can compute now: those that wait for moves can't.
+    pub(super) fn others_startable(&mut self, state: &SequenceState) -> Nanos {
         let &mut Course { work, blocked, .. } = self.course(state);
         let own = if blocked.is_some() { Nanos::ZERO } else { work };
         Nanos::new(self.costs.startable().as_u64().saturating_sub(own.as_u64()))

@@ -3,8 +3,9 @@
 //!
 //! - **ME1** only loads that have not begun are called off, and only where nobody else waits for them;
 //! - **ME2** what is called off is a miss like any other: the sequence computes it (I3);
-//! - **ME3** while others have something to compute, nothing is called off before twice the time that it was given is over, or the
-//!   deadline leaves no more than the time to compute it;
+//! - **ME3** while others have something to compute, nothing is called off in time, for they will need the device too; while there is
+//!   something that they can compute now, nothing before twice the time that it was given is over, or the deadline leaves no more
+//!   than the time to compute it;
 //! - **ME4** a late load that can't be called off is left: it goes on (I2), to stay cached where it lands, and the sequence
 //!   computes into another slot, as much as one step does and there is room for.
 //!
@@ -66,7 +67,12 @@ impl Core {
         }
         let lateness = self.course(state).lateness(now);
         // While others compute, waiting costs the device nothing; but nobody waits on and on for a lane that stands still.
-        if lateness != Lateness::Overdue && self.others_work(state) > Nanos::ZERO {
+        let others = match lateness {
+            Lateness::InTime => self.others_work(state),
+            Lateness::Late => self.others_startable(state),
+            Lateness::Overdue => Nanos::ZERO,
+        };
+        if others > Nanos::ZERO {
             return Met::Wait;
         }
         // What comes later can't be used without what is waited for.
