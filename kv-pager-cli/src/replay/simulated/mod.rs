@@ -80,7 +80,8 @@ pub(super) struct VirtualFindings {
 }
 
 impl Scenario<'_> {
-    /// Serves the stream under `policy`, and writes the pager's metrics if they are wanted. `O(blocks asked for and moved)`; holds the metadata of every slot.
+    /// Serves the stream under `policy`, and writes the pager's metrics if they are wanted. `O(blocks asked for and moved)`;
+    /// holds the metadata of every slot.
     ///
     /// # Errors
     /// [`Failure::Pager`] if tiers, profile and model do not fit together or a request does not fit the device (B1),
