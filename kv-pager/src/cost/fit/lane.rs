@@ -20,6 +20,8 @@ const KNOT_BYTES: [u64; LaneCost::KNOTS_MAX] =
 
 /// Of the rate that the lane can reach, the share that a chunk must reach to saturate it.
 const SATURATED: f64 = 0.97;
+/// How much of its share of the time of the largest copies the last piece of a curve takes at least.
+const FLAT: f64 = 1.0 / 64.0;
 
 /// The cost that explains `samples` best; `None` if they are too few or all alike. Samples of nothing are ignored.
 ///
@@ -41,8 +43,28 @@ pub fn fit_lane(samples: &[LaneSample]) -> Option<LaneCost> {
         .zip(&found[1..])
         .map(|(&bytes, &copy_ns)| Knot { copy_bytes: real::to_bytes(bytes), copy_ns })
         .collect();
-    let cost = LaneCost::new(found[0], Bytes::mib(1), &curve);
+    let cost = LaneCost::new(found[0], Bytes::mib(1), &rising(curve));
     Some(LaneCost::new(cost.alpha_ns(), saturating_chunk(&cost), cost.knots()))
+}
+
+/// The curve without the knots before the last that are as slow as that: no lane carries more bytes in no more time, so something else
+/// ran while they were measured.
+fn rising(mut curve: Vec<Knot>) -> Vec<Knot> {
+    let is_flat = |curve: &[Knot]| match curve {
+        [.., before, last] => {
+            let bytes = [before, last].map(|knot| real::from_bytes(knot.copy_bytes));
+            let share = 1.0 - bytes[0] / bytes[1];
+            last.copy_ns - before.copy_ns < FLAT * share * last.copy_ns
+        }
+        _ => false,
+    };
+    while curve.len() > 2 && is_flat(&curve) {
+        curve.remove(curve.len() - 2);
+    }
+    if is_flat(&curve) {
+        curve[0].copy_ns = 0.0;
+    }
+    curve
 }
 
 fn copy_bytes(load: Load) -> f64 {
@@ -93,8 +115,8 @@ fn saturating_chunk(cost: &LaneCost) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::{LaneCost, LaneSample, Load, fit_lane};
-    use crate::cost::{Knot, real};
+    use super::{Knot, LaneCost, LaneSample, Load, fit_lane, rising};
+    use crate::cost::real;
     use crate::units::Bytes;
 
     fn samples_of(truth: &LaneCost, outlier_every: u32) -> Vec<LaneSample> {
@@ -150,6 +172,19 @@ mod tests {
             let error = found.busy_ns(sample.load) / real::from_nanos(sample.took) - 1.0;
             assert!(error.abs() < 0.01, "{sample:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_was_slow_while_something_else_ran_makes_no_lane_without_end() {
+        let knot = |kib: u64, copy_ns: f64| Knot { copy_bytes: Bytes::new(kib << 10), copy_ns };
+        let last = |curve: Vec<Knot>| {
+            let cost = LaneCost::new(0.0, Bytes::mib(1), &rising(curve));
+            cost.classes().last().expect("one at least").beta_bytes_per_s
+        };
+        let slow = last(vec![knot(0, 1e3), knot(1 << 10, 1e6), knot(4 << 10, 9e6), knot(16 << 10, 8e6)]);
+        assert!((1e9..4e9).contains(&slow), "{slow}");
+        let all_slow = last(vec![knot(0, 9e6), knot(16 << 10, 8e6)]);
+        assert!((2e9..3e9).contains(&all_slow), "{all_slow}");
     }
 
     #[test]
