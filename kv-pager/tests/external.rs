@@ -130,15 +130,21 @@ fn a_slot_named_too_early_is_refused() {
     pager.onboard(&prompt, &[at(0, 4)], Fence::OVER).expect("its move has ended");
 }
 
+/// A prompt of two blocks, computed into two slots and offloaded.
+fn with_two_offloaded(machine: &Machine, pager: &Pager) -> (Prompt, [BlockAt; 2]) {
+    let prompt = prompt(pager, &[1, 2]);
+    let given = [at(0, 4), at(1, 5)];
+    compute(machine, &prompt, &given);
+    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
+    settle(machine, &mut out);
+    (prompt, given)
+}
+
 #[test]
 fn a_slot_that_compute_still_reads_is_written_after_it() {
     let (machine, _clock, pager) = build();
     let mut stream = machine.stream();
-    let prompt = prompt(&pager, &[1, 2]);
-    let given = [at(0, 4), at(1, 5)];
-    compute(&machine, &prompt, &given);
-    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
-    settle(&machine, &mut out);
+    let (prompt, given) = with_two_offloaded(&machine, &pager);
     // The engine gives the slot of the first block on to the second while a kernel reads the first.
     let fence = stream.fence();
     stream.read(GroupId::FIRST, given[0].slot, 0, tags(&prompt, 0), "what is in use".to_owned());
@@ -155,11 +161,7 @@ fn a_slot_that_compute_still_reads_is_written_after_it() {
 fn a_slot_whose_fence_never_ends_is_given_back_untouched() {
     let (machine, clock, pager) = build();
     let mut stream = machine.stream();
-    let prompt = prompt(&pager, &[1, 2]);
-    let given = [at(0, 4), at(1, 5)];
-    compute(&machine, &prompt, &given);
-    let mut out = pager.offload(&prompt, &given, Fence::OVER).expect("slots are free");
-    settle(&machine, &mut out);
+    let (prompt, given) = with_two_offloaded(&machine, &pager);
     let never = stream.fence();
     let mut back = pager.onboard(&prompt, &[at(1, 4)], never).expect("its move has ended");
     let again = at(0, 6);

@@ -56,6 +56,7 @@ pub(super) enum Lateness {
 }
 
 impl Course {
+    /// When what has not been loaded is computed though others compute.
     fn overdue_at(&self) -> Time {
         self.latest.min(self.cut_at.after(self.cut_at.since(self.opened)))
     }
@@ -68,10 +69,12 @@ impl Course {
 
     /// How late its loads are at `now`.
     pub(super) fn lateness(&self, now: Time) -> Lateness {
-        match now {
-            now if now >= self.overdue_at() => Lateness::Overdue,
-            now if now >= self.cut_at => Lateness::Late,
-            _ => Lateness::InTime,
+        if now >= self.overdue_at() {
+            Lateness::Overdue
+        } else if now >= self.cut_at {
+            Lateness::Late
+        } else {
+            Lateness::InTime
         }
     }
 

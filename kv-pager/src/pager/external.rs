@@ -331,7 +331,7 @@ impl Core {
                 self.index.note_use(block, now);
                 let ticket = self.borrow(block, slot, fence);
                 let priority = Priority::Demand;
-                let deadline = Time::NEVER;
+                let deadline = self.load_deadline();
                 self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
             }

@@ -59,8 +59,7 @@ enum Attempt {
 
 impl Core {
     /// Adds a load that waits: behind those that are as urgent, before those that are less so.
-    pub(super) fn add_pending(&mut self, mut load: PendingLoad) {
-        load.deadline = self.now.after(self.config.limits.move_deadline);
+    pub(super) fn add_pending(&mut self, load: PendingLoad) {
         let at = match self.pending.back() {
             Some(last) if last.priority > load.priority => {
                 self.pending.partition_point(|other| other.priority <= load.priority)
@@ -68,6 +67,11 @@ impl Core {
             _ => self.pending.len(),
         };
         self.pending.insert(at, load);
+    }
+
+    /// When a load that is ordered now has waited too long.
+    pub(super) fn load_deadline(&self) -> Time {
+        self.now.after(self.config.limits.move_deadline)
     }
 
     /// Where the loads of each priority begin: those wait there in the order in which they were added.

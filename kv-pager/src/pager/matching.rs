@@ -2,7 +2,7 @@
 //! Layer 9. Known by: `pager`.
 
 use super::core::Core;
-use super::planning::Whereabouts;
+use super::whereabouts::Whereabouts;
 use crate::ids::{BlockId, GroupId};
 use crate::policy::MatchedBlock;
 use crate::prefix::BlockKeys;

@@ -46,6 +46,7 @@ mod stats;
 mod step;
 mod telling;
 mod tenants;
+mod whereabouts;
 
 pub use crate::sequence::RequestPriority;
 pub use build::Backend;

@@ -7,10 +7,10 @@
 use super::core::{Claim, Core};
 use super::loads::{PendingLoad, urgency_of};
 use super::opening::{Opening, Stage};
-use super::planning::{Part, Planned, Survey, Whereabouts};
+use super::planning::{Part, Planned, Survey};
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
+use crate::ids::{Fence, GroupId, SlotId, TierId};
 use crate::policy::{LoadPlan, MatchedBlock};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
@@ -244,31 +244,6 @@ impl Core {
         Ok(())
     }
 
-    /// The nearest tier where the part is whole or, on the device, about to be.
-    pub(super) fn nearest_part(&self, block: BlockId, group: GroupId) -> Option<TierId> {
-        self.find_part(block, group).map(|part| part.tier)
-    }
-
-    /// Where a part of a block is, if it is anywhere.
-    #[inline]
-    pub(super) fn find_part(&self, block: BlockId, group: GroupId) -> Option<Whereabouts> {
-        let device_slot = self.index.location(block, group, TierId::Device);
-        let is_lost = self.lost[TierId::Device.index()] || self.is_engines();
-        let pool = self.pools.pool(TierId::Device, group);
-        if device_slot.is_some() && !is_lost && pool.block(device_slot) == block {
-            let is_coming = pool.state(device_slot) == SlotState::Filling;
-            let coming_from = if is_coming { self.nearest_below(block, group) } else { None };
-            return Some(Whereabouts { tier: TierId::Device, coming_from });
-        }
-        let tier = self.nearest_below(block, group)?;
-        Some(Whereabouts { tier, coming_from: None })
-    }
-
-    /// The nearest tier below the device where the part is whole.
-    fn nearest_below(&self, block: BlockId, group: GroupId) -> Option<TierId> {
-        [TierId::Host, TierId::File].into_iter().find(|tier| self.whole(block, group, *tier).is_some())
-    }
-
     /// Claims the leading blocks of a match that are whole on the device, where the model has one group that needs every block:
     /// nothing is to be done for them but to refer to them and hold them. Returns how many of `matched`, which come next, they
     /// are; [`Core::claim`] goes on.
@@ -417,7 +392,7 @@ impl Core {
             self.index.set_location(claim.block, claim.group, TierId::Device, device);
             let Claim { block, group, from, .. } = claim;
             let priority = urgency_of(state.priority);
-            let deadline = Time::NEVER;
+            let deadline = self.load_deadline();
             self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;

@@ -8,7 +8,8 @@
 //! Where a match of a model with windows ends is worked out between two slices, without the lock, from what was seen under it.
 
 use super::core::{Claim, Core};
-use super::planning::{Part, Planned, Survey, Whereabouts};
+use super::planning::{Part, Planned, Survey};
+use super::whereabouts::Whereabouts;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::layout::{ModelLayout, Reach};
 use crate::policy::MatchedBlock;

@@ -10,47 +10,12 @@
 
 use super::core::Core;
 use crate::clock::Time;
-use crate::ids::{BlockId, GroupId, TierId};
+use crate::ids::{GroupId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::plan::{BlockSpan, Coming, TierRuns};
 use crate::policy::{LoadPlan, Matched, MatchedBlock, Reason, View};
 use crate::sequence::SequenceState;
 use std::ops::Range;
-
-/// Where a part of a block is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Whereabouts {
-    /// The nearest tier where it is whole or, on the device, about to be.
-    pub(super) tier: TierId,
-    /// From where it is being loaded into the device, if it is.
-    pub(super) coming_from: Option<TierId>,
-}
-
-impl Whereabouts {
-    /// On the device, whole.
-    pub(super) const READY: Self = Self { tier: TierId::Device, coming_from: None };
-
-    /// Whether it is on the device, whole.
-    pub(super) fn is_ready(self) -> bool {
-        self == Self::READY
-    }
-
-    /// A match of `block`, which is there.
-    pub(super) fn of(self, block: BlockId) -> MatchedBlock {
-        MatchedBlock { block, nearest: self.tier, coming_from: self.coming_from }
-    }
-
-    /// Of two parts of a block that are both needed: where the block is, as far as these say.
-    pub(super) fn with(self, other: Self) -> Self {
-        Self { tier: self.tier.max(other.tier), coming_from: self.coming_from.max(other.coming_from) }
-    }
-}
-
-impl From<MatchedBlock> for Whereabouts {
-    fn from(found: MatchedBlock) -> Self {
-        Self { tier: found.nearest, coming_from: found.coming_from }
-    }
-}
 
 /// What is done with a matched block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

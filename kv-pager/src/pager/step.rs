@@ -59,7 +59,7 @@ impl Core {
     ) -> Result<Slice, Error> {
         self.serve(state.salt);
         if let Some(met) = self.cut_slice(state, meeting, now) {
-            return Ok(Self::slice_of(met, state));
+            return Ok(Self::heed(met, state));
         }
         if state.computing.is_some() {
             self.look_again();
@@ -78,20 +78,20 @@ impl Core {
             match self.stand(state, at) {
                 Stand::Wait => {
                     let met = self.meet(state, at, tokens_max.max(1), meeting, now);
-                    return Ok(Self::slice_of(met, state));
+                    return Ok(Self::heed(met, state));
                 }
                 Stand::Done if state.tokens_wanted(at) == size => state.cursor += 1,
                 Stand::Done => break,
                 Stand::Compute => return self.step_compute(state, tokens_max.max(1), now),
-                Stand::Reopen => return Ok(Self::slice_of(Met::Reopen, state)),
+                Stand::Reopen => return Ok(Self::heed(Met::Reopen, state)),
             }
         }
         self.note_ready(state, now);
         Ok(Slice::Step(Step::Ready))
     }
 
-    /// What a look where the fronts meet has come to. One that is opened again goes on without loads (PN2).
-    fn slice_of(met: Met, state: &mut SequenceState) -> Slice {
+    /// Does as a look where the fronts meet says: a sequence that is to be opened again goes on without loads from now on (PN2).
+    fn heed(met: Met, state: &mut SequenceState) -> Slice {
         match met {
             Met::Wait => Slice::Step(Step::Wait),
             Met::More => Slice::More,
