@@ -67,12 +67,26 @@ impl EventStream {
         self.events.push_back(event);
     }
 
-    /// Moves all events to `into`, and returns the number of the first.
-    pub fn drain(&mut self, into: &mut Vec<BlockEvent>) -> u64 {
-        let first = self.first;
-        self.first += self.events.len() as u64;
-        into.extend(self.events.drain(..));
-        first
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The number of the first.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Moves the first events to `into`, `most` of them.
+    pub fn drain(&mut self, most: usize, into: &mut Vec<BlockEvent>) {
+        let count = self.events.len().min(most);
+        self.first += count as u64;
+        into.extend(self.events.drain(..count));
     }
 }
 
@@ -85,12 +99,14 @@ mod tests {
         let mut stream = EventStream::new(2);
         let mut read = Vec::new();
         stream.push(BlockEvent::Cleared);
-        assert_eq!(stream.drain(&mut read), 0);
+        assert_eq!(stream.first(), 0);
+        stream.drain(2, &mut read);
         for _ in 0..3 {
             stream.push(BlockEvent::Cleared);
         }
         read.clear();
-        assert_eq!(stream.drain(&mut read), 2, "number 1 gave way");
-        assert_eq!(read.len(), 2);
+        assert_eq!(stream.first(), 2, "number 1 gave way");
+        stream.drain(1, &mut read);
+        assert_eq!((read.len(), stream.first(), stream.len()), (1, 3, 1));
     }
 }

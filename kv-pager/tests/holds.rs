@@ -1,18 +1,20 @@
-//! How much one hold of the pager's lock handles: however long a sequence is, no more than 512 blocks, where room is made on the device
-//! or in the host alone.
-//!
-//! What ends at once is handled at once, so lanes here have little under way.
+//! How much one hold of the pager's lock handles: however long a sequence is, and wherever room is made for it, no more than 512 blocks.
+
+mod shape;
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{DeviceOwner, Limits, Watermarks};
-use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TokenId};
-use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::config::{Allowance, DeviceOwner, Limits, Quota, Watermarks};
+use kv_pager::event::BlockEvent;
+use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
+use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
+use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
-use kv_pager_testkit::tagged::{Machine, MachineSpec};
+use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const TOKENS: u32 = 4;
 /// The most that one hold may handle.
@@ -20,17 +22,21 @@ const BLOCKS_A_HOLD: usize = 512;
 /// Blocks of a long sequence: many slices.
 const LONG: u32 = 3000;
 
+/// A model of full attention, or one whose other group looks through a window of 50 blocks.
 fn model(is_windowed: bool) -> ModelLayout {
-    let group = |attention| {
-        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
-        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
-    };
-    let mut groups = vec![group(Attention::Full)];
-    if is_windowed {
-        groups.push(group(Attention::SlidingWindow { window_tokens: 50 * TOKENS, sink_tokens: 0 }));
-    }
-    ModelLayout::new(TOKENS, groups).expect("valid")
+    let window = Attention::SlidingWindow { window_tokens: 50 * TOKENS, sink_tokens: 0 };
+    shape::model(TOKENS, is_windowed.then_some(window))
 }
+
+/// Tiers below the device: the lanes between them take few moves at a time.
+const TIERS: [(&str, MachineSpec); 3] = [
+    ("a host", MachineSpec { device: 2 * LONG, host: 3 * LONG, file: 0, lane_limit: 32 }),
+    ("a host and a file", MachineSpec { device: 2 * LONG, host: 2 * LONG, file: 5 * LONG, lane_limit: 32 }),
+    (
+        "a small host and a file",
+        MachineSpec { device: 2 * LONG, host: LONG / 2, file: 5 * LONG, lane_limit: 32 },
+    ),
+];
 
 struct Served {
     machine: Machine,
@@ -123,6 +129,15 @@ impl Served {
         check(&self.pager, &format!("{what}: close"));
     }
 
+    /// Lets go on what goes on by itself.
+    fn go_on(&self, what: &str) {
+        for _ in 0..150 {
+            self.machine.advance_all();
+            self.pager.poll();
+        }
+        check(&self.pager, what);
+    }
+
     fn settle(&self, deliveries: &mut Deliveries) -> usize {
         while !deliveries.is_over() {
             self.machine.advance_all();
@@ -206,6 +221,275 @@ fn an_engine_with_slots_of_its_own() {
             let mut copies = served.pager.offload(&prompt, &all[cached..], Fence::OVER).expect("free");
             assert_eq!(served.settle(&mut copies), all.len() - cached);
             check(&served.pager, "an engine's slots");
+        }
+    }
+}
+
+#[test]
+fn sequences_over_tiers_farther_away() {
+    for is_windowed in [false, true] {
+        for (name, spec) in TIERS {
+            for policy in policies() {
+                let what = format!("{name}, {}, windowed: {is_windowed}", policy.name());
+                let served = build(model(is_windowed), spec, DeviceOwner::Managed, policy);
+                for seed in [1, 2, 3, 1] {
+                    let prompt = tokens(LONG, LONG / 2, seed);
+                    served.serve(&Request::new(&prompt), &what);
+                }
+                check_long(&served.pager);
+            }
+        }
+    }
+}
+
+#[test]
+fn short_sequences_over_tiers_farther_away() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}", policy.name());
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in 0..100 {
+                let prompt = tokens(200, 20, seed % 70);
+                served.serve(&Request::new(&prompt), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_moves_that_end_at_once() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}", policy.name());
+            let spec = MachineSpec { lane_limit: 8192, ..spec };
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3, 1] {
+                let prompt = tokens(LONG, LONG / 2, seed);
+                served.serve(&Request::new(&prompt), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_and_salts_that_are_kept() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = |of: &str| format!("{name}, {of}");
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let prompts = [1, 2, 3].map(|seed| tokens(LONG, LONG / 2, seed));
+            for prompt in &prompts {
+                served.serve(&Request::new(prompt), &what("before"));
+            }
+            let kept = served.pager.prepare(&Request::new(&prompts[0]));
+            let hold = served.pager.hold(&kept, TierId::Host).expect("may be held");
+            served.go_on(&what("held"));
+            served.serve(&Request::new(&prompts[0]), &what("held"));
+            served.serve(&Request::new(&prompts[1]), &what("beside what is held"));
+            drop(hold);
+            let prefetch = served.pager.prefetch(&kept).expect("may be brought");
+            served.go_on(&what("prefetched"));
+            served.serve(&Request::new(&prompts[0]), &what("prefetched"));
+            drop(prefetch);
+            let salt = Salt::default();
+            let hold = served.pager.hold_salt(salt, TierId::Host, Allowance::Unlimited).expect("may be held");
+            served.go_on(&what("a salt"));
+            served.serve(&Request::new(&prompts[2]), &what("a salt"));
+            drop(hold);
+            check(&served.pager, &what("released"));
+        }
+    }
+}
+
+#[test]
+fn chains_that_are_erased() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = |of: &str| format!("{name}, {of}");
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let prompts = [1, 2].map(|seed| tokens(LONG, LONG / 2, seed));
+            for prompt in &prompts {
+                served.serve(&Request::new(prompt), &what("before"));
+            }
+            let open = served.open(&Request::new(&prompts[0]));
+            served.pager.invalidate_all().expect("no drive");
+            check(&served.pager, &what("erased"));
+            drop(open);
+            served.go_on(&what("closed"));
+            served.serve(&Request::new(&prompts[0]), &what("after"));
+            served.pager.advance_epoch();
+            served.go_on(&what("of an earlier epoch"));
+            served.pager.check();
+        }
+    }
+}
+
+#[test]
+fn mortal_sequences_over_tiers_farther_away() {
+    for (name, spec) in TIERS {
+        let served = build(model(false), spec, DeviceOwner::Managed, Box::new(Lru));
+        for seed in 1..5 {
+            let prompt = tokens(LONG, 0, seed);
+            served.serve(&Request::new(&prompt).with_time_to_live(Nanos::new(1000)), name);
+        }
+        served.clock.advance(Nanos::new(10_000));
+        served.go_on(name);
+        assert!(served.pager.stats().expired > u64::from(LONG), "{:?}", served.pager.stats());
+    }
+}
+
+/// Lets lanes go on until `is_over`.
+fn advance_until(machine: &Machine, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Acquire) {
+        machine.advance_all();
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_written_out_when_all_ends() {
+    for policy in policies() {
+        let spec = MachineSpec { device: 2 * LONG, host: 3 * LONG, file: 7 * LONG, lane_limit: 512 };
+        let served = build(model(false), spec, DeviceOwner::Managed, policy);
+        for seed in 1..5 {
+            let prompt = tokens(LONG, LONG / 4, seed);
+            served.serve(&Request::new(&prompt), "before");
+        }
+        let is_over = AtomicBool::new(false);
+        let written = std::thread::scope(|scope| {
+            scope.spawn(|| advance_until(&served.machine, &is_over));
+            let written = served.pager.write_out(Nanos::from_millis(1000)).expect("no drive refuses");
+            is_over.store(true, Ordering::Release);
+            written
+        });
+        assert!(written.blocks > u64::from(LONG), "{written:?}");
+        assert_eq!(written.left, 0, "{written:?}");
+        check(&served.pager, "written out");
+        served.pager.check();
+    }
+}
+
+#[test]
+fn a_tier_that_is_lost_when_much_is_there() {
+    for (tier, spec) in [(TierId::Host, TIERS[0].1), (TierId::File, TIERS[2].1), (TierId::Device, TIERS[1].1)]
+    {
+        for policy in policies() {
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3, 1] {
+                served.serve(&Request::new(&tokens(LONG, LONG / 4, seed)), "before");
+            }
+            let mut events = Vec::new();
+            served.pager.drain_events(&mut events);
+            served.machine.tiers()[tier.index()].set_health(Health::Lost { why: "unplugged".to_owned() });
+            served.pager.poll();
+            check(&served.pager, &format!("the loss of the {tier}"));
+            events.clear();
+            served.pager.drain_events(&mut events);
+            let is_told =
+                |event: &&BlockEvent| matches!(event, BlockEvent::Removed { tier: of, .. } if *of == tier);
+            let told = events.iter().filter(is_told).count();
+            assert!(told > LONG as usize, "{told} blocks were in the {tier}");
+            served.go_on(&format!("after the loss of the {tier}"));
+            served.pager.check();
+            if tier != TierId::Device {
+                served.serve(&Request::new(&tokens(LONG, LONG / 4, 1)), "after a loss");
+                served.pager.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_blocks_on_which_much_stands() {
+    for (name, spec) in &TIERS[1..] {
+        for policy in policies() {
+            let served = build(model(false), *spec, DeviceOwner::Managed, policy);
+            for seed in [1, 2, 3] {
+                served.serve(&Request::new(&tokens(LONG, LONG / 8, seed)), "before");
+            }
+            for (round, seed) in [1, 2, 3, 1].into_iter().enumerate() {
+                let prompt = tokens(LONG, LONG / 8, seed);
+                let mut moves = 0;
+                let mut damage = |_: &Move| {
+                    moves += 1;
+                    if moves % 60 == 1 { Fate::Failed(MoveFault::Damaged) } else { Fate::Done }
+                };
+                let mut advance = || {
+                    for lane in served.machine.lanes() {
+                        let LaneEnds { source, target } = lane.ends();
+                        if source > target {
+                            lane.advance(usize::MAX, &mut damage);
+                        } else {
+                            lane.advance(usize::MAX, |_| Fate::Done);
+                        }
+                    }
+                };
+                let what = format!("{name}, damaged, round {round}");
+                let mut sequence = loop {
+                    match served.pager.open(&Request::new(&prompt)) {
+                        Ok(sequence) => break sequence,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
+                    }
+                    advance();
+                };
+                for _ in 0..20 {
+                    advance();
+                    served.pager.check();
+                    served.pager.poll();
+                    check(&served.pager, &what);
+                }
+                served.compute(&mut sequence);
+                sequence.close(Fence::OVER);
+                check(&served.pager, &what);
+                served.pager.check();
+            }
+            assert!(served.pager.stats().damaged > 0, "{:?}", served.pager.stats());
+        }
+    }
+}
+
+#[test]
+fn tenants_with_quotas_beside_one_that_has_most() {
+    for (name, spec) in TIERS {
+        for policy in policies() {
+            let what = format!("{name}, {}, quotas", policy.name());
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let slots = Allowance::Slots(LONG / 2);
+            let quota = Quota { device: Allowance::Slots(LONG), host: slots, file: slots };
+            let bounded = [Salt(1), Salt(2)];
+            bounded.iter().for_each(|salt| served.pager.set_quota(*salt, quota).expect("few tenants"));
+            for seed in 1..4 {
+                served.serve(&Request::new(&tokens(LONG, LONG / 2, seed)), &what);
+                for (at, salt) in bounded.iter().enumerate() {
+                    let prompt = tokens(LONG / 2, 0, 100 + seed + 10 * u32::try_from(at).expect("two"));
+                    served.serve(&Request::new(&prompt).with_salt(*salt), &what);
+                }
+            }
+            served.go_on(&what);
+            served.pager.check();
+        }
+    }
+}
+
+#[test]
+fn an_engine_with_slots_of_its_own_over_a_small_host_and_a_file() {
+    for policy in policies() {
+        let served = build(model(false), TIERS[2].1, DeviceOwner::Engine, policy);
+        for seed in [1, 2, 3, 1] {
+            let prompt: Prompt = served.pager.prepare(&Request::new(&tokens(LONG, LONG / 2, seed)));
+            let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
+            let all: Vec<BlockAt> = (0..LONG).map(at).collect();
+            let cached = served.pager.lookup(&prompt).len();
+            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            served.settle(&mut loads);
+            check(&served.pager, "an engine's slots: onboarded");
+            for BlockAt { slot, .. } in &all[cached..] {
+                served.machine.device().write(GroupId::FIRST, *slot, 0, &[]);
+            }
+            let mut copies = served.pager.offload(&prompt, &all[cached..], Fence::OVER).expect("free");
+            served.settle(&mut copies);
+            check(&served.pager, "an engine's slots: offloaded");
+            served.pager.check();
         }
     }
 }

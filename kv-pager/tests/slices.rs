@@ -1,10 +1,12 @@
 //! Calls in slices: what others see between two of them is consistent, and nobody waits for what a half-open sequence holds.
 
+mod shape;
+
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{Limits, Watermarks};
 use kv_pager::error::ErrorKind;
 use kv_pager::ids::{Fence, GroupId, Salt, TierId, TokenId};
-use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
+use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{Request, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
 use kv_pager::pool::SlotState;
@@ -19,15 +21,8 @@ const REQUESTS: u32 = 300;
 
 /// A model of full attention, or one whose other group looks through a window of five blocks, after a sink.
 fn model(is_windowed: bool) -> ModelLayout {
-    let group = |attention| {
-        let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
-        KvGroup { attention, layers: 1, entry, dtype: DType::F32 }
-    };
-    let mut groups = vec![group(Attention::Full)];
-    if is_windowed {
-        groups.push(group(Attention::SlidingWindow { window_tokens: 5 * TOKENS, sink_tokens: 3 }));
-    }
-    ModelLayout::new(TOKENS, groups).expect("valid")
+    let window = Attention::SlidingWindow { window_tokens: 5 * TOKENS, sink_tokens: 3 };
+    shape::model(TOKENS, is_windowed.then_some(window))
 }
 
 fn build(model: ModelLayout, device: u32, host: u32, policy: Box<dyn Policy>) -> (Machine, Pager) {

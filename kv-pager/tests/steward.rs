@@ -373,7 +373,8 @@ fn who_waits_for_lanes_is_priced_where_throughput_counts() {
     // One that finds no room is planned anew.
     let waiting = seen.iter().find(|priced| priced.lanes_waiting > 0).expect("others wait");
     let none = seen.last().expect("two were opened");
-    assert_eq!((waiting.lanes_waiting, none.lanes_waiting), (2, 0), "{seen:?}");
+    // The second one may find what it shares come by the time there was room for it.
+    assert!((1..=2).contains(&waiting.lanes_waiting) && none.lanes_waiting == 0, "{waiting:?}, {none:?}");
     assert_eq!(waiting.made, waiting.expected);
     assert!(waiting.made.load.blocks() < waiting.blind.load.blocks(), "{waiting:?}");
     assert_eq!(none.made, none.blind);

@@ -121,7 +121,8 @@ impl Core {
             );
         }
         if is_settled(&TierId::File) {
-            let in_file = self.index.location(parent, anchor, TierId::File).is_some();
+            let in_file = self.index.location(parent, anchor, TierId::File).is_some()
+                || self.falls.iter().any(|fall| fall.keeps_in_file(parent));
             assert!(in_file, "I6: {block:?} is in the file, its parent {parent:?} is not");
         }
     }

@@ -116,6 +116,10 @@ impl Core {
     /// them is left.
     pub(super) fn let_go_slice(&mut self, state: &mut SequenceState, first: usize) -> bool {
         let slice = self.config.limits.slice_blocks as usize;
+        if !self.has_place_to_expire(state) {
+            return false;
+        }
+        self.handle(slice.min(state.entries.len()));
         // Who looked for room in vain may find some.
         self.look_again();
         self.let_go_from(state, first.max(state.entries.len().saturating_sub(slice)));

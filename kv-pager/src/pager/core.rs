@@ -2,12 +2,15 @@
 //! Layer 9. Uses all modules before it. Known by: `pager`.
 
 use super::build::{self, Backend, TierSet};
+use super::chores::{Farther, HOLD_BLOCKS};
 use super::close::Parked;
 use super::costs::Costs;
 use super::course::Course;
 use super::external::Register;
+use super::falls::Fall;
 use super::keepers::Keepers;
 use super::loads::PendingLoad;
+use super::pressure::Search;
 use super::spans::Spans;
 use super::standing::Expiries;
 use super::stats::Counters;
@@ -44,6 +47,7 @@ pub(super) struct Claim {
 
 /// Everything behind the lock.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Core {
     pub(super) model: ModelLayout,
     /// By group: whether it needs every block.
@@ -52,8 +56,10 @@ pub(super) struct Core {
     persistent: [bool; TierId::COUNT],
     pub(super) config: Config,
     pub(super) tiers: TierSet,
-    /// By tier: whether its memory is lost. What it held can't be found any more, which was told of; its slots stay as they are.
+    /// By tier: whether its memory is lost. What it held can't be found any more, of which is told; its slots stay as they are.
     pub(super) lost: [bool; TierId::COUNT],
+    /// By tier, if it is lost: the first slot of which that was not told. From there on all is told as ever.
+    untold: [usize; TierId::COUNT],
     pub(super) pools: TierPools,
     pub(super) index: PrefixIndex,
     pub(super) engine: TransferEngine,
@@ -88,20 +94,28 @@ pub(super) struct Core {
     pub(super) vain_moves: [[Option<u32>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,
-    /// How often room was looked for.
-    pub(super) rooms_asked: u64,
     /// Counts what making room has freed or started.
     pub(super) room_made: u64,
-    /// By tier and group: what that count was when a look for room in the call at hand found none.
-    pub(super) vain_looks: [[Option<u64>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// By tier and group: how far the call at hand has come with looking for room.
+    pub(super) searches: [[Search; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// Whether any of them has come anywhere.
+    pub(super) has_searched: bool,
+    /// By tier and group: how many blocks the policy has named last, and will look at once more.
+    pub(super) named: [[usize; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// By tier and group: room that was asked for to have room nearer.
+    pub(super) farther: [[Option<Farther>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+    /// Whether any was.
+    pub(super) is_asked_farther: bool,
+    /// How many blocks this hold of the lock may handle still (CH1).
+    pub(super) left: u32,
+    /// Whether something of this hold goes on in the next, though it may look as if it had to wait (CH3).
+    pub(super) goes_on: bool,
     /// How often that was forgotten: who lets the lock go for a moment sees whether others had it.
     pub(super) looked_again: u64,
     /// The weights that blocks are named after now.
     pub(super) epoch: ModelEpoch,
     /// While blocks of the epoch before may be left: how many records have been looked at.
     pub(super) stale_from: Option<usize>,
-    /// Detached blocks that nothing keeps but a reference each from here: the ends of chains too long to be forgotten in one hold.
-    pub(super) unpruned: Vec<BlockId>,
     /// The time of the call at hand.
     pub(super) now: Time,
     /// What is brought and kept ahead of need.
@@ -113,6 +127,12 @@ pub(super) struct Core {
     /// Slots that were passed over, and whose were chosen how often: kept buffers.
     pub(super) passed: Vec<SlotId>,
     pub(super) taken: Vec<(TenantId, u32)>,
+    /// Blocks that nothing keeps, and one reference each until they are forgotten, with what is above them: by the holds that follow.
+    pub(super) unpruned: Vec<BlockId>,
+    /// What stands on blocks that were lost, and goes by the holds that follow.
+    pub(super) falls: Vec<Fall>,
+    /// What may be left to be dropped nearer than these blocks, when all that falls has fallen; one reference each.
+    pub(super) strays: Vec<BlockId>,
     /// What closed sequences have left to expire.
     pub(super) expiries: Expiries,
     /// What engines have named, where the device slots are theirs.
@@ -136,8 +156,10 @@ pub(super) struct Core {
 }
 
 impl Held for Core {
-    #[cfg(feature = "hold-blocks")]
     fn begin_hold(&mut self) {
+        self.left = HOLD_BLOCKS;
+        self.goes_on = false;
+        #[cfg(feature = "hold-blocks")]
         self.index.begin_hold();
     }
 }
@@ -183,6 +205,7 @@ impl Core {
             persistent,
             tiers,
             lost: [false; TierId::COUNT],
+            untold: [0; TierId::COUNT],
             policy,
             follows: false,
             signal,
@@ -196,23 +219,30 @@ impl Core {
             no_demotion_until: [Time::START; TierId::COUNT],
             moves_ended: 0,
             moves_done: 0,
-            rooms_asked: 0,
             balance_again: [0; TierId::COUNT],
             vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             changes: 0,
             room_made: 0,
-            vain_looks: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            searches: [[Search::default(); ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            has_searched: false,
+            named: [[0; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            farther: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
+            is_asked_farther: false,
+            left: HOLD_BLOCKS,
+            goes_on: false,
             looked_again: 0,
             keepers: Keepers::default(),
             room_for: None,
             room_slots: 0,
             passed: Vec::new(),
             taken: Vec::new(),
+            unpruned: Vec::new(),
+            falls: Vec::new(),
+            strays: Vec::new(),
             expiries: Expiries::default(),
             register: Register::default(),
             epoch: config.epoch,
             stale_from: None,
-            unpruned: Vec::new(),
             now,
             spans,
             counters: Counters::default(),
@@ -238,22 +268,36 @@ impl Core {
         Ok(core)
     }
 
-    /// Notes which tiers are lost, and tells of what was there that it is removed: in one go, for a tier is lost once, if ever.
-    fn look_after(&mut self) {
+    /// Notes which tiers are lost, and tells of what was there that it is removed, as far as this hold of the lock goes. Returns whether
+    /// all was told.
+    pub(super) fn look_after(&mut self) -> bool {
         for tier in TierId::ALL {
             let health = self.tiers[tier.index()].as_ref().map(|tier| tier.health());
-            if matches!(health, Some(Health::Lost { .. })) && !self.lost[tier.index()] {
-                let group = self.told_group();
-                for slot in self.pools.pool(tier, group).slots() {
-                    let block = self.pools.pool(tier, group).block(slot);
-                    // Of a detached block it was told when it was detached.
-                    if self.pools.is_whole(tier, group, slot, block) && self.index.is_named(block) {
-                        self.announce_removed(block, group, tier);
-                    }
-                }
-                self.lost[tier.index()] = true;
+            self.lost[tier.index()] |= matches!(health, Some(Health::Lost { .. }));
+            if self.lost[tier.index()] && !self.tell_loss(tier) {
+                return false;
             }
         }
+        true
+    }
+
+    /// Tells that what a tier held is removed, slot by slot. Returns whether it has come to the last.
+    fn tell_loss(&mut self, tier: TierId) -> bool {
+        let group = self.told_group();
+        while self.untold[tier.index()] < self.pools.pool(tier, group).capacity() as usize {
+            if self.left == 0 {
+                return false;
+            }
+            self.handle(1);
+            let slot = SlotId::from_index(self.untold[tier.index()]);
+            let block = self.pools.pool(tier, group).block(slot);
+            // Of a detached block it was told when it was detached.
+            if self.pools.is_whole(tier, group, slot, block) && self.index.is_named(block) {
+                self.announce_removed(block, group, tier, slot);
+            }
+            self.untold[tier.index()] += 1;
+        }
+        true
     }
 
     /// The error that says why nothing can be opened, if the device is lost.
@@ -267,32 +311,9 @@ impl Core {
     /// A look for room may find some again.
     pub(super) fn look_again(&mut self) {
         self.looked_again += 1;
-        self.vain_looks = [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT];
-    }
-
-    /// What changes when housekeeping has anything to do: moves that have ended, looks for room, copies that have gone or have been
-    /// started, loads that wait.
-    pub(super) fn house_work(&self) -> (u64, u64, u64, usize) {
-        (self.moves_ended, self.rooms_asked, self.changes, self.pending.len())
-    }
-
-    /// Takes in what has ended, makes room at the watermarks, starts what waits (G1).
-    pub(super) fn housekeep(&mut self, now: Time) {
-        self.now = now;
-        self.look_again();
-        self.look_after();
-        self.take_in(now);
-        self.release_parked();
-        self.room_for = None;
-        if !self.prune_on() {
-            self.reclaim_stale();
+        if std::mem::take(&mut self.has_searched) {
+            self.searches = [[Search::default(); ModelLayout::GROUPS_MAX]; TierId::COUNT];
         }
-        self.expire(now);
-        self.balance(now);
-        self.issue_loads(now);
-        self.advance_keepers(now);
-        self.promote(now);
-        self.engine.pump(now);
     }
 
     /// Whether anything is under way that may free a slot or end a wait.
@@ -430,7 +451,7 @@ impl Core {
 
     /// Tells that a block can be matched in `tier`, as far as its anchor, or its first group, says so, and the tier is not lost.
     pub(super) fn announce_stored(&mut self, block: BlockId, group: GroupId, tier: TierId) {
-        if !self.tells_of(group, tier) {
+        if !self.tells_of(group, tier, self.index.location(block, group, tier)) {
             return;
         }
         let parent = self.index.parent(block);
@@ -438,25 +459,31 @@ impl Core {
         self.events.push(BlockEvent::Stored { hash: self.index.hash(block), parent, tier });
     }
 
-    /// Tells that a block is gone from `tier`.
-    pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId) {
-        if self.tells_of(group, tier) {
+    /// Tells that a block is gone from `slot` of `tier`.
+    pub(super) fn announce_removed(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        if self.tells_of(group, tier, slot) {
             let hash = self.index.hash(block);
             self.events.push(BlockEvent::Removed { hash, tier });
         }
     }
 
-    /// Tells that a block made room in `source`, and is still in `target`.
-    pub(super) fn announce_moved(&mut self, block: BlockId, group: GroupId, source: TierId, target: TierId) {
-        if self.tells_of(group, source) {
+    /// Tells that a block made room in a slot of `source`, and is still in `target`.
+    pub(super) fn announce_moved(
+        &mut self,
+        block: BlockId,
+        group: GroupId,
+        (source, slot): (TierId, SlotId),
+        target: TierId,
+    ) {
+        if self.tells_of(group, source, slot) {
             let hash = self.index.view(block).hash;
             self.events.push(BlockEvent::Moved { hash, source, target });
         }
     }
 
-    /// Whether the event stream tells of the parts of `group` in `tier`: of one that is lost all was told.
-    fn tells_of(&self, group: GroupId, tier: TierId) -> bool {
-        group == self.told_group() && !self.lost[tier.index()]
+    /// Whether the event stream tells of the part of `group` in `slot` of `tier`: of what is lost all was told.
+    fn tells_of(&self, group: GroupId, tier: TierId, slot: SlotId) -> bool {
+        group == self.told_group() && (!self.lost[tier.index()] || slot.index() >= self.untold[tier.index()])
     }
 
     /// The group whose parts the event stream tells of.

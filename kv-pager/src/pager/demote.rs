@@ -14,8 +14,8 @@ use crate::transfer::{Priority, Purpose};
 /// How many moves may wait for a lane before no more blocks are sent down it: what waits too long is given up, and while it waits
 /// it is neither here nor there.
 const OFFLOADS_WAITING: usize = 1024;
-/// How many ancestors of a victim come down to the host in one call at most, so that the lock stays short.
-const ANCESTORS_A_CALL: usize = 256;
+/// What a search upwards looks at, about.
+const STEPS_UP: usize = 8;
 
 /// Whether a victim's ancestors can come along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,10 @@ impl Core {
         victims.truncate(self.offload_room(from, to));
         let room_for = self.serve_victims(victims);
         let wanted = u32::try_from(victims.len()).expect("bounded by the room of a queue");
-        // What can be had at once is used.
-        let _busy = self.ensure_free(to, group, wanted, now);
+        // What can be had at once is used; the rest is made in a hold of its own (CH3).
+        if self.ensure_free(to, group, wanted, now).is_err() && self.goes_on {
+            self.ask_farther(to, group, wanted);
+        }
         self.room_for = room_for;
         victims.truncate(self.free_for_copies(to, group).min(wanted) as usize);
         // Making room may have taken some of them.
@@ -130,7 +132,9 @@ impl Core {
     /// are in the file or on their way there. `O(log depth)`, and as many as are sent or brought down.
     fn send_ancestors(&mut self, group: GroupId, victim: BlockId, slots: &mut Vec<SlotId>) -> Reach {
         let mut missing = std::mem::take(&mut self.missing);
-        let mut reach = self.missing_ancestors(group, victim, slots.len().max(1), &mut missing);
+        let most = slots.len().max(1).min(self.left as usize);
+        let mut reach = self.missing_ancestors(group, victim, (TierId::Host, most), &mut missing);
+        self.handle(missing.len() + STEPS_UP);
         while let (Reach::Whole, Some(ancestor)) = (reach, missing.last().copied()) {
             if self.whole(ancestor, group, TierId::Host).is_some() {
                 let Some(target) = slots.pop() else {
@@ -152,6 +156,7 @@ impl Core {
             |parent: BlockId| !parent.is_some() || self.index.location(parent, group, TierId::File).is_some();
         if reach == Reach::Whole && !is_next(self.index.parent(victim)) {
             reach = Reach::Later;
+            self.goes_on |= self.left == 0;
         }
         self.missing = missing;
         reach
@@ -176,14 +181,16 @@ impl Core {
         let is_above = |block| below.iter().all(|tier| !self.index.location(block, group, *tier).is_some());
         let mut ancestor = self.index.parent(victim);
         // One that has no place ends it.
-        while ancestor.is_some() && missing.len() < slots.len() && is_above(ancestor) {
+        let most = slots.len().min(self.left as usize);
+        while ancestor.is_some() && missing.len() < most && is_above(ancestor) {
             missing.push(ancestor);
             ancestor = self.index.parent(ancestor);
         }
         let is_whole = |block: &BlockId| self.whole(*block, group, TierId::Device).is_some();
-        if missing.len() >= slots.len() || !missing.iter().all(is_whole) {
+        if missing.len() >= most || !missing.iter().all(is_whole) {
             missing.clear();
         }
+        self.handle(missing.len() + 1);
         for ancestor in missing.iter().rev() {
             let Some(target) = slots.pop() else { break };
             let way = Way { block: *ancestor, group, from: TierId::Device, to: TierId::Host, target };
@@ -200,8 +207,10 @@ impl Core {
         }
         // Room is short, or nothing would be demoted: take a part of it.
         let free = self.free_for_copies(TierId::Host, group) as usize;
-        let most = free.div_ceil(2).min(self.engine.room(TierId::Device, TierId::Host)).min(ANCESTORS_A_CALL);
-        self.missing_ancestors(group, victim, most, missing);
+        let most =
+            free.div_ceil(2).min(self.engine.room(TierId::Device, TierId::Host)).min(self.left as usize);
+        self.missing_ancestors(group, victim, (TierId::Device, most), missing);
+        self.handle(missing.len());
         let is_above = |block: &BlockId| {
             !self.index.location(*block, group, TierId::Host).is_some()
                 && self.whole(*block, group, TierId::Device).is_some()
@@ -219,12 +228,13 @@ impl Core {
     }
 
     /// Collects those ancestors of `block` that are neither in the file nor on their way there, at most `most` of those next to the
-    /// root, the nearest to `block` first. `Never` if they can't come there. `O(log depth + most)`.
+    /// root, the nearest to `block` first; one alone if that is not whole in `from`. `Never` if they can't come there.
+    /// `O(log depth + most)`.
     fn missing_ancestors(
         &self,
         group: GroupId,
         block: BlockId,
-        most: usize,
+        (from, most): (TierId, usize),
         missing: &mut Vec<BlockId>,
     ) -> Reach {
         missing.clear();
@@ -240,7 +250,9 @@ impl Core {
         }
         // The file holds a block only with all its ancestors (I6).
         let first = self.index.topmost(parent, is_missing);
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        // Where the first can't go, those after it can't either.
+        let can_go = self.whole(first, group, from).is_some();
+        let most = if can_go { u32::try_from(most).unwrap_or(u32::MAX) } else { 1 };
         let last = self.index.view(first).depth.saturating_add(most - 1).min(depth - 1);
         let mut ancestor = self.index.ancestor_at(parent, last);
         while ancestor != first {

@@ -12,7 +12,7 @@ use crate::ids::{BlockId, ModelEpoch};
 use crate::sync::Ordering;
 
 /// How many records one call looks at.
-const RECORDS_A_CALL: u64 = 256;
+const RECORDS_A_CALL: usize = 256;
 
 impl Pager {
     /// The epoch that requests are named in.
@@ -53,23 +53,18 @@ impl Pager {
 }
 
 impl Core {
-    /// Gives up what the epoch before has left, as far as one call goes: records that are looked at, and ancestors of those that are
-    /// forgotten with the last that hangs on them.
+    /// Gives up what the epoch before has left, as far as one call goes.
     pub(super) fn reclaim_stale(&mut self) {
         let Some(from) = self.stale_from else { return };
-        let before = self.counters.drops;
-        let mut looked = 0;
-        let mut next = from;
-        while next < self.index.capacity() && looked + (self.counters.drops - before) < RECORDS_A_CALL {
-            let block = BlockId::from_index(next);
+        self.handle(RECORDS_A_CALL);
+        let until = (from + RECORDS_A_CALL).min(self.index.capacity());
+        for block in (from..until).map(BlockId::from_index) {
             if self.index.is_named(block) && self.index.is_stale(block) {
                 self.detach(block);
                 self.sweep_detached(block);
             }
-            looked += 1;
-            next += 1;
         }
-        self.stale_from = (next < self.index.capacity()).then_some(next);
+        self.stale_from = (until < self.index.capacity()).then_some(until);
         if self.stale_from.is_none() {
             self.signal.ring();
         }

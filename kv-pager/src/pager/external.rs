@@ -214,6 +214,9 @@ impl Pager {
         let mut front = Front::ROOT;
         let mut tickets = Vec::with_capacity(given.len());
         slices::repeat(shared, |core| {
+            if !core.make_room_farther(now) {
+                return false;
+            }
             core.offload_slice(&state, given, &mut front, &mut tickets, (fence, now));
             let is_over = tickets.len() == given.len();
             if is_over {
@@ -360,21 +363,24 @@ impl Core {
             }
             let record =
                 if is_named && at.block == front.blocks { self.record_of(state, front, now) } else { None };
-            tickets.push(match record {
+            let ticket = match record {
                 Some(block) => self.start_offload(block, at.slot, fence, now),
-                None => self.settle_claim(at.slot, Delivery::Failed),
-            });
+                None => Some(self.settle_claim(at.slot, Delivery::Failed)),
+            };
+            let Some(ticket) = ticket else { return };
+            tickets.push(ticket);
             if let Some(block) = record.filter(|block| self.is_still(state, at.block, *block)) {
                 self.advance_to(front, block);
             }
         }
     }
 
-    fn start_offload(&mut self, block: BlockId, slot: SlotId, fence: Fence, now: Time) -> u64 {
+    /// Starts to copy a block out of an engine's slot. `None` if room for it is to be made in the next hold.
+    fn start_offload(&mut self, block: BlockId, slot: SlotId, fence: Fence, now: Time) -> Option<u64> {
         if self.whole(block, GROUP, TierId::Host).is_some()
             || self.whole(block, GROUP, TierId::File).is_some()
         {
-            return self.settle_claim(slot, Delivery::Done);
+            return Some(self.settle_claim(slot, Delivery::Done));
         }
         let is_moving = TierId::ALL.iter().any(|tier| self.index.location(block, GROUP, *tier).is_some());
         let has_room = self.pools.has(TierId::Host)
@@ -382,7 +388,7 @@ impl Core {
             && !self.lost[TierId::Host.index()];
         if is_moving || !has_room || !self.make_room_below(self.index.parent(block), now) {
             self.prune(block);
-            return self.settle_claim(slot, Delivery::Failed);
+            return (!self.goes_on).then(|| self.settle_claim(slot, Delivery::Failed));
         }
         assert!(self.index.is_named(block), "{block:?} went while room was made for it");
         let mut target = SlotId::NONE;
@@ -394,7 +400,7 @@ impl Core {
         let ticket = self.borrow(block, slot, fence);
         let way = Way { block, group: GROUP, from: TierId::Device, to: TierId::Host, target };
         self.enqueue(way, Purpose::Replicate, Priority::Offload);
-        ticket
+        Some(ticket)
     }
 
     /// Makes a host slot free for a block that comes after `parent`. False if that can't be, or if the host has not the parent

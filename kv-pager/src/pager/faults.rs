@@ -3,8 +3,11 @@
 //!
 //! A block without its ancestors is of no use, for nobody could resume from it. What is in use when it loses them is detached: no
 //! match finds it, and it goes when its moves and holds have ended.
+//!
+//! Descendants go in [falls](super::falls).
 
 use super::core::Core;
+use super::falls::Falling;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 
 impl Core {
@@ -33,36 +36,24 @@ impl Core {
         }
     }
 
-    /// Removes the anchor's copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends.
-    /// The record of `block` stays: pruning it is the caller's.
+    /// Removes the anchor's copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends. The
+    /// record of `block` stays: pruning it is the caller's, unless this goes on in the holds that follow.
     pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
-        let Some(anchor) = self.model.anchor() else { return };
-        if self.index.children(block).next().is_none() {
-            return;
+        if self.model.anchor().is_some() {
+            self.begin_fall(block, Falling::Copies(tier));
         }
-        self.index.add_reference(block);
-        let mut stack: Vec<BlockId> = self.index.children(block).collect();
-        let mut doomed = Vec::new();
-        while let Some(child) = stack.pop() {
-            if self.index.location(child, anchor, tier).is_some() {
-                doomed.push(child);
-                stack.extend(self.index.children(child));
-            }
-        }
-        for child in doomed.into_iter().rev() {
-            let Some(slot) = self.whole(child, anchor, tier) else { continue };
-            if self.is_unused(anchor, tier, slot) {
-                self.remove_copy(child, anchor, tier, slot);
-                self.prune(child);
-            }
-        }
-        self.index.drop_reference(block);
     }
 
     /// Removes what is nearer than `block` of its descendants, unless a sequence is about to compute it (I6).
     pub(super) fn drop_strays(&mut self, block: BlockId) {
-        if self.index.is_detached(block) || self.index.references(block) > 0 || self.model.anchor().is_none()
-        {
+        if self.index.is_detached(block) || self.model.anchor().is_none() {
+            return;
+        }
+        if self.index.references(block) > 0 {
+            if !self.falls.is_empty() {
+                self.index.add_reference(block);
+                self.strays.push(block);
+            }
             return;
         }
         let nearest = self.index.nearest(block).map_or(TierId::COUNT, TierId::index);
@@ -71,19 +62,10 @@ impl Core {
         }
     }
 
-    /// Goes on with the records of a long chain where the last call has stopped. Returns whether there is one.
-    pub(super) fn prune_on(&mut self) -> bool {
-        let Some(block) = self.unpruned.pop() else { return false };
-        self.index.drop_reference(block);
-        self.prune(block);
-        true
-    }
-
-    /// Forgets `block` if nothing keeps it, then its ancestors likewise. If its last copy went, what is left of other groups is of
-    /// no use, nor are its descendants: they go first. Of a long chain that was detached half a slice goes; [`Core::prune_on`] goes on.
+    /// Forgets `block` if nothing keeps it, then its ancestors likewise: as many as this hold of the lock may handle, and the others
+    /// in those that follow. If its last copy went, what is left of other groups is of no use, nor are its descendants: they go first.
     pub(super) fn prune(&mut self, block: BlockId) {
         let mut at = block;
-        let mut left = (self.config.limits.slice_blocks / 2).max(1);
         while at.is_some() {
             let is_kept = match self.model.anchor() {
                 Some(_) => self.index.nearest(at).is_some(),
@@ -92,12 +74,16 @@ impl Core {
             if is_kept || self.index.references(at) > 0 {
                 return;
             }
-            if left == 0 && self.index.is_detached(at) {
+            // What stands on an erased block is erased, or will be.
+            if self.index.is_detached(at) && self.index.children(at).next().is_some() {
+                return;
+            }
+            if at != block && self.left == 0 {
                 self.index.add_reference(at);
                 self.unpruned.push(at);
                 return;
             }
-            left = left.saturating_sub(1);
+            self.handle(1);
             if let Some(parent) = self.forget_leaf(at) {
                 at = parent;
                 continue;
@@ -113,6 +99,16 @@ impl Core {
         }
     }
 
+    /// Goes on with what was left to be forgotten, as far as this hold goes. Returns whether nothing is left.
+    pub(super) fn prune_on(&mut self) -> bool {
+        while self.left > 0 {
+            let Some(block) = self.unpruned.pop() else { return true };
+            self.index.drop_reference(block);
+            self.prune(block);
+        }
+        self.unpruned.is_empty()
+    }
+
     /// Forgets a block that nothing keeps, in one go, where no part of another group can hang on it. Returns its parent if it went.
     fn forget_leaf(&mut self, block: BlockId) -> Option<BlockId> {
         let parent = if self.is_uniform() { self.index.remove_unused(block) } else { None }?;
@@ -122,16 +118,7 @@ impl Core {
 
     /// Takes all descendants of `block` out of the index. Their slots are freed at once, or when nobody uses them any more.
     pub(super) fn detach_descendants(&mut self, block: BlockId) {
-        let mut stack: Vec<BlockId> = self.index.children(block).collect();
-        let mut descendants = Vec::new();
-        while let Some(child) = stack.pop() {
-            descendants.push(child);
-            stack.extend(self.index.children(child));
-        }
-        for child in descendants.into_iter().rev() {
-            self.detach(child);
-            self.free_detached(child);
-        }
+        self.begin_fall(block, Falling::Names);
     }
 
     /// Takes `block` out of the index: no match finds it again, nor does a process that comes after this one, whatever is being
@@ -142,13 +129,14 @@ impl Core {
         }
         for group in self.groups() {
             for tier in TierId::ALL {
-                if self.whole(block, group, tier).is_some() {
-                    self.announce_removed(block, group, tier);
-                }
                 let slot = self.index.location(block, group, tier);
-                if slot.is_some() {
-                    self.void(group, tier, slot);
+                if !slot.is_some() {
+                    continue;
                 }
+                if self.pools.is_whole(tier, group, slot, block) {
+                    self.announce_removed(block, group, tier, slot);
+                }
+                self.void(group, tier, slot);
             }
         }
         self.index.detach(block);
@@ -167,7 +155,7 @@ impl Core {
     }
 
     /// Frees the slots of a detached block that nobody uses, and its record when all are free. Returns its parent if it went.
-    fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
+    pub(super) fn free_detached(&mut self, block: BlockId) -> Option<BlockId> {
         for group in self.groups() {
             for tier in TierId::ALL {
                 let Some(slot) = self.whole(block, group, tier) else { continue };

@@ -41,8 +41,8 @@ impl Pager {
         core.check_hold(tier)?;
         let wanted = state.hashes.len();
         let id = core.add_keeper(KeeperKind::Hold(tier), state, wanted);
-        core.housekeep(now);
         drop(core);
+        slices::keep_house(&self.shared, now);
         Ok(Hold { pager: self.clone(), id })
     }
 
@@ -52,7 +52,7 @@ impl Pager {
     /// after its parent, first come, first held. So the fronts of the first requests are held before anything else: choose a bound
     /// near the length of the prompt that is to stay. Windows are held where they are cached.
     ///
-    /// Never blocks. What is cached already is found by the calls that follow, 512 records each; what a sequence of the salt has
+    /// Never blocks. What is cached already is found by the calls that follow, 256 records each; what a sequence of the salt has
     /// committed is taken in when it closes, 256 blocks a call. Once `most` is held, it costs nothing.
     ///
     /// # Errors
@@ -68,8 +68,8 @@ impl Pager {
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let id = core.add_keeper_of_salt(KeeperKind::Hold(tier), salt, most);
-        core.housekeep(now);
         drop(core);
+        slices::keep_house(&self.shared, now);
         Ok(Hold { pager: self.clone(), id })
     }
 

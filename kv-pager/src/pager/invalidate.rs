@@ -55,11 +55,8 @@ impl Pager {
             }
             core.erase_slice(&mut erasure, &is_meant)
         });
-        let tiers = {
-            let mut core = self.shared.core.lock();
-            core.housekeep(self.shared.clock.now());
-            core.tiers.clone()
-        };
+        slices::keep_house(&self.shared, self.shared.clock.now());
+        let tiers = self.shared.core.lock().tiers.clone();
         for tier in TierId::ALL {
             if let Some(persistence) = tiers[tier.index()].as_ref().and_then(|tier| tier.persistence()) {
                 persistence.flush()?;

@@ -13,9 +13,6 @@ use crate::sequence::RequestPriority;
 use crate::tier::Move;
 use crate::transfer::{Flight, Priority, Purpose};
 
-/// How many loads one call starts at most, so that the lock stays short.
-const LOADS_A_CALL: usize = 512;
-
 /// A load that has its device slot. One move is counted at the source slot and one at the device slot from the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingLoad {
@@ -85,27 +82,36 @@ impl Core {
         self.oldest_loads().map(|at| self.pending[at].deadline).min().unwrap_or(Time::NEVER)
     }
 
-    /// Calls off the loads that have waited too long.
+    /// Calls off the loads that have waited too long, as many as this hold may handle.
     fn call_off_late(&mut self, now: Time) {
-        for _ in 0..LOADS_A_CALL {
+        while self.left > 0 {
             let late = self.oldest_loads().find(|at| self.pending[*at].deadline <= now);
             let Some(load) = late.and_then(|at| self.pending.remove(at)) else { return };
+            self.handle(1);
             self.call_off(load);
         }
     }
 
-    /// Starts waiting loads, the urgent first, then first come first served, while there is room.
+    /// Starts waiting loads, the urgent first, then first come first served, while there is room, and as many as this hold of the lock
+    /// may handle; if those are not all, it [goes on](Core::goes_on) in the next.
     pub(super) fn issue_loads(&mut self, now: Time) {
         self.call_off_late(now);
-        for _ in 0..LOADS_A_CALL.min(self.pending.len()) {
-            let Some(load) = self.pending.front().copied() else { return };
+        while let Some(load) = self.pending.front().copied() {
+            if self.left == 0 {
+                self.goes_on = true;
+                return;
+            }
             match self.attempt(load) {
                 Attempt::Gone => {
                     self.pending.pop_front();
+                    self.handle(1);
                 }
                 Attempt::Later => return,
                 Attempt::NeedsHostSlot => {
                     if self.land_from_file(now) == 0 {
+                        if self.goes_on {
+                            return;
+                        }
                         self.overtake();
                         self.give_up_if_stuck();
                         return;
@@ -118,8 +124,9 @@ impl Core {
     /// Starts the loads out of host memory that wait behind one that needs a slot there: the slots that it could have may be theirs.
     fn overtake(&mut self) {
         let mut at = 1;
-        for _ in 1..LOADS_A_CALL.min(self.pending.len()) {
+        while self.left > 0 {
             let Some(load) = self.pending.get(at).copied() else { return };
+            self.handle(1);
             let is_in_host = self.whole(load.block, load.group, TierId::Host).is_some();
             if is_in_host && matches!(self.attempt(load), Attempt::Gone) {
                 self.pending.remove(at);
@@ -176,9 +183,12 @@ impl Core {
         let salt = self.pending.front().map(|load| self.index.view(load.block).salt);
         let is_same =
             |load: &&PendingLoad| !tenants.has_quotas() || Some(self.index.view(load.block).salt) == salt;
-        let room = self.engine.room(TierId::File, TierId::Host).min(LOADS_A_CALL);
+        // Half of what this hold may handle, for room is to be made for them.
+        let most = self.left.div_ceil(2) as usize;
+        let room = self.engine.room(TierId::File, TierId::Host).min(most);
         let wanted = self.pending.iter().take(room).take_while(needs_slot).take_while(is_same).count();
-        let wanted_slots = u32::try_from(wanted).expect("at most 512");
+        self.handle(wanted);
+        let wanted_slots = u32::try_from(wanted).expect("no more than a hold handles");
         let room_for = std::mem::replace(&mut self.room_for, salt);
         // What can be had at once is used; the rest waits.
         let free = match self.ensure_free(TierId::Host, group, wanted_slots, now) {

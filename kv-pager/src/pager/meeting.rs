@@ -248,7 +248,10 @@ impl Core {
         self.engine.call_off(TierId::Host, TierId::Device, is_meant);
         self.engine.call_off(TierId::File, TierId::Host, is_meant);
         self.meant = meant;
-        self.take_in(now);
+        if !self.take_in(now) {
+            // The rest ends with the next call, which whoever waits is to make.
+            self.signal.ring();
+        }
         let cut = self.counters.failed_loads - before;
         self.counters.cut_loads += cut;
         cut > 0

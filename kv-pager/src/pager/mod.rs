@@ -11,6 +11,7 @@
 
 mod build;
 mod check;
+mod chores;
 mod close;
 mod commit;
 mod core;
@@ -20,6 +21,7 @@ mod demote;
 mod durable;
 mod epoch;
 mod external;
+mod falls;
 mod faults;
 mod finding;
 mod handle;
@@ -237,8 +239,7 @@ impl Pager {
 
     /// Takes in what has ended and starts what waits. Every other call does it too.
     pub fn poll(&self) {
-        let now = self.shared.clock.now();
-        self.shared.core.lock().housekeep(now);
+        slices::keep_house(&self.shared, self.shared.clock.now());
     }
 
     /// Whether any move waits or is under way.
@@ -288,9 +289,9 @@ impl Pager {
         core.pools.has(tier).then(|| core.pools.pool(tier, group).counts())
     }
 
-    /// Moves the block events since the last call to `into`, and returns the number of the first (V1).
+    /// Moves the block events since the last call to `into`, and returns the number of the first (V1). One reader drains them.
     pub fn drain_events(&self, into: &mut Vec<BlockEvent>) -> u64 {
-        self.shared.core.lock().events.drain(into)
+        slices::drain_events(&self.shared, into)
     }
 
     /// How many holds of the pager's lock took how many times 100 ns, rounded down; the last counts all that took longer. For
@@ -311,6 +312,13 @@ impl Pager {
     /// # Panics
     /// If one of them does not hold.
     pub fn check(&self) {
-        self.shared.core.lock().check();
+        #[cfg_attr(
+            not(feature = "hold-blocks"),
+            expect(unused_mut, reason = "what it looks at is not counted")
+        )]
+        let mut core = self.shared.core.lock();
+        core.check();
+        #[cfg(feature = "hold-blocks")]
+        core.index.forget_hold();
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing has changed for anyone else until all slots are there: what was held to keep it from being evicted meanwhile is
 //! given back otherwise.
 
+use super::chores::HOLD_BLOCKS;
 use super::core::{Claim, Core};
 use super::loads::{PendingLoad, urgency_of};
 use super::opening::{Opening, Stage};
@@ -40,6 +41,8 @@ impl Core {
         matched: &mut Vec<MatchedBlock>,
         now: Time,
     ) -> Result<(), Error> {
+        // Some is left for making room.
+        self.handle(matched.len().min(HOLD_BLOCKS as usize / 2));
         let survey = self.survey(matched, state.tokens_per_block());
         self.has_hope(state, &survey)?;
         let plan = self.plan(state, matched, &survey, now);
@@ -127,7 +130,8 @@ impl Core {
         }
     }
 
-    /// Takes the slots of one slice of the entries, and orders its loads.
+    /// Takes the slots of one slice of the entries, and orders its loads. Where room is to be made for them, that is done first, in
+    /// holds of its own, and what is claimed meanwhile is kept.
     fn fill_slice(
         &mut self,
         state: &mut SequenceState,
@@ -135,32 +139,35 @@ impl Core {
         now: Time,
     ) -> Result<(), Error> {
         let blocks = state.blocks();
-        // Others may have made room since the last slice.
-        self.look_again();
         self.serve(state.salt);
         let next = opening.filled..blocks.min(opening.filled + self.config.limits.slice_blocks as usize);
-        opening.filled = next.end;
+        let filled = next.end;
         let first = state.cursor;
         let plan = opening.plan.as_ref().expect("asked for before anything is filled");
         let is_from_back = plan.load.is_from_back;
         let next = if is_from_back { first + blocks - next.end..first + blocks - next.start } else { next };
-        let is_windowed = self.windowed_groups().next().is_some();
-        for at in next.clone() {
-            if is_windowed {
-                if !self.settle_kept(state, opening, at) {
-                    self.drop_claims();
-                    opening.stage = Stage::Anew;
-                    return Ok(());
-                }
-            } else if at < opening.matched.len()
-                && opening.plan.as_ref().is_some_and(|plan| plan.part(at) == Part::Load)
-            {
-                self.claim_late(state, at);
+        if opening.is_claimed {
+            self.take_claims(opening);
+        } else {
+            // Others may have made room since the last slice.
+            self.look_again();
+            if !self.claim_slice(state, opening, next.clone()) {
+                self.drop_claims();
+                opening.stage = Stage::Anew;
+                return Ok(());
             }
+            self.handle(self.claims.len());
+        }
+        let has_room = self.find_room(state, &next, now);
+        if has_room.is_err() || !self.is_fresh() {
+            self.keep_claims(opening);
+            return has_room;
         }
         let plan = opening.plan.as_ref().expect("asked for before anything is filled");
-        self.fill(state, next, &plan.load, now)?;
-        let is_filled = opening.filled == blocks;
+        self.handle(next.len());
+        self.take_filled(state, &next, &plan.load);
+        opening.filled = filled;
+        let is_filled = filled == blocks;
         if is_filled {
             self.begin_course(state, &plan.load, now);
         }
@@ -174,6 +181,23 @@ impl Core {
         }
         self.engine.pump(now);
         Ok(())
+    }
+
+    /// Claims what is to be loaded of the slice `next`. False if something has gone that it needs (OP2).
+    fn claim_slice(&mut self, state: &mut SequenceState, opening: &mut Opening, next: Range<usize>) -> bool {
+        let is_windowed = self.windowed_groups().next().is_some();
+        for at in next {
+            if is_windowed {
+                if !self.settle_kept(state, opening, at) {
+                    return false;
+                }
+            } else if at < opening.matched.len()
+                && opening.plan.as_ref().is_some_and(|plan| plan.part(at) == Part::Load)
+            {
+                self.claim_late(state, at);
+            }
+        }
+        true
     }
 
     /// Claims what is to be loaded of block `at`, which was matched in an earlier slice, if it is still there.
@@ -361,23 +385,34 @@ impl Core {
         plan: &LoadPlan,
         now: Time,
     ) -> Result<(), Error> {
-        let mut claims = std::mem::take(&mut self.claims);
+        let has_room = self.find_room(state, &blocks, now);
+        match has_room {
+            Ok(()) => self.take_filled(state, &blocks, plan),
+            Err(_) => self.drop_claims(),
+        }
+        has_room
+    }
+
+    /// Makes room on the device for what is claimed, and for every block of `blocks` of the groups that need all.
+    fn find_room(&mut self, state: &SequenceState, blocks: &Range<usize>, now: Time) -> Result<(), Error> {
         for group in self.groups() {
             let missing = if self.model.is_full(group) {
                 let places = &state.tables[group.index()][blocks.clone()];
                 places.iter().filter(|slot| !slot.is_some()).count()
             } else {
-                claims.iter().filter(|claim| claim.group == group).count()
+                self.claims.iter().filter(|claim| claim.group == group).count()
             };
             let missing = u32::try_from(missing).expect("no more than the tier's slots");
-            if let Err(busy) = self.ensure_free(TierId::Device, group, missing, now) {
-                self.claims = claims;
-                self.drop_claims();
-                return Err(busy);
-            }
+            self.ensure_free(TierId::Device, group, missing, now)?;
         }
+        Ok(())
+    }
+
+    /// Takes the device slots that were found free for `blocks`, and orders the loads of what is claimed.
+    fn take_filled(&mut self, state: &mut SequenceState, blocks: &Range<usize>, plan: &LoadPlan) {
+        let mut claims = std::mem::take(&mut self.claims);
         for group in self.groups() {
-            self.take_places(state, &blocks, group, &claims);
+            self.take_places(state, blocks, group, &claims);
         }
         if plan.is_from_back {
             // Whole chunks from the back, each in ascending order, so that lanes find what is adjacent.
@@ -396,7 +431,20 @@ impl Core {
             self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;
-        Ok(())
+    }
+
+    /// What is claimed stays so until the next hold of the lock.
+    fn keep_claims(&mut self, opening: &mut Opening) {
+        self.kept_sources += u32::try_from(self.claims.len()).expect("no more than a slice has parts");
+        std::mem::swap(&mut self.claims, &mut opening.claims);
+        opening.is_claimed = true;
+    }
+
+    /// Goes on with what was claimed in an earlier hold.
+    fn take_claims(&mut self, opening: &mut Opening) {
+        std::mem::swap(&mut self.claims, &mut opening.claims);
+        self.kept_sources -= u32::try_from(self.claims.len()).expect("no more than a slice has parts");
+        opening.is_claimed = false;
     }
 
     /// What is claimed may be evicted again.
@@ -454,6 +502,11 @@ impl Core {
 
     /// Gives back one slice of what an opening that failed has. Returns whether that was all.
     pub(super) fn give_up_slice(&mut self, state: &mut SequenceState, opening: &mut Opening) -> bool {
+        if opening.is_claimed {
+            self.take_claims(opening);
+            self.drop_claims();
+            return false;
+        }
         let slice = self.config.limits.slice_blocks as usize;
         let first = state.entries.len().saturating_sub(slice);
         for at in (first..state.entries.len()).rev() {

@@ -57,6 +57,9 @@ pub(super) struct Opening {
     pub(super) plan: Option<Planned>,
     /// All entries before it have their slots; counted from the back where loads come from there.
     pub(super) filled: usize,
+    /// Whether the slice that is filled next has been claimed, and what of it: it waits for room.
+    pub(super) is_claimed: bool,
+    pub(super) claims: Vec<Claim>,
     /// How many of the match have been noted as hits, the leaf first.
     pub(super) noted: usize,
     /// Its blocks in the order of their names, if prefetches may bring some of them.
@@ -82,8 +85,8 @@ struct Seen {
 impl Opening {
     /// Forgets everything but its memory.
     pub(super) fn clear(&mut self) {
-        let Self { matched, seen, wanted, .. } = std::mem::take(self);
-        *self = Self { matched, seen, wanted, ..Self::default() };
+        let Self { matched, claims, seen, wanted, .. } = std::mem::take(self);
+        *self = Self { matched, claims, seen, wanted, ..Self::default() };
         self.matched.clear();
         self.seen.clear();
         self.wanted.clear();

@@ -37,8 +37,8 @@ impl Pager {
             if state.epoch == core.epoch {
                 core.check_prefetch()?;
                 let id = core.add_keeper(KeeperKind::Prefetch, state, wanted);
-                core.housekeep(now);
                 drop(core);
+                slices::keep_house(&self.shared, now);
                 return Ok(Prefetch { pager: self.clone(), id });
             }
         }

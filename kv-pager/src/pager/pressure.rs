@@ -4,6 +4,7 @@
 //! What has a copy farther away is freed at once. What has none is copied first, in [`demote`](super::demote).
 
 use super::core::Core;
+use super::tenants::{Chooser, QuotaLook};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::event::BlockEvent;
@@ -11,17 +12,27 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::{Decision, Need, View};
 use crate::pool::SlotState;
 
-/// How many slots one call makes room for at most, so that the lock stays short.
-const SLOTS_A_CALL: u32 = 512;
 /// How many rounds a call goes on that only warm, while moves are under way: what was warmed is not looked at again by the next.
 const FRUITLESS_ROUNDS: u32 = 4;
-/// How many moves end after a look for room that found none before balancing looks again.
-const BALANCE_MOVES: u64 = 64;
 
 /// How many copies may end while somebody waits for a class of slots and none of it becomes free: as many as a batch has, and some
 /// for each block of the chain that is to leave.
 const VAIN_MOVES: u32 = 256;
 const VAIN_MOVES_A_BLOCK: u32 = 4;
+
+/// How far a call has come with looking for room in a class: in as many holds of the lock as it takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Search {
+    /// What the count of what was freed or started was when a look found no room.
+    vain: Option<u64>,
+    rounds: u32,
+    /// Rounds in a row that only warmed.
+    fruitless: u32,
+    /// Whether it has come to the last resort, and how many slots that has passed over.
+    is_last: bool,
+    passed: u32,
+    pub(super) by_quota: QuotaLook,
+}
 
 impl Core {
     pub(super) fn free_slots(&self, tier: TierId, group: GroupId) -> u32 {
@@ -35,7 +46,8 @@ impl Core {
     /// Makes `slots` slots of a class free at once, if that can be.
     ///
     /// # Errors
-    /// [`Error::TierBusy`] if it takes transfers that are under way now; [`Error::TierFull`] if none will help.
+    /// [`Error::TierBusy`] if it takes transfers that are under way now, or the next hold of the lock, which [`Core::goes_on`] tells;
+    /// [`Error::TierFull`] if none will help.
     pub(super) fn ensure_free(
         &mut self,
         tier: TierId,
@@ -43,6 +55,10 @@ impl Core {
         slots: u32,
         now: Time,
     ) -> Result<(), Error> {
+        if self.free_slots(tier, group) >= slots && !self.has_searched {
+            self.vain_moves[tier.index()][group.index()] = None;
+            return Ok(());
+        }
         let before = std::mem::replace(&mut self.room_slots, slots);
         let is_free = self.free_up(tier, group, slots, now);
         self.room_slots = before;
@@ -54,23 +70,37 @@ impl Core {
         // again in the same call is in vain.
         let rounds = 64 + self.pools.pool(tier, group).capacity() / 64;
         let room_made = self.room_made;
-        let is_in_vain = self.vain_looks[tier.index()][group.index()] == Some(room_made);
-        let mut fruitless = 0;
-        for _ in 0..rounds {
+        let is_in_vain = self.search(tier, group).vain == Some(room_made);
+        loop {
             let free = self.free_slots(tier, group);
             let leaving = self.leaving_slots(tier, group);
             if free >= slots {
                 self.vain_moves[tier.index()][group.index()] = None;
+                *self.search(tier, group) = Search::default();
                 return Ok(());
             }
-            if free + leaving >= slots || is_in_vain {
+            if free + leaving >= slots || is_in_vain || self.search(tier, group).rounds >= rounds {
                 break;
             }
+            let need = self.need(tier, group, slots - free - leaving);
+            if need.slots == 0 {
+                self.goes_on = true;
+                return Err(Error::TierBusy { tier });
+            }
             let before = self.changes;
-            self.make_room(self.need(tier, group, slots - free - leaving), now);
+            if !self.make_room(need, now) {
+                return Err(Error::TierBusy { tier });
+            }
             let has_more = self.free_slots(tier, group) + self.leaving_slots(tier, group) > free + leaving;
-            fruitless = if has_more { 0 } else { fruitless + 1 };
-            let is_stuck = self.changes == before || fruitless >= FRUITLESS_ROUNDS && self.is_busy();
+            let search = self.search(tier, group);
+            search.rounds += 1;
+            search.fruitless = if has_more { 0 } else { search.fruitless + 1 };
+            let is_fruitless = search.fruitless >= FRUITLESS_ROUNDS;
+            let is_stuck = self.changes == before || is_fruitless && self.is_busy();
+            if self.goes_on && !is_fruitless {
+                return Err(Error::TierBusy { tier });
+            }
+            self.goes_on = false;
             if is_stuck && !self.prefetches_give_way(tier, group, slots - free) {
                 break;
             }
@@ -78,16 +108,27 @@ impl Core {
         if self.room_made == room_made
             && self.free_slots(tier, group) + self.leaving_slots(tier, group) < slots
         {
-            self.vain_looks[tier.index()][group.index()] = Some(room_made);
+            self.search(tier, group).vain = Some(room_made);
         }
         self.engine.pump(now);
         let vain_moves = *self.vain_moves[tier.index()][group.index()].get_or_insert(0);
         if self.is_busy() && vain_moves <= self.vain_moves_max(tier, group) {
             return Err(Error::TierBusy { tier });
         }
+        if !self.is_fresh() && !std::mem::replace(&mut self.search(tier, group).is_last, true) {
+            // In a hold of its own, where nothing else is looked for any more.
+            self.search(tier, group).vain = Some(self.room_made);
+            self.goes_on = true;
+            return Err(Error::TierBusy { tier });
+        }
         self.drop_coldest(tier, group, slots);
+        if self.goes_on && self.free_slots(tier, group) < slots {
+            return Err(Error::TierBusy { tier });
+        }
         let free = self.free_slots(tier, group);
-        if free < slots && !self.is_busy() && self.holds_give_way(tier, group, slots - free) {
+        if free < slots && !self.is_busy() && self.holds_give_way(tier, group, slots - free) && !self.goes_on
+        {
+            self.search(tier, group).passed = 0;
             self.drop_coldest(tier, group, slots);
         }
         if self.free_slots(tier, group) >= slots {
@@ -99,6 +140,11 @@ impl Core {
         Err(Error::TierFull { tier, capacity: self.pools.pool(tier, group).capacity() })
     }
 
+    pub(super) fn search(&mut self, tier: TierId, group: GroupId) -> &mut Search {
+        self.has_searched = true;
+        &mut self.searches[tier.index()][group.index()]
+    }
+
     /// Above so many copies, what the coldest chain of a class stands on goes round in a file that is too small for it, and would
     /// for ever.
     fn vain_moves_max(&self, tier: TierId, group: GroupId) -> u32 {
@@ -108,21 +154,34 @@ impl Core {
     }
 
     /// The last resort, when nothing is under way that will make room: gives up what is coldest, copies or no copies, and with it
-    /// what stands on it nearer than what is left of it, so that no request is ever stuck.
+    /// what stands on it nearer than what is left of it, so that no request is ever stuck. Goes on in the next hold after as many looks
+    /// as this one has left, until all has been looked at: what can't be given up is warm again.
     fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
         let mut victims = std::mem::take(&mut self.victims);
-        loop {
+        let mut passed = std::mem::take(&mut self.passed);
+        let capacity = self.pools.pool(tier, group).capacity();
+        while self.search(tier, group).passed < capacity {
             victims.clear();
+            passed.clear();
             let free = self.free_slots(tier, group);
-            let pool = self.pools.pool(tier, group);
-            let leaves = pool.coldest().map(|slot| pool.block(slot));
+            let wanted = slots.saturating_sub(free) as usize;
             let need = Need { tier, group, slots, demotions: 0 };
-            let leaves = leaves.filter(|block| self.may_drop_for(need, *block));
-            let leaves = leaves.filter(|block| {
-                self.idle_slot(*block, group, tier).is_some()
-                    && (self.index.may_evict(*block, group, tier) || self.may_drop_above(*block, group, tier))
-            });
-            victims.extend(leaves.take(slots.saturating_sub(free) as usize));
+            let pool = self.pools.pool(tier, group);
+            for slot in pool.coldest().filter(|slot| !pool.is_moving(*slot)).take(self.left as usize) {
+                let block = pool.block(slot);
+                let may_go = self.may_drop_for(need, block)
+                    && self.idle_slot(block, group, tier).is_some()
+                    && (self.index.may_evict(block, group, tier) || self.may_drop_above(block, group, tier));
+                if may_go {
+                    victims.push(block);
+                } else {
+                    passed.push(slot);
+                }
+                if victims.len() >= wanted {
+                    break;
+                }
+            }
+            self.handle(victims.len() + passed.len());
             for victim in &victims {
                 let Some(slot) = self.idle_slot(*victim, group, tier) else { continue };
                 if self.index.may_evict(*victim, group, tier) {
@@ -131,50 +190,52 @@ impl Core {
                     self.drop_above(*victim, group, tier, slot);
                 }
             }
-            if self.free_slots(tier, group) == free || self.free_slots(tier, group) >= slots {
+            if self.free_slots(tier, group) >= slots {
+                break;
+            }
+            if self.left == 0 {
+                for slot in &passed {
+                    self.pools.pool_mut(tier, group).touch(*slot);
+                }
+                self.search(tier, group).passed += u32::try_from(passed.len()).unwrap_or(u32::MAX);
+                self.goes_on = true;
+                break;
+            }
+            if self.free_slots(tier, group) == free {
                 break;
             }
         }
         self.victims = victims;
+        self.passed = passed;
     }
 
-    /// Keeps the free slots of the device and the host between the watermarks. After a look that found no room to make, the next
-    /// waits until some moves have ended or a sequence was closed: looking costs as much as moving.
-    pub(super) fn balance(&mut self, now: Time) {
-        for tier in [TierId::Device, TierId::Host] {
-            if !self.pools.has(tier) || self.moves_ended < self.balance_again[tier.index()] {
-                continue;
-            }
-            for group in self.groups() {
-                let (low, high) = self.config.watermarks.slots(self.pools.pool(tier, group).capacity());
-                let coming = self.free_slots(tier, group) + self.leaving_slots(tier, group);
-                if coming < low {
-                    self.make_room(self.need(tier, group, high - coming), now);
-                    if self.free_slots(tier, group) + self.leaving_slots(tier, group) <= coming {
-                        self.balance_again[tier.index()] = self.moves_ended + BALANCE_MOVES;
-                    }
-                }
-            }
-        }
-    }
-
-    /// What is asked of the policy: no more than one call handles.
+    /// What is asked of the policy: no more than half of what this hold has left, for a child or an ancestor of each may be looked at.
     pub(super) fn need(&self, tier: TierId, group: GroupId, slots: u32) -> Need {
         let demotions = tier.farther().map_or(0, |below| self.offload_room(tier, below));
         let demotions = u32::try_from(demotions).unwrap_or(u32::MAX);
-        Need { tier, group, slots: slots.min(SLOTS_A_CALL), demotions }
+        Need { tier, group, slots: slots.min(self.left.div_ceil(2)), demotions }
     }
 
-    /// Asks the policy for room, and does what it says as far as it may be done.
-    pub(super) fn make_room(&mut self, need: Need, now: Time) {
+    /// Asks the policy for room, and does what it says as far as it may be done. False if it is to be asked in the next hold, which
+    /// [`Core::goes_on`] tells.
+    pub(super) fn make_room(&mut self, need: Need, now: Time) -> bool {
         let mut decisions = std::mem::take(&mut self.decisions);
         let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, .. } = need;
-        self.rooms_asked += 1;
         self.note_queues();
-        if self.choose_by_quota(need, &mut decisions) {
-            self.ask_policy(need, &mut decisions, now);
-        }
+        let is_asked = match self.choose_by_quota(need, &mut decisions) {
+            Chooser::Quota => true,
+            Chooser::Policy => {
+                let is_asked = self.ask_policy(need, &mut decisions, now);
+                self.handle(decisions.len());
+                is_asked
+            }
+            Chooser::NextHold => {
+                self.goes_on = true;
+                false
+            }
+        };
+        self.named[tier.index()][group.index()] = decisions.len();
         for decision in decisions.drain(..) {
             if self.is_passed_over(decision.block(), group, tier) {
                 continue;
@@ -196,6 +257,7 @@ impl Core {
         // Making room farther away may have made lists of its own; the longer one is kept.
         victims.clear();
         self.victims = victims;
+        is_asked
     }
 
     /// Whether eviction passes over a victim, which is warm again then.
@@ -211,15 +273,23 @@ impl Core {
         is_passed_over
     }
 
-    /// Lets the policy choose, told of all that has changed.
-    fn ask_policy(&mut self, need: Need, decisions: &mut Vec<Decision>, now: Time) {
+    /// Lets the policy choose, told of all that has changed. False if that takes all that this hold may handle: it chooses in the next.
+    fn ask_policy(&mut self, need: Need, decisions: &mut Vec<Decision>, now: Time) -> bool {
         loop {
-            let has_changed = self.tell_changes(need.tier, need.group) > 0;
+            // It looks once more at what it has named.
+            let named = std::mem::take(&mut self.named[need.tier.index()][need.group.index()]);
+            let told = self.tell_changes(need.tier, need.group);
+            self.handle(if self.follows { named } else { 0 });
+            if self.left == 0 {
+                self.goes_on = true;
+                return false;
+            }
+            let need = Need { slots: need.slots.min(self.left.div_ceil(2)), ..need };
             let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
             self.policy.make_room(&view, need, decisions);
             // It may not have been told of what may go now.
-            if !decisions.is_empty() || !has_changed {
-                return;
+            if !decisions.is_empty() || told == 0 {
+                return true;
             }
         }
     }
@@ -244,6 +314,7 @@ impl Core {
             self.free_copy(block, group, tier, slot);
             return;
         }
+        self.handle(1);
         let follows = self.has_leaving_child(block, group, tier);
         self.changes += 1;
         let pool = self.pools.pool_mut(tier, group);
@@ -342,8 +413,8 @@ impl Core {
         self.index.clear_location(block, group, tier);
         match kept {
             _ if self.index.is_detached(block) => {}
-            Some(target) => self.announce_moved(block, group, tier, target),
-            None => self.announce_removed(block, group, tier),
+            Some(target) => self.announce_moved(block, group, (tier, slot), target),
+            None => self.announce_removed(block, group, tier, slot),
         }
         self.give_slot_back(group, tier, slot);
         self.prune(block);
@@ -368,7 +439,7 @@ impl Core {
         self.index.clear_location(block, group, tier);
         // Of a detached block it was told when it was detached.
         if !self.index.is_detached(block) {
-            self.announce_removed(block, group, tier);
+            self.announce_removed(block, group, tier, slot);
         }
     }
 

@@ -43,7 +43,7 @@ impl Core {
     }
 
     /// Whether nobody wants the lanes between the file and the host, or may soon.
-    fn stands_idle(&self) -> bool {
+    pub(super) fn stands_idle(&self) -> bool {
         let LaneEnds { source, target } = WAY;
         let is_there = |tier: TierId| self.pools.has(tier) && !self.lost[tier.index()];
         let waits_for_room = || self.vain_moves.iter().flatten().any(Option::is_some);

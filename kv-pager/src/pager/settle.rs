@@ -15,9 +15,11 @@ use crate::tier::{LaneEnds, MoveFault};
 use crate::transfer::{Ended, Flight, Outcome, Purpose};
 
 impl Core {
-    pub(super) fn take_in(&mut self, now: Time) {
+    /// Takes in what has ended, as far as this hold of the lock goes. Returns whether that was all.
+    pub(super) fn take_in(&mut self, now: Time) -> bool {
         let mut ended = std::mem::take(&mut self.ended);
-        self.engine.poll(now, &mut ended);
+        let is_all = self.engine.poll(now, self.left as usize, &mut ended);
+        self.handle(ended.len());
         self.costs.learn(&mut self.engine);
         self.moves_ended += ended.len() as u64;
         let deadline_ns = self.config.limits.move_deadline.as_u64();
@@ -34,6 +36,7 @@ impl Core {
         }
         ended.clear();
         self.ended = ended;
+        is_all
     }
 
     /// The target's side of an end.

@@ -6,12 +6,15 @@
 //! long as each brings something nearer to the file: where the drive takes nothing, the first is the last.
 
 use super::Pager;
+use super::chores::HOLD_BLOCKS;
 use super::core::Core;
 use super::durable;
 use super::loads::Way;
+use super::slices;
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::layout::ModelLayout;
 use crate::pool::SlotState;
 use crate::transfer::Purpose;
 use crate::units::Nanos;
@@ -19,7 +22,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 /// How many blocks one slice looks at.
-const BLOCKS_A_SLICE: u32 = 256;
+const BLOCKS_A_SLICE: usize = 256;
 
 /// Which part of the time is kept for making durable what was written in the rest of it.
 const FLUSH_SHARE: u64 = 8;
@@ -50,50 +53,85 @@ impl Pager {
     /// # Errors
     /// [`Error::Io`] if the drive refuses to make it durable.
     pub fn write_out(&self, timeout: Nanos) -> Result<WrittenOut, Error> {
-        let start = self.shared.clock.now();
-        let (all, mut wanted) = {
-            let mut core = self.shared.core.lock();
-            core.housekeep(start);
-            let all = core.not_in_file();
-            let wanted = core.with_room(&all);
-            (all, wanted)
-        };
-        let spent = || self.shared.clock.now().since(start);
+        let shared = &*self.shared;
+        let start = shared.clock.now();
+        slices::keep_house(shared, start);
+        let all = self.not_in_file();
+        let mut wanted = self.with_room(&all);
+        let spent = || shared.clock.now().since(start);
         let writing = Nanos::new(timeout.as_u64() - timeout.as_u64() / FLUSH_SHARE);
         let has_time = || spent() < writing;
         // Ancestors that only the device has come down to the host first, and go on in the next round.
         while !wanted.is_empty() && has_time() {
-            let before = self.shared.core.lock().moves_done;
+            let before = shared.core.lock().moves_done;
             self.write_round(&wanted, &has_time);
-            let core = self.shared.core.lock();
-            wanted.retain(|(block, group)| core.whole(*block, *group, TierId::File).is_none());
-            if core.moves_done == before {
+            wanted = self.still_missing(&wanted);
+            if shared.core.lock().moves_done == before {
                 break;
             }
         }
-        let mut core = self.shared.core.lock();
-        core.housekeep(self.shared.clock.now());
-        let is_in_file = |part: &&(BlockId, GroupId)| core.whole(part.0, part.1, TierId::File).is_some();
-        let blocks = all.iter().filter(is_in_file).count() as u64;
-        core.tell_uses();
-        let file = core.tiers[TierId::File.index()].clone();
-        drop(core);
+        slices::keep_house(shared, shared.clock.now());
+        let left = self.still_missing(&all).len() as u64;
+        let blocks = all.len() as u64 - left;
+        let mut round = Round::default();
+        slices::repeat(shared, |core| core.tell_uses_slice(&mut round));
+        let file = shared.core.lock().tiers[TierId::File.index()].clone();
         let is_durable = file.map_or(Ok(true), |tier| durable::flush(tier, &|| spent() < timeout))?;
-        Ok(WrittenOut { blocks, left: all.len() as u64 - blocks, is_durable })
+        Ok(WrittenOut { blocks, left, is_durable })
+    }
+
+    /// Parts in the host that the file has not, the most recently used first.
+    fn not_in_file(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut round = Round::default();
+        slices::repeat(&self.shared, |core| core.not_in_file_slice(&mut round, &mut parts));
+        parts.sort_by_key(|part| part.coldness);
+        parts
+    }
+
+    /// Those of `parts`, warmest first, that the file has room for beside what it has and is warmer, with their ancestors.
+    fn with_room(&self, parts: &[Part]) -> Vec<Part> {
+        let mut kept = std::array::from_fn(|_| Vec::new());
+        if !parts.is_empty() {
+            let mut round = Round::default();
+            slices::repeat(&self.shared, |core| core.kept_slice_of_file(&mut round, &mut kept));
+        }
+        for kept in &mut kept {
+            kept.sort_unstable();
+        }
+        let mut choice = Choice::new(parts, kept);
+        slices::repeat(&self.shared, |core| core.choose_slice(&mut choice));
+        choice.wanted
+    }
+
+    /// Those of `parts` that the file has not.
+    fn still_missing(&self, parts: &[Part]) -> Vec<Part> {
+        let mut missing = Vec::new();
+        let mut slices = parts.chunks(BLOCKS_A_SLICE);
+        slices::repeat(&self.shared, |core| {
+            let Some(slice) = slices.next() else { return true };
+            let is_missing = |part: &&Part| core.whole(part.block, part.group, TierId::File).is_none();
+            missing.extend(slice.iter().filter(is_missing));
+            false
+        });
+        missing
     }
 
     /// Starts writing all of `wanted` that can go, and waits for what is under way.
-    fn write_round(&self, wanted: &[(BlockId, GroupId)], has_time: &dyn Fn() -> bool) {
+    fn write_round(&self, wanted: &[Part], has_time: &dyn Fn() -> bool) {
+        let shared = &*self.shared;
         let mut next = 0;
         while next < wanted.len() && has_time() {
             let seen = self.progress();
-            let now = self.shared.clock.now();
-            let (taken, is_stuck) = self.shared.core.lock().write_slice(&wanted[next..], now);
-            next += taken;
-            if is_stuck && !self.is_busy() {
+            let now = shared.clock.now();
+            slices::keep_house(shared, now);
+            let write = |core: &mut Core| core.write_slice(wanted, &mut next, now);
+            let (is_started, core) = slices::with_room(shared, now, shared.core.lock(), write);
+            drop(core);
+            if is_started.is_err() && !self.is_busy() {
                 return;
             }
-            if is_stuck {
+            if is_started.is_err() {
                 self.wait(seen, WAIT);
             }
         }
@@ -103,122 +141,224 @@ impl Pager {
     }
 }
 
+/// The least for what was used last, and for a parent before its children.
+type Coldness = (Reverse<Time>, u32);
+
+/// A part in the host that the file has not.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    block: BlockId,
+    group: GroupId,
+    coldness: Coldness,
+}
+
+/// How far one has gone through all slots of a tier.
+#[derive(Debug, Default)]
+struct Round {
+    group: usize,
+    slot: usize,
+}
+
+/// Which parts go: gone through in slices, the warmest first.
+#[derive(Debug)]
+struct Choice<'a> {
+    parts: &'a [Part],
+    /// How many of them are chosen or left behind.
+    seen: usize,
+    /// By group: what the file has.
+    kept: [Vec<Coldness>; ModelLayout::GROUPS_MAX],
+    /// By group: what comes to it.
+    taken: [HashSet<BlockId>; ModelLayout::GROUPS_MAX],
+    /// What comes along with the part at hand, itself first, as far as it has been gone through.
+    comes: Vec<BlockId>,
+    wanted: Vec<Part>,
+}
+
+impl<'a> Choice<'a> {
+    fn new(parts: &'a [Part], kept: [Vec<Coldness>; ModelLayout::GROUPS_MAX]) -> Self {
+        let taken = std::array::from_fn(|_| HashSet::new());
+        Self { parts, seen: 0, kept, taken, comes: Vec::new(), wanted: Vec::new() }
+    }
+}
+
 impl Core {
-    /// Parts in the host that the file has not, the most recently used first.
-    fn not_in_file(&self) -> Vec<(BlockId, GroupId)> {
-        if !self.pools.has(TierId::File) {
-            return Vec::new();
+    /// Goes on to the next slots of a tier, by one slice. Returns whether there are no more.
+    fn go_round(&self, tier: TierId, round: &mut Round, mut see: impl FnMut(GroupId, SlotId)) -> bool {
+        let mut left = BLOCKS_A_SLICE;
+        while self.pools.has(tier) && round.group < self.groups().len() {
+            let group = GroupId::from_index(round.group);
+            let slots = self.pools.pool(tier, group).capacity() as usize;
+            let until = slots.min(round.slot + left);
+            (round.slot..until).for_each(|slot| see(group, SlotId::from_index(slot)));
+            left -= until - round.slot;
+            round.slot = until;
+            if until < slots {
+                return false;
+            }
+            *round = Round { group: round.group + 1, slot: 0 };
         }
-        let mut parts: Vec<(BlockId, GroupId)> = Vec::new();
-        for group in self.groups() {
-            let pool = self.pools.pool(TierId::Host, group);
-            // Those that are held too.
-            let is_resident = |slot: &SlotId| pool.state(*slot) == SlotState::Resident;
-            let blocks = pool.slots().filter(is_resident).map(|slot| (pool.block(slot), group));
-            parts.extend(
-                blocks.filter(|(block, _)| !self.index.location(*block, group, TierId::File).is_some()),
-            );
-        }
-        parts.sort_by_key(|(block, _)| self.coldness(*block));
-        parts
+        true
     }
 
-    /// The least for what was used last, and for a parent before its children.
-    fn coldness(&self, block: BlockId) -> (Reverse<Time>, u32) {
+    /// Adds the next slice of the parts in the host that the file has not. Returns whether that was the last.
+    fn not_in_file_slice(&self, round: &mut Round, parts: &mut Vec<Part>) -> bool {
+        !self.pools.has(TierId::File)
+            || self.go_round(TierId::Host, round, |group, slot| {
+                let pool = self.pools.pool(TierId::Host, group);
+                let block = pool.block(slot);
+                // Those that are held too.
+                let is_missing = pool.state(slot) == SlotState::Resident
+                    && !self.index.location(block, group, TierId::File).is_some();
+                if is_missing {
+                    parts.push(Part { block, group, coldness: self.coldness(block) });
+                }
+            })
+    }
+
+    /// Adds the next slice of what the file has. Returns whether that was the last.
+    fn kept_slice_of_file(
+        &self,
+        round: &mut Round,
+        kept: &mut [Vec<Coldness>; ModelLayout::GROUPS_MAX],
+    ) -> bool {
+        self.go_round(TierId::File, round, |group, slot| {
+            let block = self.pools.pool(TierId::File, group).block(slot);
+            if block.is_some() && self.whole(block, group, TierId::File).is_some() {
+                kept[group.index()].push(self.coldness(block));
+            }
+        })
+    }
+
+    fn coldness(&self, block: BlockId) -> Coldness {
         let view = self.index.view(block);
         (Reverse(view.last_use), view.depth)
     }
 
-    /// Those of `parts`, warmest first, that the file has room for beside what it has and is warmer, with their ancestors.
-    fn with_room(&self, parts: &[(BlockId, GroupId)]) -> Vec<(BlockId, GroupId)> {
-        let mut wanted = Vec::with_capacity(parts.len());
+    /// Goes on choosing by a slice of parts and their ancestors. Returns whether that was its end.
+    fn choose_slice(&self, choice: &mut Choice<'_>) -> bool {
         if !self.is_well(TierId::File) {
-            return wanted;
+            return true;
         }
-        for group in self.groups().filter(|_| !parts.is_empty()) {
+        let mut left = BLOCKS_A_SLICE;
+        while let Some(part) = choice.parts.get(choice.seen) {
+            let group = part.group;
             let pool = self.pools.pool(TierId::File, group);
             let slots = pool.capacity().saturating_sub(pool.counts().of(SlotState::Retired)) as usize;
-            let blocks = pool.slots().map(|slot| pool.block(slot)).filter(|block| block.is_some());
-            let blocks = blocks.filter(|block| self.whole(*block, group, TierId::File).is_some());
-            let mut kept: Vec<_> = blocks.map(|block| self.coldness(block)).collect();
-            kept.sort_unstable();
-            let mut taken = HashSet::new();
-            for part in parts.iter().filter(|(_, own)| *own == group) {
-                let coldness = self.coldness(part.0);
-                let warmer = kept.partition_point(|kept| *kept <= coldness);
-                let mut comes: Vec<BlockId> = Vec::new();
-                let mut next = part.0;
-                while next.is_some()
-                    && !taken.contains(&next)
-                    && !self.index.location(next, group, TierId::File).is_some()
-                {
-                    comes.push(next);
-                    next = if self.model.is_full(group) { self.index.parent(next) } else { BlockId::NONE };
+            let warmer = choice.kept[group.index()].partition_point(|kept| *kept <= part.coldness);
+            let taken = &mut choice.taken[group.index()];
+            let has_room = |comes: usize| warmer + taken.len() + comes <= slots;
+            let mut next = choice.comes.last().map_or(part.block, |last| self.above(*last, group));
+            while has_room(choice.comes.len())
+                && next.is_some()
+                && !taken.contains(&next)
+                && !self.index.location(next, group, TierId::File).is_some()
+            {
+                if left == 0 {
+                    return false;
                 }
-                if warmer + taken.len() + comes.len() <= slots {
-                    taken.extend(comes);
-                    wanted.push(*part);
-                }
+                left -= 1;
+                choice.comes.push(next);
+                next = self.above(next, group);
             }
+            if has_room(choice.comes.len()) {
+                taken.extend(&choice.comes);
+                choice.wanted.push(*part);
+            }
+            choice.comes.clear();
+            choice.seen += 1;
+            left = left.saturating_sub(1);
         }
-        wanted.sort_by_key(|(block, _)| self.coldness(*block));
-        wanted
+        true
     }
 
-    /// Starts writing the first of `wanted`. Returns how many it is done with, and whether the next one has to wait.
-    fn write_slice(&mut self, wanted: &[(BlockId, GroupId)], now: Time) -> (usize, bool) {
-        self.housekeep(now);
+    /// What a part must come to the file after.
+    fn above(&self, block: BlockId, group: GroupId) -> BlockId {
+        if self.model.is_full(group) { self.index.parent(block) } else { BlockId::NONE }
+    }
+
+    /// Starts writing those of `wanted` from `next` on, as many as one hold of the lock may handle; `next` are done with.
+    ///
+    /// # Errors
+    /// [`Error::TierBusy`] if the next one has to wait, or for the next hold, which [`Core::goes_on`] tells.
+    fn write_slice(&mut self, wanted: &[Part], next: &mut usize, now: Time) -> Result<(), Error> {
         if !self.is_well(TierId::File) {
-            return (wanted.len(), false);
+            *next = wanted.len();
+            return Ok(());
         }
-        for (done, (block, group)) in wanted.iter().take(BLOCKS_A_SLICE as usize).enumerate() {
-            let slot = self.whole(*block, *group, TierId::Host);
-            let is_still = slot.is_some_and(|slot| !self.pools.pool(TierId::Host, *group).is_moving(slot));
-            if !is_still || self.index.location(*block, *group, TierId::File).is_some() {
-                continue;
+        while let Some(Part { block, group, .. }) = wanted.get(*next).copied() {
+            // What it stands on is looked at with it.
+            if self.left < HOLD_BLOCKS / 2 {
+                break;
             }
-            self.serve(self.index.view(*block).salt);
-            let has_room = self.engine.room(TierId::Host, TierId::File) > 0
-                && self.ensure_free(TierId::File, *group, 1, now).is_ok();
-            if !has_room {
-                return (done, true);
-            }
-            let mut slots = std::mem::take(&mut self.slots);
-            slots.clear();
-            // The ancestors that the file has not come along.
-            let parent = self.index.parent(*block);
-            let is_next = !parent.is_some() || self.index.location(parent, *group, TierId::File).is_some();
-            let most = if is_next { 1 } else { BLOCKS_A_SLICE };
-            let count = self.free_slots(TierId::File, *group).min(most);
-            self.pools.pool_mut(TierId::File, *group).take(count, |slot| slots.push(slot));
-            slots.reverse();
-            let is_ready = !self.model.is_full(*group) || self.has_sent_ancestors(*group, *block, &mut slots);
-            let target = if is_ready { slots.pop() } else { None };
-            if !is_ready {
-                self.clear_host(*group, self.index.view(*block).depth);
-            }
-            if let Some(target) = target {
-                let way = Way { block: *block, group: *group, from: TierId::Host, to: TierId::File, target };
-                self.start_copy(way, Purpose::Replicate);
-            }
-            self.free_all(*group, &mut slots);
-            self.slots = slots;
+            self.handle(1);
+            self.write_part(block, group, now)?;
+            *next += 1;
         }
         self.engine.pump(now);
-        (wanted.len().min(BLOCKS_A_SLICE as usize), false)
+        Ok(())
     }
 
-    /// Gives up copies in the host that the file has too, the coldest first, until `slots` are free: what a part stands on, and only
-    /// the device has, comes to the file by the host.
+    /// Starts writing a part, if it can go; what it stands on goes, or comes down to the host, before it.
+    fn write_part(&mut self, block: BlockId, group: GroupId, now: Time) -> Result<(), Error> {
+        let slot = self.whole(block, group, TierId::Host);
+        let is_still = slot.is_some_and(|slot| !self.pools.pool(TierId::Host, group).is_moving(slot));
+        if !is_still || self.index.location(block, group, TierId::File).is_some() {
+            return Ok(());
+        }
+        self.serve(self.index.view(block).salt);
+        if self.engine.room(TierId::Host, TierId::File) == 0 {
+            return Err(Error::TierBusy { tier: TierId::File });
+        }
+        self.ensure_free(TierId::File, group, 1, now)?;
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        // The ancestors that the file has not come along.
+        let parent = self.index.parent(block);
+        let is_next = !parent.is_some() || self.index.location(parent, group, TierId::File).is_some();
+        let most = if is_next { 1 } else { self.left };
+        let count = self.free_slots(TierId::File, group).min(most);
+        self.pools.pool_mut(TierId::File, group).take(count, |slot| slots.push(slot));
+        slots.reverse();
+        let is_ready = !self.model.is_full(group) || self.has_sent_ancestors(group, block, &mut slots);
+        let target = if is_ready { slots.pop() } else { None };
+        if !is_ready {
+            self.clear_host(group, self.index.view(block).depth);
+        }
+        if let Some(target) = target {
+            let way = Way { block, group, from: TierId::Host, to: TierId::File, target };
+            self.start_copy(way, Purpose::Replicate);
+        }
+        self.free_all(group, &mut slots);
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// Gives up copies in the host that the file has too, the coldest first, until `slots` are free, as far as this hold of the lock
+    /// goes: what a part stands on, and only the device has, comes to the file by the host. What can't be given up is warm again.
     fn clear_host(&mut self, group: GroupId, slots: u32) {
         let wanted = slots.saturating_sub(self.free_slots(TierId::Host, group)) as usize;
+        let mut passed = std::mem::take(&mut self.passed);
+        passed.clear();
+        let mut spare = Vec::new();
         let pool = self.pools.pool(TierId::Host, group);
-        let blocks = pool.coldest().map(|slot| pool.block(slot));
-        let is_spare = |block: &BlockId| {
-            self.whole(*block, group, TierId::File).is_some()
-                && self.index.may_evict(*block, group, TierId::Host)
-        };
-        let spare: Vec<BlockId> = blocks.filter(is_spare).take(wanted).collect();
+        for slot in pool.coldest().take(self.left as usize) {
+            if spare.len() >= wanted {
+                break;
+            }
+            let block = pool.block(slot);
+            let is_spare = self.whole(block, group, TierId::File).is_some()
+                && self.index.may_evict(block, group, TierId::Host);
+            if is_spare {
+                spare.push(block);
+            } else {
+                passed.push(slot);
+            }
+        }
+        self.handle(spare.len() + passed.len());
+        for slot in passed.drain(..) {
+            self.pools.pool_mut(TierId::Host, group).touch(slot);
+        }
+        self.passed = passed;
         for block in spare {
             if let Some(slot) = self.idle_slot(block, group, TierId::Host) {
                 self.free_copy(block, group, TierId::Host, slot);
@@ -232,19 +372,16 @@ impl Core {
         }
     }
 
-    /// Tells the file how often each of its blocks was asked for, so that hot blocks are still hot after a restart.
-    fn tell_uses(&self) {
-        let Some(persistence) = self.tiers[TierId::File.index()].as_ref().and_then(|tier| tier.persistence())
-        else {
-            return;
-        };
-        for (tier, group, pool) in self.pools.iter().filter(|(tier, ..)| *tier == TierId::File) {
-            for slot in pool.slots() {
-                let block = pool.block(slot);
-                if self.pools.is_whole(tier, group, slot, block) {
-                    persistence.set_uses(group, slot, self.index.view(block).uses);
-                }
+    /// Tells the file how often each of the next slice of its blocks was asked for, so that hot blocks are still hot after a restart.
+    /// Returns whether that was the last.
+    fn tell_uses_slice(&self, round: &mut Round) -> bool {
+        let file = self.tiers[TierId::File.index()].as_ref();
+        let Some(persistence) = file.and_then(|tier| tier.persistence()) else { return true };
+        self.go_round(TierId::File, round, |group, slot| {
+            let block = self.pools.pool(TierId::File, group).block(slot);
+            if self.pools.is_whole(TierId::File, group, slot, block) {
+                persistence.set_uses(group, slot, self.index.view(block).uses);
             }
-        }
+        })
     }
 }

@@ -9,6 +9,7 @@
 //!   told of some and not of others is a request that is not over yet.
 
 use super::Shared;
+use super::chores::Chores;
 use super::core::Core;
 use super::keepers::{KeeperId, Kept};
 use super::opening::{Opening, Stage};
@@ -16,11 +17,18 @@ use super::step::{Slice, Step};
 use super::telling::{ChangesTold, Telling};
 use crate::clock::Time;
 use crate::error::Error;
+use crate::event::BlockEvent;
 use crate::ids::Fence;
 use crate::policy::Urgency;
 use crate::sequence::SequenceState;
 use crate::sync::TimedGuard;
 use std::ops::Range;
+
+/// In so many holds of the lock room is made for one slice at most: a class of a million slots can be gone through in them.
+const HOLDS_MAX: u32 = 1 << 13;
+
+/// How many events one hold hands out.
+const EVENTS_A_SLICE: usize = 1024;
 
 /// Takes the lock until `slice` says that all is done; whoever waits for it has his turn in between.
 pub(super) fn in_slices(
@@ -42,24 +50,57 @@ pub(super) fn repeat(shared: &Shared, mut slice: impl FnMut(&mut Core) -> bool) 
     is_done.expect("nothing is asked for that could be refused");
 }
 
-/// The lock, after what has ended was taken in and room was made (G1): in a hold of its own, if there was anything to do. To pass the
+/// The lock, after what has ended was taken in and room was made (G1): in holds of their own, if there was anything to do. To pass the
 /// lock on for nothing would make threads slower together than one is alone.
 fn kept_house(shared: &Shared, now: Time) -> TimedGuard<'_, Core> {
-    let mut core = shared.core.lock();
-    let before = core.house_work();
-    core.housekeep(now);
-    if core.house_work() == before {
-        return core;
+    let mut chores = Chores::default();
+    let mut before = None;
+    loop {
+        let mut core = shared.core.lock();
+        let is_over = core.chores_slice(&mut chores, now);
+        if is_over && core.is_fresh() {
+            // Others may have made room in between, or closed what was in the way.
+            if before.is_some_and(|before| core.looked_again != before) {
+                core.look_again();
+            }
+            return core;
+        }
+        before = Some(core.looked_again);
+        core.pass();
     }
-    let before = core.looked_again;
-    core.pass();
-    let mut core = shared.core.lock();
-    core.now = now;
-    // Others may have made room in between, or closed what was in the way.
-    if core.looked_again != before {
-        core.look_again();
+}
+
+/// Takes in what has ended, makes room and starts what waits, in as many holds as it takes (G1).
+pub(super) fn keep_house(shared: &Shared, now: Time) {
+    let mut chores = Chores::default();
+    repeat(shared, |core| core.chores_slice(&mut chores, now));
+}
+
+/// Starts loads that wait, as many as a call may, in as many holds as it takes.
+fn start_loads(shared: &Shared, now: Time) {
+    let mut chores = Chores::loads();
+    repeat(shared, |core| core.chores_slice(&mut chores, now));
+}
+
+/// What `attempt` comes to, once the room that it needs is made, in as many holds as it takes (CH3); and the lock. Where others use up
+/// what is made again and again, it ends all the same: as busy.
+pub(super) fn with_room<'a, T>(
+    shared: &'a Shared,
+    now: Time,
+    mut core: TimedGuard<'a, Core>,
+    mut attempt: impl FnMut(&mut Core) -> Result<T, Error>,
+) -> (Result<T, Error>, TimedGuard<'a, Core>) {
+    let mut holds_left = HOLDS_MAX;
+    loop {
+        let outcome = attempt(&mut core);
+        if outcome.is_ok() || !core.goes_on || holds_left == 0 {
+            return (outcome, core);
+        }
+        holds_left -= 1;
+        core.pass();
+        repeat(shared, |core| core.make_room_farther(now));
+        core = shared.core.lock();
     }
-    core
 }
 
 /// Opens a sequence, whose tokens and names are set; says how it is to be served if that is not known.
@@ -81,7 +122,13 @@ pub(super) fn open(
         core.course(state).urgency = urgency;
     }
     if state.blocks() <= shared.slice_blocks {
-        return core.open(state, now);
+        let (is_open, core) = with_room(shared, now, core, |core| core.open(state, now));
+        let has_loads = core.goes_on;
+        drop(core);
+        if has_loads {
+            start_loads(shared, now);
+        }
+        return is_open;
     }
     drop(core);
     let mut opening = shared.opening.lock();
@@ -110,9 +157,15 @@ fn go_on(shared: &Shared, state: &mut SequenceState, opening: &mut Opening, now:
             opening.stage = Stage::Hasten;
             continue;
         }
-        let mut core = shared.core.lock();
-        core.open_slice(state, opening, now)?;
+        let core = shared.core.lock();
+        let (is_done, core) = with_room(shared, now, core, |core| core.open_slice(state, opening, now));
+        let has_loads = core.goes_on;
         core.pass();
+        is_done?;
+        // Should a later slice find no room, what it waits for is under way.
+        if has_loads {
+            start_loads(shared, now);
+        }
     }
     Ok(())
 }
@@ -135,9 +188,11 @@ pub(super) fn next_step(
     state.computing = None;
     let mut core = kept_house(shared, now);
     loop {
-        let slice = core.step_slice(state, tokens_max, &mut meeting, now);
-        core.note_waits(state, matches!(slice, Ok(Slice::Step(Step::Wait))));
-        match slice? {
+        let step;
+        (step, core) =
+            with_room(shared, now, core, |core| core.step_slice(state, tokens_max, &mut meeting, now));
+        core.note_waits(state, matches!(step, Ok(Slice::Step(Step::Wait))));
+        match step? {
             Slice::Step(step) => return Ok(step),
             Slice::More => core.pass(),
             Slice::Reopen => {
@@ -146,6 +201,8 @@ pub(super) fn next_step(
             }
         }
         core = shared.core.lock();
+        // Others may have made room since the last slice. One look, in however many holds, is not begun anew: it would never end.
+        core.look_again();
     }
 }
 
@@ -181,8 +238,9 @@ pub(super) fn extend(shared: &Shared, state: &mut SequenceState) -> Result<(), E
         return Ok(());
     }
     let is_extended = loop {
-        let mut core = kept_house(shared, now);
-        match core.extend_slice(state, now) {
+        let core = kept_house(shared, now);
+        let (is_done, core) = with_room(shared, now, core, |core| core.extend_slice(state, now));
+        match is_done {
             Ok(false) => core.pass(),
             other => break other.map(|_| ()),
         }
@@ -250,7 +308,7 @@ pub(super) fn close(shared: &Shared, state: Box<SequenceState>) {
         true
     });
     tell_changes(shared);
-    shared.core.lock().housekeep(now);
+    keep_house(shared, now);
 }
 
 /// Tells the policy of slots that have changed by now, so that nothing is decided in one hold on what has changed in many.
@@ -281,9 +339,8 @@ pub(super) fn end_keeper(shared: &Shared, id: KeeperId) {
     let mut given = Vec::new();
     repeat(shared, |core| core.end_keeper_slice(id, &mut given));
     given.sort_unstable();
-    let mut core = shared.core.lock();
-    core.call_off_kept(&given);
-    core.housekeep(shared.clock.now());
+    shared.core.lock().call_off_kept(&given);
+    keep_house(shared, shared.clock.now());
 }
 
 /// Where the blocks of a keeper are.
@@ -292,4 +349,27 @@ pub(super) fn kept(shared: &Shared, id: KeeperId) -> Kept {
     let mut from = 0;
     repeat(shared, |core| core.kept_slice(id, &mut from, &mut kept));
     kept
+}
+
+/// Moves the block events that there are by now to `into`, and returns the number of the first.
+pub(super) fn drain_events(shared: &Shared, into: &mut Vec<BlockEvent>) -> u64 {
+    let mut first = None;
+    let mut next = 0;
+    let mut left = 0;
+    repeat(shared, |core| {
+        let events = &mut core.events;
+        if first.is_none() {
+            (first, next, left) = (Some(events.first()), events.first(), events.len());
+        }
+        // If some have given way meanwhile, the next call shows the gap.
+        if events.first() != next || left == 0 {
+            return true;
+        }
+        let count = left.min(EVENTS_A_SLICE);
+        events.drain(count, into);
+        next += count as u64;
+        left -= count;
+        left == 0
+    });
+    first.unwrap_or_default()
 }

@@ -108,6 +108,29 @@ impl Core {
         self.expiries.is_used && self.index.take_pass(block)
     }
 
+    /// Makes room to remember what a sequence lets go, a slice a hold: what would expire first does so at once (I8). Returns whether
+    /// there is room.
+    pub(super) fn has_place_to_expire(&mut self, state: &SequenceState) -> bool {
+        let slice = self.config.limits.slice_blocks as usize;
+        let free = self.index.capacity() - self.expiries.remembered;
+        if state.time_to_live.is_none() || state.entries.len().min(slice) <= free {
+            return true;
+        }
+        let next = state.entries.iter().rev().take(slice).map(|entry| entry.block);
+        let is_mortal =
+            |block: &BlockId| block.is_some() && self.index.is_named(*block) && self.index.is_mortal(*block);
+        if next.filter(is_mortal).count() <= free {
+            return true;
+        }
+        let Some(mut first) = self.expiries.take_first() else { return true };
+        // The slice has been looked at in this hold.
+        let mut left = slice.div_ceil(2);
+        if self.expire_chain(&mut first, &mut left) == Walk::More {
+            self.expiries.add(self.now, first);
+        }
+        false
+    }
+
     /// A sequence lets go a slice of its blocks, from `first` on: what only such as it have used will expire. `O(slice)`, if it has a
     /// time to live.
     pub(super) fn note_let_go(&mut self, state: &SequenceState, first: usize) {
@@ -120,12 +143,6 @@ impl Core {
                 chain.push(Known { block, tag: self.tag(block) });
             }
         }
-        while self.expiries.remembered + chain.len() > self.index.capacity() {
-            let Some(mut first) = self.expiries.take_first() else { break };
-            // No longer than a slice.
-            let mut left = first.chain.len();
-            self.expire_chain(&mut first, &mut left);
-        }
         if !chain.is_empty() {
             self.expiries.add(now.after(time_to_live), Expiry { closed: now, time_to_live, chain });
         }
@@ -137,11 +154,17 @@ impl Core {
         self.index.view(block).hash.0 as u32
     }
 
+    /// Whether anything has expired.
+    pub(super) fn has_expired(&self, now: Time) -> bool {
+        self.expiries.entries.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+    }
+
     /// Gives up what has expired, as far as one call goes.
     pub(super) fn expire(&mut self, now: Time) {
         let mut left = BLOCKS_A_CALL;
-        while left > 0 && self.expiries.entries.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
+        while left > 0 && self.has_expired(now) {
             let Some(mut expiry) = self.expiries.take_first() else { return };
+            self.handle(left.min(expiry.chain.len()));
             match self.expire_chain(&mut expiry, &mut left) {
                 Walk::Over => {}
                 Walk::More => self.expiries.add(now, expiry),

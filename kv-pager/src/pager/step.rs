@@ -62,7 +62,6 @@ impl Core {
             return Ok(Self::heed(met, state));
         }
         if state.computing.is_some() {
-            self.look_again();
             return self.step_compute(state, tokens_max.max(1), now);
         }
         if state.entries.len() < state.blocks() {

@@ -17,7 +17,7 @@ use crate::sequence::{EntryKind, SequenceState};
 use std::sync::Arc;
 
 /// How many changed slots one hold of the lock tells of at most.
-const CHANGES_A_CALL: usize = 128;
+const CHANGES_A_CALL: u32 = 128;
 
 /// The request that the policy is being told of, one at a time.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Core {
         if !self.follows {
             return;
         }
-        self.changed.reserve(CHANGES_A_CALL);
+        self.changed.reserve(CHANGES_A_CALL as usize);
         for tier in TierId::ALL {
             for group in self.groups() {
                 if self.pools.has(tier) {
@@ -87,16 +87,18 @@ impl Core {
         }
     }
 
-    /// Tells of slots that have changed, as many as one hold may. Returns how many there were.
+    /// Tells of slots that have changed, as many as one hold may: the policy looks at their parents too. Returns how many there were.
     pub(super) fn tell_changes(&mut self, tier: TierId, group: GroupId) -> usize {
         if !self.follows {
             return 0;
         }
+        let most = CHANGES_A_CALL.min(self.left.div_ceil(2)) as usize;
         let mut slots = std::mem::take(&mut self.changed);
-        self.pools.pool_mut(tier, group).take_changes(CHANGES_A_CALL, &mut slots);
+        self.pools.pool_mut(tier, group).take_changes(most, &mut slots);
         let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), self.now);
         self.policy.follow(&view, &Changed { tier, group, slots: &slots });
         let told = slots.len();
+        self.handle(2 * told);
         slots.clear();
         self.changed = slots;
         told

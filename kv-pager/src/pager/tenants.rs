@@ -7,10 +7,11 @@
 //!
 //! A salt is a tenant. Quotas bound what is cached, by class: free slots may be used beyond them, and what an open sequence
 //! holds stays. Here the least recently used go first, whatever the policy; it decides where W1 and W2 leave it a choice. One look
-//! goes through the coldest 2,048 of a class. For W1 what it finds of others moves to the warm end, in the order in which it
-//! is, so that the next look goes on where this one ended.
+//! goes through the coldest 2,048 of a class, in as many holds of the lock as it takes. For W1 what it finds of others moves to the
+//! warm end, in the order in which it is, so that the next look goes on where this one ended.
 
 use super::Pager;
+use super::chores::HOLD_BLOCKS;
 use super::core::Core;
 use crate::config::{Allowance, Quota};
 use crate::error::Error;
@@ -21,7 +22,7 @@ use crate::tier::SlotClass;
 use crate::units::Bytes;
 
 /// How many of the coldest slots one look goes through.
-const SLOTS_SEEN: usize = 2048;
+const SLOTS_SEEN: u32 = 2048;
 
 /// What one tenant has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,32 @@ enum RoomFrom {
     OverFirst,
     /// Those of tenants over their quota, and of this one; no others (W1).
     OverOr(Option<TenantId>),
+}
+
+/// Who chooses victims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Chooser {
+    /// Those that were found by quota go; if there are none, nothing may.
+    Quota,
+    /// The policy.
+    Policy,
+    /// Nobody yet: the next hold of the lock looks on.
+    NextHold,
+}
+
+/// How far a look by quota has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuotaLook {
+    /// Slots that it has looked at.
+    seen: u32,
+    /// The one that it looks at next; `NONE` for the coldest.
+    next: SlotId,
+}
+
+impl Default for QuotaLook {
+    fn default() -> Self {
+        Self { seen: 0, next: SlotId::NONE }
+    }
 }
 
 impl Pager {
@@ -163,28 +190,42 @@ impl Core {
         if tenants.is_any_over(class) { RoomFrom::OverFirst } else { RoomFrom::Anyone }
     }
 
-    /// Chooses victims by quota, as far as W1 and W2 say. Returns whether the policy is to choose instead.
-    pub(super) fn choose_by_quota(&mut self, need: Need, decisions: &mut Vec<Decision>) -> bool {
-        let own = match self.room_from(need) {
-            RoomFrom::Anyone => return true,
-            RoomFrom::OverFirst => None,
-            RoomFrom::OverOr(own) => own,
+    /// Chooses victims by quota, as far as W1 and W2 say and this hold of the lock goes. Says who is to choose if none was found.
+    pub(super) fn choose_by_quota(&mut self, need: Need, decisions: &mut Vec<Decision>) -> Chooser {
+        let room_from = self.room_from(need);
+        let (own, is_strict) = match room_from {
+            RoomFrom::Anyone => return Chooser::Policy,
+            RoomFrom::OverFirst => (None, false),
+            RoomFrom::OverOr(own) => (own, true),
         };
-        let is_strict = matches!(self.room_from(need), RoomFrom::OverOr(_));
         let Need { tier, group, slots, .. } = need;
         let mut passed = std::mem::take(&mut self.passed);
         let mut taken = std::mem::take(&mut self.taken);
         passed.clear();
         taken.clear();
+        let mut look = self.search(tier, group).by_quota;
         let pool = self.pools.pool(tier, group);
-        for slot in pool.coldest().take(SLOTS_SEEN) {
-            if decisions.len() >= slots as usize {
+        let most = SLOTS_SEEN.min(pool.capacity());
+        // For each that is chosen a child or an ancestor may be looked at.
+        let mut left = self.left.div_ceil(2).min(most.saturating_sub(look.seen));
+        let first = look.seen;
+        let mut coldest = pool.coldest_from(look.next);
+        look.next = SlotId::NONE;
+        while decisions.len() < slots as usize {
+            let Some(slot) = coldest.next() else {
+                look.seen = most;
+                break;
+            };
+            if left == 0 {
+                look.next = slot;
                 break;
             }
-            let block = pool.block(slot);
+            left -= 1;
+            look.seen += 1;
             if pool.is_moving(slot) {
                 continue;
             }
+            let block = pool.block(slot);
             let tenant = self.index.tenant(block);
             if Some(tenant) == own || self.has_too_much(tenant, need, &mut taken) {
                 decisions.push(self.fate(block, group, tier));
@@ -198,10 +239,26 @@ impl Core {
             for slot in &passed {
                 pool.touch(*slot);
             }
+            look.next = SlotId::NONE;
         }
         self.passed = passed;
         self.taken = taken;
-        decisions.is_empty() && !is_strict
+        self.handle(look.seen.saturating_sub(first) as usize + decisions.len());
+        let is_over = look.seen >= most;
+        if !decisions.is_empty() && !is_over {
+            look.seen = 0;
+        }
+        self.search(tier, group).by_quota = look;
+        if !decisions.is_empty() {
+            Chooser::Quota
+        } else if !is_over || !is_strict && look.seen > first {
+            // Who looked at so many slots leaves it to the next hold to ask the policy.
+            Chooser::NextHold
+        } else if is_strict {
+            Chooser::Quota
+        } else {
+            Chooser::Policy
+        }
     }
 
     /// Whether `tenant` is over its quota still, when those that were chosen before have gone; counts this one.
@@ -260,7 +317,7 @@ impl Core {
 
     /// The slots of a class that are passed over; for the buffers.
     pub(super) fn reserve_tenants(&mut self) {
-        self.passed = Vec::<SlotId>::with_capacity(SLOTS_SEEN);
+        self.passed = Vec::<SlotId>::with_capacity(HOLD_BLOCKS as usize);
         self.taken = Vec::with_capacity(usize::from(self.config.limits.tenants) + 1);
     }
 }

@@ -420,6 +420,12 @@ impl SlotPool {
         self.order.coldest(&self.slots)
     }
 
+    /// The same from `slot` on, if it is one of them; all of them otherwise. `O(1)` a step.
+    pub fn coldest_from(&self, slot: SlotId) -> Coldest<'_> {
+        let is_one = slot.is_some() && self.slots[slot.index()].links.is_linked();
+        if is_one { Coldest::from(&self.slots, slot) } else { self.coldest() }
+    }
+
     fn vacate(&mut self, slot: SlotId, into: SlotState) {
         let record = &self.slots[slot.index()];
         let from = record.state;

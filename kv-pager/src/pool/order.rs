@@ -89,6 +89,13 @@ pub struct Coldest<'a> {
     next: SlotId,
 }
 
+impl<'a> Coldest<'a> {
+    /// From a slot on that is linked.
+    pub(super) fn from(slots: &'a [Slot], slot: SlotId) -> Self {
+        Self { slots, next: slot }
+    }
+}
+
 impl Iterator for Coldest<'_> {
     type Item = SlotId;
 

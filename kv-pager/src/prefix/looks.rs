@@ -63,6 +63,11 @@ impl Looks {
         self.hold += 1;
     }
 
+    /// What the hold at hand has looked at so far does not count: it was for a check.
+    pub(super) fn forget_hold(&mut self) {
+        *self.blocks.get_mut() = 0;
+    }
+
     /// How many holds looked at how many blocks.
     pub(super) fn holds(&self) -> &[u64] {
         &self.holds

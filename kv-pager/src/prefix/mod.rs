@@ -302,6 +302,12 @@ impl PrefixIndex {
         self.looks.begin_hold();
     }
 
+    /// What the hold at hand has looked at so far does not count.
+    #[cfg(feature = "hold-blocks")]
+    pub(crate) fn forget_hold(&mut self) {
+        self.looks.forget_hold();
+    }
+
     /// How many holds of the pager's lock looked at how many different blocks; the last counts those that looked at more.
     #[cfg(feature = "hold-blocks")]
     pub(crate) fn holds(&self) -> &[u64] {

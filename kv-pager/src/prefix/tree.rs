@@ -20,6 +20,12 @@ impl PrefixIndex {
         })
     }
 
+    /// The child of the same parent that comes after `block`, the older ones last.
+    pub fn sibling(&self, block: BlockId) -> Option<BlockId> {
+        let next = self.record(block).sibling_next;
+        next.is_some().then_some(next)
+    }
+
     /// The topmost of `block` and its ancestors for which `is_meant` holds. It must hold for `block`, and for none whose child it does
     /// not hold for. `O(log depth)`.
     pub fn topmost(&self, block: BlockId, is_meant: impl Fn(BlockId) -> bool) -> BlockId {

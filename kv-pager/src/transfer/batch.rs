@@ -29,6 +29,8 @@ pub(super) struct Batch {
     concluded: usize,
     deadline: Time,
     is_overdue: bool,
+    /// Whether the last look ended before all that had ended was told.
+    has_more: bool,
     /// From the submission until nothing of it goes on, for whoever traces.
     span: Span,
 }
@@ -37,15 +39,26 @@ impl Batch {
     pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time, span: Span) -> Self {
         let untold = flights.len();
         let told = vec![Told::Nothing; untold];
-        Self { ticket, flights, told, seen: 0, untold, concluded: 0, deadline, is_overdue: false, span }
+        Self {
+            ticket,
+            flights,
+            told,
+            seen: 0,
+            untold,
+            concluded: 0,
+            deadline,
+            is_overdue: false,
+            has_more: false,
+            span,
+        }
     }
 
     pub(super) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Tells what has ended since the last look.
-    pub(super) fn poll(&mut self, now: Time, ends: LaneEnds, ended: &mut Vec<Ended>) {
+    /// Tells what has ended since the last look, until `ended` has `most`. Returns whether it was all.
+    pub(super) fn poll(&mut self, now: Time, ends: LaneEnds, most: usize, ended: &mut Vec<Ended>) -> bool {
         let is_late = now >= self.deadline && !self.is_overdue;
         if is_late {
             self.is_overdue = true;
@@ -54,17 +67,15 @@ impl Batch {
                 self.ticket.cancel_move(index);
             }
         }
-        if self.ticket.ended() == self.seen && !is_late && !self.has_more_to_tell() {
-            return;
+        if self.ticket.ended() == self.seen && !is_late && !self.has_more && !self.has_more_to_tell() {
+            return true;
         }
         self.seen = self.ticket.ended();
+        self.has_more = false;
         for index in 0..self.flights.len() {
             let before = self.told[index];
             let (outcome, told) = match (self.ticket.outcome(index), before) {
-                (_, Told::GivenUp) if self.ticket.is_concluded(index) => {
-                    self.concluded += 1;
-                    (Some(Outcome::Over), Told::All)
-                }
+                (_, Told::GivenUp) if self.ticket.is_concluded(index) => (Some(Outcome::Over), Told::All),
                 (_, Told::All | Told::GivenUp) | (None, Told::TimedOut) => continue,
                 (None, Told::Nothing) if !self.is_overdue => continue,
                 (None, Told::Nothing) => (Some(Outcome::Failed(MoveFault::TimedOut)), Told::TimedOut),
@@ -76,13 +87,19 @@ impl Batch {
                     (Some(Outcome::Failed(fault)), told)
                 }
             };
+            if outcome.is_some() && ended.len() >= most {
+                self.has_more = true;
+                return false;
+            }
             self.told[index] = told;
+            self.concluded += usize::from(before == Told::GivenUp);
             self.untold -= usize::from(told != Told::TimedOut && before != Told::GivenUp);
             if let Some(outcome) = outcome {
                 let flight = self.flights[index];
                 ended.push(Ended { source: ends.source, target: ends.target, flight, outcome });
             }
         }
+        true
     }
 
     /// Whether every flight was told as ended.

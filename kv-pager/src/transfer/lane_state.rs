@@ -239,53 +239,70 @@ impl LaneState {
         }
     }
 
-    /// Tells what has ended, was refused, or has waited longer than it may (E4).
-    pub(super) fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
-        self.poll_given_up(now, ended);
+    /// Tells what has ended, was refused, or has waited longer than it may (E4), until `ended` has `most`. Returns whether it was all.
+    pub(super) fn poll(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
+        if !self.poll_given_up(now, most, ended) {
+            return false;
+        }
         let ends = self.lane.ends();
         let first = ended.len();
         for priority in 0..PRIORITIES {
-            while let Some(late) = self.queues[priority].pop_front_if(|flight| flight.deadline <= now) {
+            while ended.len() + self.refused.len() < most
+                && let Some(late) = self.queues[priority].pop_front_if(|flight| flight.deadline <= now)
+            {
                 self.count_out(&late);
                 self.refused.push((late, MoveFault::Cancelled));
             }
         }
-        ended.extend(self.refused.drain(..).map(|(flight, fault)| Ended {
+        let told = self.refused.len().min(most.saturating_sub(first));
+        ended.extend(self.refused.drain(..told).map(|(flight, fault)| Ended {
             source: ends.source,
             target: ends.target,
             flight,
             outcome: Outcome::Failed(fault),
         }));
-        self.stats.failed += (ended.len() - first) as u64;
+        self.stats.failed += told as u64;
         let mut index = 0;
         while index < self.batches.len() {
             let first = ended.len();
-            self.batches[index].poll(now, ends, ended);
+            let is_all = self.batches[index].poll(now, ends, most, ended);
             for end in &ended[first..] {
                 self.count(end);
             }
             if self.batches[index].is_over() {
                 let batch = self.batches.remove(index);
                 self.retire(batch);
-            } else {
+            } else if is_all {
                 index += 1;
+            } else {
+                return false;
             }
         }
+        ended.len() < most || !self.has_ended(now)
     }
 
-    /// Tells which of what was given up is known to be over.
-    fn poll_given_up(&mut self, now: Time, ended: &mut Vec<Ended>) {
+    /// Whether something was refused, or has waited longer than it may.
+    fn has_ended(&self, now: Time) -> bool {
+        let is_late = |queue: &VecDeque<Flight>| queue.front().is_some_and(|flight| flight.deadline <= now);
+        !self.refused.is_empty() || self.queues.iter().any(is_late)
+    }
+
+    /// Tells which of what was given up is known to be over, until `ended` has `most`. Returns whether it was all.
+    fn poll_given_up(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
         let ends = self.lane.ends();
         let mut index = 0;
         while index < self.given_up.len() {
-            self.given_up[index].poll(now, ends, ended);
-            if self.given_up[index].is_open() {
-                index += 1;
-            } else {
+            let is_all = self.given_up[index].poll(now, ends, most, ended);
+            if !self.given_up[index].is_open() {
                 let batch = self.given_up.remove(index);
                 self.keep_buffer(batch);
+            } else if is_all {
+                index += 1;
+            } else {
+                return false;
             }
         }
+        true
     }
 
     /// Whether something is known to be over, and the next poll tells it.

@@ -111,14 +111,14 @@ impl TransferEngine {
         }
     }
 
-    /// Moves what has ended to `ended`, lane by lane in the order of submission. `O(moves under way)` at most.
-    pub fn poll(&mut self, now: Time, ended: &mut Vec<Ended>) {
-        for lane in &mut self.lanes {
-            lane.poll(now, ended);
-        }
+    /// Moves what has ended to `ended`, lane by lane in the order of submission, until that has `most`. Returns whether it was all.
+    /// `O(moves under way)` at most.
+    pub fn poll(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
+        let is_all = self.lanes.iter_mut().all(|lane| lane.poll(now, most, ended));
         if self.lanes.iter().any(LaneState::has_more_to_tell) {
             self.signal.ring();
         }
+        is_all
     }
 
     /// Calls off the flights of this lane that `is_meant` names: they end as cancelled, unless they have begun. `O(flights)`.

@@ -58,7 +58,8 @@ fn enqueue(engine: &mut TransferEngine, flights: impl IntoIterator<Item = (usize
 
 fn poll(engine: &mut TransferEngine, now: u64) -> Vec<(usize, Outcome)> {
     let mut ended: Vec<Ended> = Vec::new();
-    engine.poll(Time::from_ns(now), &mut ended);
+    let is_all = engine.poll(Time::from_ns(now), usize::MAX, &mut ended);
+    assert!(is_all, "nothing stops it");
     ended.iter().map(|end| (end.flight.part.source.index(), end.outcome)).collect()
 }
 

@@ -16,6 +16,11 @@ const BLOCKS_A_CALL: usize = 256;
 const SLOTS_ASKED: u32 = 32;
 
 impl Core {
+    /// Whether there is any keeper.
+    pub(in crate::pager) fn has_keepers(&self) -> bool {
+        !self.keepers.list.is_empty()
+    }
+
     /// Lets keepers go on, in turns: each as far as there is room, all together no more than a call may handle.
     pub(in crate::pager) fn advance_keepers(&mut self, now: Time) {
         if self.keepers.list.is_empty() {
@@ -30,7 +35,7 @@ impl Core {
         }
         self.keepers.has_asked = [false; KEPT_IN.len()];
         self.keepers.looks_left = LOOKS_A_CALL;
-        let mut left = BLOCKS_A_CALL;
+        let mut left = BLOCKS_A_CALL.min(self.left as usize);
         let count = list.len();
         let first = self.keepers.turn % count;
         for keeper in (first..first + count).map(|at| at % count) {
@@ -67,6 +72,7 @@ impl Core {
 
     /// Takes in the next block, root first. False if it is not cached, or something has to end before.
     fn take_in_block(&mut self, keeper: &mut Keeper, now: Time) -> bool {
+        self.handle(1);
         let at = keeper.far;
         let is_new = keeper.blocks.len() == at;
         if is_new {

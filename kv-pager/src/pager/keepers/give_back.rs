@@ -171,17 +171,23 @@ impl Core {
         self.give_way(KeeperKind::Hold(tier), tier, group, slots)
     }
 
+    /// Gives back as many as this hold of the lock may handle; the next goes on, if that is none.
     fn give_way(&mut self, kind: KeeperKind, tier: TierId, group: GroupId, slots: u32) -> bool {
         let held = self.keepers.held[kind.index()].get(tier.index()).map_or(0, |held| held[group.index()]);
         if held == 0 {
             return false;
         }
+        if self.left == 0 {
+            self.goes_on = true;
+            return true;
+        }
         let mut list = std::mem::take(&mut self.keepers.list);
         let mut given = 0;
         for keeper in list.iter_mut().rev().filter(|keeper| keeper.kind.index() == kind.index()) {
             let mut is_cut = false;
-            while given < slots {
+            while given < slots && self.left > 0 {
                 let Some(leaf) = keeper.last_in(tier, group) else { break };
+                self.handle(1);
                 // The room would not be for whom it is made (W1).
                 if !self.may_drop_for(Need { tier, group, slots, demotions: 0 }, keeper.blocks[leaf]) {
                     break;
