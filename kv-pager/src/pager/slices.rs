@@ -4,7 +4,8 @@
 //! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence;
 //! - **SL2** between two slices everything that the pager knows is consistent: a sequence that is half open is one whose later blocks
 //!   are not there yet, one that is half closed is one whose later blocks have gone;
-//! - **SL3** long sequences are opened one at a time, so that no two of them wait for the slots that the other has taken;
+//! - **SL3** long sequences, and those for which room takes more than one hold, are opened one at a time, so that no two of them wait
+//!   for the slots that the other has taken;
 //! - **SL4** the policy is told of one request at a time, slice by slice, while the sequence still holds its blocks: what it has been
 //!   told of some and not of others is a request that is not over yet.
 
@@ -122,13 +123,17 @@ pub(super) fn open(
         core.course(state).urgency = urgency;
     }
     if state.blocks() <= shared.slice_blocks {
-        let (is_open, core) = with_room(shared, now, core, |core| core.open(state, now));
-        let has_loads = core.goes_on;
-        drop(core);
-        if has_loads {
-            start_loads(shared, now);
+        let is_open = core.open(state, now);
+        let goes_on = core.goes_on;
+        if is_open.is_ok() || !goes_on {
+            drop(core);
+            if goes_on {
+                start_loads(shared, now);
+            }
+            return is_open;
         }
-        return is_open;
+        // Room takes more holds than this one: what is claimed is kept meanwhile. To claim it anew in each would change so many slots
+        // that to tell the policy of them is all that a hold does.
     }
     drop(core);
     let mut opening = shared.opening.lock();
