@@ -288,6 +288,25 @@ fn writes_are_given_up_only_where_the_device_would_wait_for_them() {
     );
 }
 
+#[test]
+fn writes_wait_in_the_free_slots_of_a_large_host() {
+    let policy = steward(StewardSpec::default());
+    let world = World::new(profile(1.3e9), [600, 2000, 40_000], policy).with_costs();
+    for letter in 1..160 {
+        // Some come back when they are in the file.
+        for ago in [0, 20, 60, 90] {
+            if letter > ago {
+                world.serve(&prompt(letter - ago, 50));
+                world.machine.run_until(world.machine.now().after(Nanos::from_millis(20)));
+            }
+        }
+    }
+    let written = world.blocks_over(LaneEnds { source: TierId::Host, target: TierId::File });
+    let dropped = world.pager.stats().drops;
+    // Nothing is queued on the device when the writes of a request begin.
+    assert!(dropped * 8 < written, "{written} blocks were written to the file, {dropped} dropped");
+}
+
 /// A steward's plan, with how many requests waited for lanes, and the plans for so many and for none.
 #[derive(Debug)]
 struct Priced {

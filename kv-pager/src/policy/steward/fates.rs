@@ -3,8 +3,9 @@
 //!
 //! - **FA1** what lies farther away too is evicted, at no cost; everything else is demoted where a tier below takes it, unless it
 //!   is not worth it, has not earned it, or the day's writes are spent;
-//! - **FA2** what a write costs counts only while the device would wait for it. What goes to host memory counts as asked for again, for its
-//!   odds are those of staying where there is less room; then it comes back over the same link.
+//! - **FA2** what a write costs counts only while the device would wait for it: not before it has computed what is queued, nor, where
+//!   the host gives up a block, before what it computes meanwhile has taken the slots that are free there. What goes to host memory
+//!   counts as asked for again, for its odds are those of staying where there is less room; then it comes back over the same link.
 
 use super::prices;
 use super::writes::{FileWrites, Writes};
@@ -12,11 +13,15 @@ use crate::cost::real;
 use crate::ids::{BlockId, GroupId, TierId};
 use crate::policy::plan::{Fate, Victim, judge};
 use crate::policy::{Decision, Reason, View};
+use crate::pool::SlotState;
 use crate::tier::LaneEnds;
 use crate::units::{Bytes, Nanos};
 
 /// How often a block is asked for before it has earned its place in the file.
 const EARNED_USES: u32 = 2;
+/// How many blocks the device computes, about, until the host needs one more slot that only a write makes free. It is not always busy,
+/// and neither is each block that it gives up written, nor each that the host gives up: many have a copy farther away.
+const BLOCKS_A_FREE_SLOT: f64 = 4.0;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ struct At {
     bring_back: Nanos,
     /// How long the lane to it can work on more before the device waits for that.
     spare_ns: f64,
+    /// Slots of the host that are free, if that is where victims are looked for.
+    free_slots: u32,
     part_bytes: Bytes,
 }
 
@@ -49,6 +56,7 @@ impl Fates {
             write: Nanos::ZERO,
             bring_back: Nanos::ZERO,
             spare_ns: 0.0,
+            free_slots: 0,
             part_bytes: Bytes::ZERO,
         };
         Self { file_writes, writes, at }
@@ -74,7 +82,9 @@ impl Fates {
             spare_ns = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
         self.writes.look(view.prospects().written, view.now());
-        self.at = At { tier, group, below, write, bring_back, spare_ns, part_bytes: bytes };
+        let free_slots =
+            if tier == TierId::Host { view.occupancy(tier, group).of(SlotState::Free) } else { 0 };
+        self.at = At { tier, group, below, write, bring_back, spare_ns, free_slots, part_bytes: bytes };
     }
 
     /// What becomes of `block`; `None` if it can't go now.
@@ -131,13 +141,17 @@ impl Fates {
         }
         if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {
             let tokens = u32::try_from(seen.tokens.len()).unwrap_or(u32::MAX);
+            let spare_ns = self.at.spare_ns
+                + f64::from(self.at.free_slots)
+                    * BLOCKS_A_FREE_SLOT
+                    * real::from_nanos(prices::compute_time(costs, 0, tokens));
             let victim = Victim {
                 asked: if is_filed { odds } else { 1.0 },
                 recompute: prices::compute_time(costs, seen.depth, tokens),
                 // Loads from a file run beside compute, and take no time of the device's: what they take is the lane's.
                 bring_back: if is_filed { Nanos::ZERO } else { self.at.bring_back },
                 write: self.at.write.max(Nanos::new(1)),
-                lane_waiting: f64::from(self.at.spare_ns < 0.0),
+                lane_waiting: f64::from(spare_ns < 0.0),
                 can_write: true,
             };
             if judge(&victim).fate == Fate::Drop {
