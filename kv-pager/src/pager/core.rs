@@ -292,6 +292,7 @@ impl Core {
         self.issue_loads(now);
         self.advance_keepers(now);
         self.promote(now);
+        self.probe();
         self.engine.pump(now);
     }
 

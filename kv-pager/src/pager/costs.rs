@@ -7,7 +7,8 @@
 use super::Pager;
 use super::build::TierSet;
 use super::core::Core;
-use crate::cost::{ByLane, CostModel, Load, TokenSpan, real};
+use super::probe::Silence;
+use crate::cost::{ByLane, CostModel, Learned, Load, TokenSpan, real};
 use crate::ids::{GroupId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::Prospects;
@@ -17,7 +18,7 @@ use crate::transfer::{Priority, TransferEngine};
 use crate::units::{Bytes, Nanos};
 
 /// The lanes on which loads come.
-const WAYS_UP: [LaneEnds; 2] = [
+pub(super) const WAYS_UP: [LaneEnds; 2] = [
     LaneEnds { source: TierId::Host, target: TierId::Device },
     LaneEnds { source: TierId::File, target: TierId::Host },
 ];
@@ -41,6 +42,8 @@ pub(super) struct Costs {
     /// Open sequences that wait for moves.
     pub(super) lanes_waiting: u32,
     written: Bytes,
+    /// By lane: what has been made of it since anything came over it.
+    silences: ByLane<Silence>,
 }
 
 impl Costs {
@@ -70,6 +73,7 @@ impl Costs {
             blocked: Nanos::ZERO,
             lanes_waiting: 0,
             written: Bytes::ZERO,
+            silences: ByLane::default(),
         }
     }
 
@@ -121,18 +125,32 @@ impl Costs {
         self.planned = Nanos::new(self.planned.as_u64().saturating_sub(work.as_u64()));
     }
 
-    fn scaled(&self, ends: LaneEnds, bytes: Bytes) -> Bytes {
+    pub(super) fn scaled(&self, ends: LaneEnds, bytes: Bytes) -> Bytes {
         real::to_bytes(real::from_bytes(bytes) * self.kept_bytes.get(ends))
     }
 
     /// Learns from the batches that have ended.
     pub(super) fn learn(&mut self, engine: &mut TransferEngine) {
         engine.take_worked(|ends, worked| {
-            let bytes = self.scaled(ends, worked.bytes);
+            let load = Load { bytes: self.scaled(ends, worked.bytes), copies: worked.copies.max(1) };
             if let Some(model) = &mut self.model {
-                model.observe_move(ends, Load { bytes, copies: worked.copies.max(1) }, worked.busy);
+                let is_faster = model.lane(ends).is_some_and(|lane| worked.busy < lane.busy(load));
+                let learned = model.observe_move(ends, load, worked.busy);
+                *self.silences.get_mut(ends) = Silence::broken(is_faster && learned == Learned::Outlier);
             }
         });
+    }
+
+    /// A plan was made by these costs.
+    pub(super) fn note_plan(&mut self) {
+        for ends in WAYS_UP {
+            self.silences.get_mut(ends).note_plan();
+        }
+    }
+
+    /// What is known of a lane since something came over it.
+    pub(super) fn silence(&mut self, ends: LaneEnds) -> &mut Silence {
+        self.silences.get_mut(ends)
     }
 
     fn note_queue(&mut self, engine: &TransferEngine, ends: LaneEnds, waiting: Bytes, priority: Priority) {

@@ -117,6 +117,9 @@ impl Core {
         });
         if let Some(plan) = &plan.plan {
             self.counters.plans.count(plan.reasons.choice);
+            if !plan.reasons.is_forced {
+                self.costs.note_plan();
+            }
         }
         if !self.course(state).is_request {
             self.count_opened(state.tokens.len());

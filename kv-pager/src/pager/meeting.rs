@@ -243,7 +243,11 @@ impl Core {
         let is_meant = |flight: &Flight| match flight.purpose {
             Purpose::Onboard => has(&meant, flight.part.group, flight.part.target),
             Purpose::Land { device } => has(&meant, flight.part.group, device),
-            Purpose::Demote | Purpose::Replicate | Purpose::Promote | Purpose::CopyOnWrite => false,
+            Purpose::Demote
+            | Purpose::Replicate
+            | Purpose::Promote
+            | Purpose::CopyOnWrite
+            | Purpose::Probe => false,
         };
         self.engine.call_off(TierId::Host, TierId::Device, is_meant);
         self.engine.call_off(TierId::File, TierId::Host, is_meant);
