@@ -8,6 +8,7 @@ use super::Pager;
 use super::build::TierSet;
 use super::core::Core;
 use super::probe::Silence;
+use crate::clock::Time;
 use crate::cost::{ByLane, CostModel, Learned, Load, TokenSpan, real};
 use crate::ids::{GroupId, TierId};
 use crate::layout::ModelLayout;
@@ -37,6 +38,9 @@ pub(super) struct Costs {
     kept_bytes: ByLane<f64>,
     /// What open sequences have still to compute.
     planned: Nanos,
+    /// Until when an engine that owns its slots has said that the device is busy, and how long that is still.
+    busy_until: Time,
+    engine_queue: Nanos,
     /// That of it which waits for moves.
     blocked: Nanos,
     /// Open sequences that wait for moves.
@@ -70,6 +74,8 @@ impl Costs {
             queues: ByLane::default(),
             kept_bytes,
             planned: Nanos::ZERO,
+            busy_until: Time::START,
+            engine_queue: Nanos::ZERO,
             blocked: Nanos::ZERO,
             lanes_waiting: 0,
             written: Bytes::ZERO,
@@ -83,7 +89,7 @@ impl Costs {
             costs: self.model.as_ref(),
             engine: self.engine,
             queues: &self.queues,
-            compute_queue: self.planned,
+            compute_queue: self.planned.max(self.engine_queue),
             lanes_waiting: self.lanes_waiting,
             written: self.written,
         }
@@ -115,6 +121,11 @@ impl Costs {
             self.lanes_waiting += 1;
             self.blocked = self.blocked.saturating_add(now);
         }
+    }
+
+    /// An engine that owns its slots says how long the device is busy: no open sequences tell.
+    pub(super) fn note_engine_queue(&mut self, queue: Nanos, now: Time) {
+        self.busy_until = now.after(queue);
     }
 
     pub(super) fn add_planned(&mut self, work: Nanos) {
@@ -171,6 +182,7 @@ impl Core {
         let written = self.engine.bytes_moved(source, target)
             + self.engine.bytes_before(source, target, Priority::Offload);
         self.costs.written = self.costs.scaled(WRITE, written);
+        self.costs.engine_queue = self.costs.busy_until.since(self.now);
         if self.costs.model.is_none() {
             return;
         }
