@@ -84,6 +84,31 @@ fn a_real_replay_writes_every_metric() {
 }
 
 #[test]
+fn the_results_are_there_though_neither_metrics_nor_tables_could_be_written() {
+    let sizes = ["--device-bytes", "8MiB", "--host-bytes", "16MiB", "--file-bytes", "64MiB"];
+    let real = ["--requests", "20"].into_iter().chain(sizes);
+    for arguments in [vec!["--requests", "20", "--virtual"], real.collect()] {
+        for fails in ["metrics", "tables"] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_kv-pager"));
+            command.arg("replay").args(&arguments).args(["--json", "found.json"]).current_dir(&directory);
+            // A device that is always full.
+            if fails == "metrics" {
+                command.args(["--metrics", "/dev/full"]);
+            } else {
+                let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+                command.stdout(full);
+            }
+            let output = command.output().expect("the binary was built for this test");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{fails}: {told}");
+            let found = std::fs::read_to_string(directory.path().join("found.json")).expect("it was written");
+            assert!(found.contains("\"requests\": 20"), "{fails}: {found}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_refused_before_anything_is_served() {
     let directory = tempfile::tempdir().expect("a directory");
     let output =

@@ -1,11 +1,12 @@
 //! Device slots that are the engine's: what it offloads comes back as it was, and it is told when it names a slot too early.
 
-use kv_pager::clock::ManualClock;
+use kv_pager::clock::{ManualClock, Time};
 use kv_pager::config::{Allowance, DeviceOwner, Limits, Watermarks};
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
-use kv_pager::policy::{Lru, Policy, Steward};
+use kv_pager::policy::{Decision, LoadPlan, Lru, Matched, Need, Policy, Reason, Steward, Urgency, View};
+use kv_pager::sync::Mutex;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Error, ErrorKind, Pager};
 use kv_pager_testkit::tagged::{Machine, MachineSpec, Tag};
@@ -45,10 +46,16 @@ fn build() -> (Machine, Arc<ManualClock>, Pager) {
 }
 
 fn build_over(below: Below, device: u32) -> (Machine, Arc<ManualClock>, Pager) {
+    let policy: Box<dyn Policy> =
+        if below.has_steward { Box::new(Steward::default()) } else { Box::new(Lru) };
+    build_with(below, device, policy)
+}
+
+fn build_with(below: Below, device: u32, policy: Box<dyn Policy>) -> (Machine, Arc<ManualClock>, Pager) {
     let entry = Entry::KeyValue { kv_heads: 1, head_dim: 8 };
     let group = KvGroup { attention: Attention::Full, layers: 1, entry, dtype: DType::F32 };
     let model = ModelLayout::new(4, vec![group]).expect("valid");
-    let Below { host, file, watermarks, has_steward, moves_queued } = below;
+    let Below { host, file, watermarks, moves_queued, .. } = below;
     let machine = Machine::new(&model, MachineSpec { device, host, file, lane_limit: 64 });
     let clock = Arc::new(ManualClock::new());
     let config = Config {
@@ -57,7 +64,6 @@ fn build_over(below: Below, device: u32) -> (Machine, Arc<ManualClock>, Pager) {
         watermarks,
         ..Config::default()
     };
-    let policy: Box<dyn Policy> = if has_steward { Box::new(Steward::default()) } else { Box::new(Lru) };
     let pager = Pager::new(model, config, machine.backend(), policy, Arc::clone(&clock) as _).expect("fits");
     (machine, clock, pager)
 }
@@ -92,6 +98,59 @@ fn settle(machine: &Machine, deliveries: &mut Deliveries) -> Vec<Delivery> {
         machine.advance_all();
     }
     deliveries.poll().to_vec()
+}
+
+/// Makes room by moving the coldest on, and notes what it is told of the device's queue.
+#[derive(Debug, Default)]
+struct Nosy {
+    heard: Arc<Mutex<Vec<Nanos>>>,
+}
+
+impl Policy for Nosy {
+    fn name(&self) -> &'static str {
+        "nosy"
+    }
+
+    fn plan(&mut self, _view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
+        LoadPlan::of(0..matched.len(), Reason::Asked)
+    }
+
+    fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
+        self.heard.lock().push(view.prospects().compute_queue);
+        for block in view.coldest(need.tier, need.group).take(need.slots as usize) {
+            decisions.push(Decision::Demote { block, tier: need.tier, reason: Reason::Coldest });
+        }
+    }
+}
+
+#[test]
+fn what_the_engine_says_of_its_queue_counts_until_it_is_over() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let policy = Box::new(Nosy { heard: Arc::clone(&heard) });
+    let (machine, clock, pager) = build_with(Below::tight(1, 20), 10, policy);
+    // Each needs the host's only slot.
+    let heard_for = |letter: u32, compute_queue: Option<u64>| {
+        let mut prompt = prompt(&pager, &[letter]);
+        let compute_queue = compute_queue.map(Nanos::new);
+        prompt.set_urgency(Urgency { compute_queue, ..Urgency::default() });
+        heard.lock().clear();
+        // The first makes room, the second finds it.
+        for _ in 0..2 {
+            let mut out = pager.offload(&prompt, &[at(0, 0)], Fence::OVER).expect("the slot is free");
+            settle(&machine, &mut out);
+            machine.advance_all();
+        }
+        pager.check();
+        heard.lock().first().copied()
+    };
+    assert_eq!(heard_for(1, None), None, "there was room");
+    assert_eq!(heard_for(2, None), Some(Nanos::ZERO), "nothing was said");
+    assert_eq!(heard_for(3, Some(600)), Some(Nanos::new(600)));
+    clock.advance_to(Time::from_ns(400));
+    assert_eq!(heard_for(4, None), Some(Nanos::new(200)), "400 ns of it have passed");
+    assert_eq!(heard_for(5, Some(50)), Some(Nanos::new(50)), "what was said last counts");
+    clock.advance_to(Time::from_ns(500));
+    assert_eq!(heard_for(6, None), Some(Nanos::ZERO), "it is over");
 }
 
 #[test]

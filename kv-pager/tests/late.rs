@@ -8,11 +8,16 @@ use kv_pager::error::Error;
 use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::layout::{Format, shape};
 use kv_pager::pager::{Backend, Forecast, Request, Sequence, Step};
+use kv_pager::policy::keeping::Study;
 use kv_pager::policy::plan::EngineAbility;
-use kv_pager::policy::{Steward, Urgency};
+use kv_pager::policy::{
+    Changed, Decision, LoadPlan, Matched, Need, Policy, Setting, Steward, Told, Urgency, View, Waiting,
+};
+use kv_pager::sync::Mutex;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
 use std::ops::Range;
+use std::sync::Arc;
 
 const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
 /// How many times as long as the pager thinks a load takes on these machines: longer than any request would wait.
@@ -29,6 +34,10 @@ struct World {
 impl World {
     /// With a prompt in the host, and nowhere nearer, which it returns.
     fn new(name: &str) -> (Self, Vec<TokenId>) {
+        Self::with_policy(name, Box::new(Steward::default()))
+    }
+
+    fn with_policy(name: &str, policy: Box<dyn Policy>) -> (Self, Vec<TokenId>) {
         let model = shape(name).expect("known");
         let profile = Profile::h200_llama3_8b();
         let mut slow = profile.clone();
@@ -48,7 +57,6 @@ impl World {
             VirtualMachine::new(&model, &slow, &sizes, limits.moves_queued as usize).expect("plausible");
         let backend = Backend { tiers: machine.tiers(), lanes: machine.lanes() };
         let config = Config { limits, ..Config::default() };
-        let policy = Box::new(Steward::default());
         let pager = Pager::new(model, config, backend, policy, machine.clock()).expect("fits");
         pager.set_costs(CostModel::new(&profile).expect("plausible"), ENGINE);
         let world = Self { machine, pager, profile };
@@ -120,6 +128,86 @@ impl World {
 
 fn prompt(user: u32, tokens: u32) -> Vec<TokenId> {
     (0..tokens).map(|at| TokenId(user << 20 | at)).collect()
+}
+
+/// The built-in policy, and what it was told of the device's queue when it last planned.
+#[derive(Debug, Default)]
+struct Watched {
+    steward: Steward,
+    queue: Arc<Mutex<Nanos>>,
+}
+
+impl Policy for Watched {
+    fn name(&self) -> &'static str {
+        self.steward.name()
+    }
+
+    fn start(&mut self, view: &View<'_>, setting: &Setting<'_>) -> bool {
+        self.steward.start(view, setting)
+    }
+
+    fn follow(&mut self, view: &View<'_>, changed: &Changed<'_>) {
+        self.steward.follow(view, changed);
+    }
+
+    fn study(&mut self, view: &View<'_>) -> Option<Arc<dyn Study>> {
+        self.steward.study(view)
+    }
+
+    fn visit(&mut self, view: &View<'_>, told: &Told<'_>) -> bool {
+        self.steward.visit(view, told)
+    }
+
+    fn meet(&mut self, view: &View<'_>, waiting: &Waiting) -> usize {
+        self.steward.meet(view, waiting)
+    }
+
+    fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
+        *self.queue.lock() = view.prospects().compute_queue;
+        self.steward.plan(view, matched)
+    }
+
+    fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
+        self.steward.make_room(view, need, decisions);
+    }
+}
+
+#[test]
+fn what_is_computed_because_its_load_was_late_counts_in_the_devices_queue() {
+    for name in SHAPES {
+        let queue = Arc::new(Mutex::new(Nanos::ZERO));
+        let policy = Watched { steward: Steward::default(), queue: Arc::clone(&queue) };
+        let (world, wanted) = World::with_policy(name, Box::new(policy));
+        let mut sequence = world.open(&wanted, None);
+        let mut computed = 0;
+        loop {
+            match sequence.next_step(ENGINE.step_tokens_max as usize) {
+                Ok(Step::Compute(range)) => {
+                    // Who comes now has all that is not computed yet before it, and nothing else.
+                    world
+                        .open(&prompt(200 + u32::try_from(range.start).expect("few"), 16), None)
+                        .close(Fence::OVER);
+                    let left = TokenSpan::between(u32::try_from(range.start).expect("few"), 4196);
+                    let costs = world.pager.costs().expect("set");
+                    let exactly = costs.prefill().in_steps(ENGINE.step_tokens_max).span(left).as_secs_f64();
+                    let told = queue.lock().as_secs_f64();
+                    // What was cut apart is priced apart, though one step computes it: by so much as the least step takes.
+                    let most = exactly / 10.0 + 0.025;
+                    assert!((told - exactly).abs() < most, "{name}, {range:?}: {told} s of {exactly} s");
+                    computed += range.len();
+                    world.compute(&mut sequence, range);
+                }
+                Ok(Step::Ready) => break,
+                Ok(Step::Wait) | Err(Error::TierBusy { .. }) => world.tick(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(computed > 4000, "{name}: nothing came");
+        sequence.close(Fence::OVER);
+        world.open(&prompt(300, 16), None).close(Fence::OVER);
+        assert_eq!(*queue.lock(), Nanos::ZERO, "{name}: nobody has anything to compute");
+        world.settle();
+    }
 }
 
 /// Asserts that a request whose load was cut cost no more than its patience, so many times, and computing all.

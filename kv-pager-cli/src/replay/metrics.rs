@@ -40,10 +40,14 @@ impl Metrics {
     }
 
     /// Does `work`, and meanwhile writes the file every [`INTERVAL`], if it is one that can be replaced; at the end, for the last time.
+    /// Returns whether it could be written, beside what `work` has found: that is worth having all the same.
     ///
     /// # Errors
-    /// That of `work`, or [`Failure::File`] if the drive refuses.
-    pub(super) fn beside<T>(mut self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    /// That of `work`.
+    pub(super) fn beside<T>(
+        mut self,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<(T, Result<(), Failure>), Failure> {
         let (done, is_done) = mpsc::sync_channel::<()>(0);
         thread::scope(|scope| {
             let writer = scope.spawn(move || {
@@ -56,9 +60,7 @@ impl Metrics {
             let worked = work();
             drop(done);
             let metrics: Result<Self, Failure> = writer.join().expect("a writer's panic is ours");
-            let worked = worked?;
-            metrics?.write()?;
-            Ok(worked)
+            Ok((worked?, metrics.and_then(Self::write)))
         })
     }
 

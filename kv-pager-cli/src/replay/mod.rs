@@ -35,6 +35,7 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::report::replay::ChoiceFigures;
 use cached::CachedServer;
+use kv_pager::Pager;
 use kv_pager::clock::{Clock, MonotonicClock};
 use kv_pager::cost::Profile;
 use kv_pager::ids::TierId;
@@ -74,7 +75,40 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     } else {
         real(arguments, metrics, &interrupt)?
     };
-    let Replayed { results, heading, .. } = &replayed;
+    conclude(replayed, Destinations { results: destination, page, saved })
+}
+
+/// Where what was found goes.
+#[derive(Debug)]
+struct Destinations {
+    results: Option<Destination>,
+    page: Option<Destination>,
+    /// What was learnt.
+    saved: Option<Destination>,
+}
+
+/// Tells what was found, everywhere where it is wanted: each is worth having though another can't be had.
+///
+/// # Errors
+/// The first [`Failure`] of any of it, and of the replay.
+fn conclude(replayed: Replayed, into: Destinations) -> Result<(), Failure> {
+    let print = print(&replayed);
+    let results = into.results.map_or(Ok(()), |destination| destination.write(&replayed.results));
+    let figures = || figures::figures(&replayed);
+    let page = into.page.map_or(Ok(()), |page| page.write_text(&figures().to_page().to_html()));
+    let checked = check(&replayed);
+    let saved = match (into.saved, replayed.learnt) {
+        (Some(destination), Some(learnt)) if checked.is_ok() => {
+            learnt.and_then(|learnt| destination.write(&learnt))
+        }
+        _ => Ok(()),
+    };
+    [print, results, page, checked, replayed.kept, saved].into_iter().collect()
+}
+
+/// Tells a person.
+fn print(replayed: &Replayed) -> Result<(), Failure> {
+    let Replayed { results, heading, .. } = replayed;
     let tables = report::report(results);
     output::line(&format!("{heading}\n\n{tables}"))?;
     if !results.arms.is_empty() {
@@ -82,18 +116,6 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
     }
     if !results.shadows.is_empty() {
         output::line(&format!("\n{}", shadows::table(&results.shadows)))?;
-    }
-    if let Some(destination) = destination {
-        destination.write(results)?;
-    }
-    if let Some(page) = page {
-        let figures = figures::figures(&replayed);
-        page.write_text(&figures.to_page().to_html())?;
-    }
-    check(&replayed)?;
-    // Last, for it may not be plausible, and all else is worth having.
-    if let (Some(destination), Some(learnt)) = (saved, replayed.learnt) {
-        destination.write(&learnt?)?;
     }
     Ok(())
 }
@@ -110,6 +132,8 @@ struct Replayed {
     prompt_tokens: u64,
     /// The profile that it started from with what was learnt, or why that can't be saved; `None` in virtual time or without a profile.
     learnt: Option<Result<Profile, Failure>>,
+    /// Whether what was to be kept beside the results is: metrics, and what the host held at the end of a file that is kept.
+    kept: Result<(), Failure>,
 }
 
 /// Serves the stream with the reference engine, over tiers with bytes in them.
@@ -123,13 +147,8 @@ fn real(
     let setup = Setup::new(arguments, &settings, &clock)?;
     let passes = Passes { arguments, settings: &settings, clock: Arc::clone(&clock), interrupt };
     let metrics = metrics.map(|destination| Metrics::new(&setup.pager, destination));
-    let findings = serve(&passes, &setup, metrics)?;
-    if arguments.file_dir.is_some() {
-        let written = setup.pager.write_out(WRITE_OUT_LIMIT)?;
-        if !written.is_durable {
-            output::note("the drive did not say in time that what it took survives a loss of power");
-        }
-    }
+    let (findings, told) = serve(&passes, &setup, metrics)?;
+    let written_out = if arguments.file_dir.is_some() { write_out(&setup.pager) } else { Ok(()) };
     let learnt = settings.costs.as_ref().map(|costs| costs.learnt(&setup.pager));
     // The tiers are not needed any more; a kept one is complete from here on.
     drop(setup);
@@ -151,10 +170,25 @@ fn real(
         heading,
         prompt_tokens: settings.stream.prompt_tokens(),
         learnt,
+        kept: told.and(written_out),
     })
 }
 
-fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result<Findings, Failure> {
+/// Writes what the host holds into a file that is kept.
+fn write_out(pager: &Pager) -> Result<(), Failure> {
+    let written = pager.write_out(WRITE_OUT_LIMIT)?;
+    if !written.is_durable {
+        output::note("the drive did not say in time that what it took survives a loss of power");
+    }
+    Ok(())
+}
+
+/// Serves the stream, and a sample of it without a cache. Returns whether metrics could be written, too.
+fn serve(
+    passes: &Passes<'_>,
+    setup: &Setup,
+    metrics: Option<Metrics>,
+) -> Result<(Findings, Result<(), Failure>), Failure> {
     let model = &passes.settings.model;
     let verifier = Verifier::new(VERIFIER_BLOCKS);
     let engine =
@@ -163,15 +197,15 @@ fn serve(passes: &Passes<'_>, setup: &Setup, metrics: Option<Metrics>) -> Result
     let start = passes.clock.now();
     let cached = CachedServer { pager: &setup.pager, engine, clock: &passes.clock };
     let run = || passes.run(&cached, (0..requests).collect(), passes.arguments.time_scale, "with the cache");
-    let cached = match metrics {
+    let (cached, told) = match metrics {
         Some(metrics) => metrics.beside(run)?,
-        None => run()?,
+        None => (run()?, Ok(())),
     };
     let wall: Nanos = passes.clock.now().since(start);
     let uncached = UncachedServer { model, chunk_tokens: CHUNK_TOKENS };
     let uncached = passes.run(&uncached, sample(requests), None, "without it")?;
     let (stats, answers) = (setup.pager.stats(), setup.pager.answers());
-    Ok(Findings { cached, uncached, stats, answers, verified: verifier.counts(), wall })
+    Ok((Findings { cached, uncached, stats, answers, verified: verifier.counts(), wall }, told))
 }
 
 /// Every so manieth request.
@@ -203,7 +237,35 @@ fn check(replayed: &Replayed) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::sample;
+    use super::{Destinations, conclude, sample, simulated};
+    use crate::args::{Arguments, Command};
+    use crate::destination::Destination;
+    use crate::failure::Failure;
+    use crate::interrupt::Interrupt;
+    use clap::Parser;
+
+    #[test]
+    fn what_was_found_is_written_though_something_was_not_kept() {
+        let arguments = ["kv-pager", "replay", "--virtual", "--requests", "20"];
+        let Command::Replay(arguments) = Arguments::parse_from(arguments).command else {
+            panic!("another command")
+        };
+        let mut replayed =
+            simulated::replay(&arguments, None, &Interrupt::default()).expect("it fits the tiers");
+        replayed.kept = Err(Failure::Wrong("the drive is gone".to_owned()));
+        let directory = tempfile::tempdir().expect("a directory");
+        let [json, page] = ["found.json", "found.html"].map(|name| directory.path().join(name));
+        let into = Destinations {
+            results: Some(Destination::new(&json).expect("writable")),
+            page: Some(Destination::new(&page).expect("writable")),
+            saved: None,
+        };
+        let failure = conclude(replayed, into).expect_err("something was not kept");
+        assert!(failure.to_string().contains("the drive is gone"), "{failure}");
+        let found = std::fs::read_to_string(&json).expect("it was written");
+        assert!(found.contains("\"requests\": 20"), "{found}");
+        assert!(page.exists(), "the report was written");
+    }
 
     #[test]
     fn samples_are_spread_over_the_stream() {

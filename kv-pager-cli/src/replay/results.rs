@@ -190,7 +190,7 @@ impl Results {
 
     /// Puts the findings of a virtual replay together, which took `wall`: what only bytes can tell is not known (J2).
     pub(super) fn of_virtual(findings: &VirtualFindings, wall: Nanos) -> Self {
-        let VirtualFindings { outcome, without_cache, stats, answers, span } = findings;
+        let VirtualFindings { outcome, without_cache, stats, answers, span, .. } = findings;
         Self {
             requests: outcome.requests,
             prompt_tokens: outcome.prompt_tokens(),

@@ -48,8 +48,8 @@ impl Correction {
     const GAIN: f64 = 0.1;
     /// The most that one observation counts.
     const STEP_MAX: f64 = 1.25;
-    /// How far from a profile a machine can be.
-    const FACTOR_MAX: f64 = 256.0;
+    /// How far from a profile a machine can be: a drive that hardly answers takes thousands of times as long.
+    const FACTOR_MAX: f64 = 4096.0;
 
     /// No correction.
     pub(super) fn new() -> Self {

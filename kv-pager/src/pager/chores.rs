@@ -36,6 +36,7 @@ enum Stage {
     Load,
     Keep,
     Promote,
+    Probe,
     Over,
 }
 
@@ -121,6 +122,11 @@ impl Core {
             Stage::Promote if !is_fresh && self.stands_idle() => None,
             Stage::Promote => {
                 self.promote(now);
+                Some(Stage::Probe)
+            }
+            Stage::Probe if !is_fresh && self.wants_probe() => None,
+            Stage::Probe => {
+                self.probe();
                 Some(Stage::Over)
             }
             Stage::Over => None,
@@ -141,6 +147,7 @@ impl Core {
             && !self.has_expired(now)
             && has_room()
             && !self.stands_idle()
+            && !self.wants_probe()
     }
 
     /// Whether a class has fewer free slots, those about to be free counted, than its low watermark asks for.

@@ -7,7 +7,9 @@
 use super::Pager;
 use super::build::TierSet;
 use super::core::Core;
-use crate::cost::{ByLane, CostModel, Load, TokenSpan, real};
+use super::probe::Silence;
+use crate::clock::Time;
+use crate::cost::{ByLane, CostModel, Learned, Load, TokenSpan, real};
 use crate::ids::{GroupId, TierId};
 use crate::layout::ModelLayout;
 use crate::policy::Prospects;
@@ -17,7 +19,7 @@ use crate::transfer::{Priority, TransferEngine};
 use crate::units::{Bytes, Nanos};
 
 /// The lanes on which loads come.
-const WAYS_UP: [LaneEnds; 2] = [
+pub(super) const WAYS_UP: [LaneEnds; 2] = [
     LaneEnds { source: TierId::Host, target: TierId::Device },
     LaneEnds { source: TierId::File, target: TierId::Host },
 ];
@@ -36,11 +38,16 @@ pub(super) struct Costs {
     kept_bytes: ByLane<f64>,
     /// What open sequences have still to compute.
     planned: Nanos,
+    /// Until when an engine that owns its slots has said that the device is busy, and how long that is still.
+    busy_until: Time,
+    engine_queue: Nanos,
     /// That of it which waits for moves.
     blocked: Nanos,
     /// Open sequences that wait for moves.
     pub(super) lanes_waiting: u32,
     written: Bytes,
+    /// By lane: what has been made of it since anything came over it.
+    silences: ByLane<Silence>,
 }
 
 impl Costs {
@@ -67,9 +74,12 @@ impl Costs {
             queues: ByLane::default(),
             kept_bytes,
             planned: Nanos::ZERO,
+            busy_until: Time::START,
+            engine_queue: Nanos::ZERO,
             blocked: Nanos::ZERO,
             lanes_waiting: 0,
             written: Bytes::ZERO,
+            silences: ByLane::default(),
         }
     }
 
@@ -79,7 +89,7 @@ impl Costs {
             costs: self.model.as_ref(),
             engine: self.engine,
             queues: &self.queues,
-            compute_queue: self.planned,
+            compute_queue: self.planned.max(self.engine_queue),
             lanes_waiting: self.lanes_waiting,
             written: self.written,
         }
@@ -113,6 +123,11 @@ impl Costs {
         }
     }
 
+    /// An engine that owns its slots says how long the device is busy: no open sequences tell.
+    pub(super) fn note_engine_queue(&mut self, queue: Nanos, now: Time) {
+        self.busy_until = now.after(queue);
+    }
+
     pub(super) fn add_planned(&mut self, work: Nanos) {
         self.planned = self.planned.saturating_add(work);
     }
@@ -121,18 +136,37 @@ impl Costs {
         self.planned = Nanos::new(self.planned.as_u64().saturating_sub(work.as_u64()));
     }
 
-    fn scaled(&self, ends: LaneEnds, bytes: Bytes) -> Bytes {
+    pub(super) fn scaled(&self, ends: LaneEnds, bytes: Bytes) -> Bytes {
         real::to_bytes(real::from_bytes(bytes) * self.kept_bytes.get(ends))
     }
 
     /// Learns from the batches that have ended.
     pub(super) fn learn(&mut self, engine: &mut TransferEngine) {
         engine.take_worked(|ends, worked| {
-            let bytes = self.scaled(ends, worked.bytes);
+            let load = Load { bytes: self.scaled(ends, worked.bytes), copies: worked.copies.max(1) };
             if let Some(model) = &mut self.model {
-                model.observe_move(ends, Load { bytes, copies: worked.copies.max(1) }, worked.busy);
+                let is_faster = model.lane(ends).is_some_and(|lane| worked.busy < lane.busy(load));
+                let learned = model.observe_move(ends, load, worked.busy);
+                *self.silences.get_mut(ends) = Silence::broken(is_faster && learned == Learned::Outlier);
             }
         });
+    }
+
+    /// A plan was made by these costs.
+    pub(super) fn note_plan(&mut self) {
+        for ends in WAYS_UP {
+            self.silences.get_mut(ends).note_plan();
+        }
+    }
+
+    /// What is known of a lane since something came over it.
+    pub(super) fn silence(&self, ends: LaneEnds) -> Silence {
+        *self.silences.get(ends)
+    }
+
+    /// A lane is tried.
+    pub(super) fn note_probe(&mut self, ends: LaneEnds) {
+        self.silences.get_mut(ends).note_probe();
     }
 
     fn note_queue(&mut self, engine: &TransferEngine, ends: LaneEnds, waiting: Bytes, priority: Priority) {
@@ -153,6 +187,7 @@ impl Core {
         let written = self.engine.bytes_moved(source, target)
             + self.engine.bytes_before(source, target, Priority::Offload);
         self.costs.written = self.costs.scaled(WRITE, written);
+        self.costs.engine_queue = self.costs.busy_until.since(self.now);
         if self.costs.model.is_none() {
             return;
         }

@@ -110,13 +110,16 @@ impl Core {
             (course.work, course.cut_at, course.latest) = (work, Time::NEVER, Time::NEVER);
             return;
         }
-        let planned = plan.plan.map_or(Nanos::ZERO, |plan| {
-            let front = plan.predicted.front.saturating_add(plan.predicted.rest);
-            self.costs.add_planned(front);
-            front
+        let planned = plan.plan.map_or(Nanos::ZERO, |made| {
+            let ready = usize::try_from(made.front.start).expect("no more than there are blocks");
+            self.work_beside(state, ready, &plan.load)
         });
+        self.costs.add_planned(planned);
         if let Some(plan) = &plan.plan {
             self.counters.plans.count(plan.reasons.choice);
+            if !plan.reasons.is_forced {
+                self.costs.note_plan();
+            }
         }
         if !self.course(state).is_request {
             self.count_opened(state.tokens.len());
@@ -136,6 +139,27 @@ impl Core {
             is_told: course.is_told,
             ..Course::NONE
         };
+    }
+
+    /// What is to be computed of a sequence whose first `ready` blocks are there, if those in `load` are loaded: where a group looks through a
+    /// window, that can be more than the plan says.
+    fn work_beside(&self, state: &SequenceState, ready: usize, load: &Range<usize>) -> Nanos {
+        let size = state.tokens_per_block();
+        let load = if load.is_empty() { ready..ready } else { load.start.max(ready)..load.end.max(ready) };
+        let front = self.costs.prefill(token_span(&(ready * size..load.start * size)));
+        front.saturating_add(self.costs.prefill(token_span(&(load.end * size..state.tokens.len()))))
+    }
+
+    /// These blocks, which were to be loaded, are computed instead (CO1).
+    pub(super) fn note_cut(&mut self, state: &SequenceState, blocks: Range<usize>) {
+        if self.course(state).plan.is_none() {
+            return;
+        }
+        let size = state.tokens_per_block();
+        let work = self.costs.prefill(token_span(&(blocks.start * size..blocks.end * size)));
+        self.costs.add_planned(work);
+        let course = self.course(state);
+        course.work = course.work.saturating_add(work);
     }
 
     /// What it has still to compute will not be computed.

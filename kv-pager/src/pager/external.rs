@@ -8,6 +8,9 @@
 //! Long calls are made in slices: all slots are claimed before anything is started, and what an onboard has found is referred to
 //! until its loads are ordered and the policy is told.
 //!
+//! What the device has to compute only the engine knows, and says with a prompt (`Urgency::compute_queue`): it counts until it is over, or
+//! another call says otherwise.
+//!
 //! The device's pool serves as a register of slots that are named in calls under way, so that an engine which names one twice is
 //! told so instead of being served wrong bytes.
 
@@ -164,8 +167,7 @@ impl Pager {
         let seen = self.progress();
         let shared = &*self.shared;
         claim(shared, wanted)?;
-        self.poll();
-        let now = shared.clock.now();
+        let now = self.hear(prompt);
         let found = finding::find(shared, &prompt.state(shared.tokens_per_block), Grip::Referred);
         let mut tickets = Vec::with_capacity(wanted.len());
         let mut slices = wanted.chunks(shared.slice_blocks);
@@ -208,8 +210,7 @@ impl Pager {
         let seen = self.progress();
         let shared = &*self.shared;
         claim(shared, given)?;
-        self.poll();
-        let now = shared.clock.now();
+        let now = self.hear(prompt);
         let state = prompt.state(shared.tokens_per_block);
         let mut front = Front::ROOT;
         let mut tickets = Vec::with_capacity(given.len());
@@ -226,6 +227,16 @@ impl Pager {
             is_over
         });
         Ok(self.deliveries(seen, given, tickets))
+    }
+
+    /// Takes in what has ended, and what the engine says with `prompt` of how long its device is busy. Returns what time it is.
+    fn hear(&self, prompt: &Prompt) -> Time {
+        self.poll();
+        let now = self.shared.clock.now();
+        if let Some(queue) = prompt.urgency().compute_queue {
+            self.shared.core.lock().costs.note_engine_queue(queue, now);
+        }
+        now
     }
 
     fn deliveries(&self, seen: Progress, named: &[BlockAt], tickets: Vec<u64>) -> Deliveries {

@@ -105,6 +105,10 @@ impl Prompt {
         self.urgency = urgency;
     }
 
+    pub(super) fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+
     /// A state that holds it, for matching.
     pub(super) fn state(&self, tokens_per_block: u32) -> SequenceState {
         let mut state = SequenceState::new(tokens_per_block, 0, 0);

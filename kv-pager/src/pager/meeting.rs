@@ -130,7 +130,10 @@ impl Core {
         if !cut.to_cut.is_empty() {
             let called = next(&cut.to_cut);
             cut.to_cut.start = called.end;
-            cut.has_cut |= self.call_off_loads(state, called, now);
+            let blocks = self.call_off_loads(state, called.clone(), now);
+            cut.has_cut |= blocks > 0;
+            // Loads come from the back, so that those that have not begun are the first.
+            self.note_cut(state, called.start..called.start + blocks);
             let is_over = cut.to_cut.is_empty() && !cut.has_cut && cut.to_leave.is_empty();
             return Some(if is_over { Met::Wait } else { Met::More });
         }
@@ -143,20 +146,21 @@ impl Core {
         }
         let left = next(&cut.to_leave);
         cut.to_leave.start = left.end;
-        let is_any = self.leave_loads(state, left.clone(), now);
-        if !is_any {
+        let blocks = self.leave_loads(state, left.clone(), now);
+        if blocks == 0 {
             cut.to_leave = 0..0;
         }
+        self.note_cut(state, left.start..left.start + blocks);
         // What was left in an earlier slice can be computed.
-        Some(if is_any || left.start > cut.at { Met::More } else { Met::Wait })
+        Some(if blocks > 0 || left.start > cut.at { Met::More } else { Met::Wait })
     }
 
-    /// Takes other slots for those of these entries that have not come (ME4), as far as there are any, the first first. Returns whether it
-    /// took any.
-    fn leave_loads(&mut self, state: &mut SequenceState, places: Range<usize>, now: Time) -> bool {
+    /// Takes other slots for those of these entries that have not come (ME4), as far as there are any, the first first. Returns of how many it
+    /// took some.
+    fn leave_loads(&mut self, state: &mut SequenceState, places: Range<usize>, now: Time) -> usize {
         let late = places.clone().filter(|place| self.is_coming(state, *place)).count();
         let wanted = u32::try_from(late).expect("no more than a slice");
-        let (mut slots, mut is_any) = (wanted, false);
+        let (mut slots, mut left_blocks) = (wanted, 0);
         for group in self.groups() {
             let is_free = self.ensure_free_for(state, group, wanted, now).is_ok();
             slots = slots.min(if is_free { wanted } else { self.free_slots(TierId::Device, group) });
@@ -179,9 +183,9 @@ impl Core {
             }
             self.compute_instead(state, place);
             self.counters.cut_loads += 1;
-            is_any = true;
+            left_blocks += 1;
         }
-        is_any
+        left_blocks
     }
 
     /// Makes block `at`, whose load does not come, one to be computed. If its tokens were cut since, what will be computed is another.
@@ -216,8 +220,8 @@ impl Core {
             })
     }
 
-    /// Calls off the loads into these entries that have not begun (ME1). Returns whether there were any.
-    fn call_off_loads(&mut self, state: &SequenceState, places: Range<usize>, now: Time) -> bool {
+    /// Calls off the loads into these entries that have not begun (ME1). Returns of how many there were any.
+    fn call_off_loads(&mut self, state: &SequenceState, places: Range<usize>, now: Time) -> usize {
         let mut meant = std::mem::take(&mut self.meant);
         meant.clear();
         for place in places {
@@ -243,7 +247,11 @@ impl Core {
         let is_meant = |flight: &Flight| match flight.purpose {
             Purpose::Onboard => has(&meant, flight.part.group, flight.part.target),
             Purpose::Land { device } => has(&meant, flight.part.group, device),
-            Purpose::Demote | Purpose::Replicate | Purpose::Promote | Purpose::CopyOnWrite => false,
+            Purpose::Demote
+            | Purpose::Replicate
+            | Purpose::Promote
+            | Purpose::CopyOnWrite
+            | Purpose::Probe => false,
         };
         self.engine.call_off(TierId::Host, TierId::Device, is_meant);
         self.engine.call_off(TierId::File, TierId::Host, is_meant);
@@ -254,6 +262,7 @@ impl Core {
         }
         let cut = self.counters.failed_loads - before;
         self.counters.cut_loads += cut;
-        cut > 0
+        let blocks = cut.div_ceil(self.groups().len() as u64);
+        usize::try_from(blocks).expect("no more than a slice")
     }
 }

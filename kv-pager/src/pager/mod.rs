@@ -36,6 +36,7 @@ mod opening;
 mod planning;
 mod prefetch;
 mod pressure;
+mod probe;
 mod progressed;
 mod promote;
 mod recover;

@@ -57,7 +57,7 @@ impl Core {
             }
             Outcome::Done => {
                 self.pools.pool_mut(from, group).end_move(part.source);
-                if purpose == Purpose::CopyOnWrite {
+                if purpose.is_nameless() {
                     self.pools.pool_mut(to, group).end_move(part.target);
                 } else if self.is_orphan(block, group, to) && !self.may_fly_on(&flight) {
                     self.spoil(to, &flight, false);
@@ -131,7 +131,7 @@ impl Core {
         let slot = flight.part.target;
         let group = flight.part.group;
         self.keepers.note_failure();
-        if flight.purpose == Purpose::CopyOnWrite {
+        if flight.purpose.is_nameless() {
             if is_late {
                 self.pools.pool_mut(tier, group).quarantine(slot);
             } else {

@@ -173,7 +173,8 @@ pub struct Urgency {
     /// How long from now its last prompt token may take to be computed.
     pub deadline: Option<Nanos>,
     /// How long the device is busy before it computes for this request; `None` lets the pager add up what its open sequences
-    /// have still to compute.
+    /// have still to compute. An engine that owns its device slots opens none: what it says with a prompt that it onboards or offloads
+    /// counts from then on, less what has passed, and `None` leaves what was said before.
     pub compute_queue: Option<Nanos>,
     /// How many requests wait for the device beside this one: what computing costs them is added.
     pub waiting: u32,

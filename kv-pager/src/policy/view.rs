@@ -20,7 +20,7 @@ pub struct Prospects<'a> {
     pub queues: &'a ByLane<Nanos>,
     /// Bytes that were written to the file since the pager was built, or are about to be.
     pub written: Bytes,
-    /// How long the device is busy with what open sequences have still to compute.
+    /// How long the device is busy with what open sequences have still to compute or, where the slots are the engine's, as it has said.
     pub compute_queue: Nanos,
     /// How many open sequences wait for moves, with nothing to compute meanwhile.
     pub lanes_waiting: u32,

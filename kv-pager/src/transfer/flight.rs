@@ -37,6 +37,15 @@ pub enum Purpose {
     Promote,
     /// A shared slot was copied so that a sequence may write.
     CopyOnWrite,
+    /// The slots at both ends are as they were: what counts is how long it took.
+    Probe,
+}
+
+impl Purpose {
+    /// Whether the target takes no name: what lands there is no part of a block.
+    pub fn is_nameless(self) -> bool {
+        matches!(self, Self::CopyOnWrite | Self::Probe)
+    }
 }
 
 /// One move that waits or is under way.

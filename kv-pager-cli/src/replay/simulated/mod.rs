@@ -67,7 +67,7 @@ pub(super) struct Watch<'a> {
 }
 
 /// What a virtual replay found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct VirtualFindings {
     pub(super) outcome: Outcome,
     /// Nanoseconds to the first token, had there been no cache.
@@ -77,6 +77,8 @@ pub(super) struct VirtualFindings {
     pub(super) answers: Vec<Answer>,
     /// From the start to the end of the last request.
     pub(super) span: Nanos,
+    /// Whether its metrics could be written, if they were wanted.
+    pub(super) metrics: Result<(), Failure>,
 }
 
 impl Scenario<'_> {
@@ -85,7 +87,7 @@ impl Scenario<'_> {
     ///
     /// # Errors
     /// [`Failure::Pager`] if tiers, profile and model do not fit together or a request does not fit the device (B1),
-    /// [`Failure::Interrupted`] if someone asks to stop, [`Failure::File`] if the metrics can't be written.
+    /// [`Failure::Interrupted`] if someone asks to stop.
     pub(super) fn run(
         &self,
         policy: Box<dyn Policy>,
@@ -95,8 +97,15 @@ impl Scenario<'_> {
         let course = Course::new(self, policy)?;
         let metrics = metrics.map(|destination| Metrics::new(course.pager(), destination));
         let Ended { outcome, stats, answers, span } = course.run(watch)?;
-        metrics.map_or(Ok(()), Metrics::write)?;
-        Ok(VirtualFindings { outcome, without_cache: uncached::first_token(self), stats, answers, span })
+        let metrics = metrics.map_or(Ok(()), Metrics::write);
+        Ok(VirtualFindings {
+            outcome,
+            without_cache: uncached::first_token(self),
+            stats,
+            answers,
+            span,
+            metrics,
+        })
     }
 }
 
@@ -113,7 +122,7 @@ pub(super) fn replay(
     let scenario = settings.scenario();
     let all = if arguments.all_arms { Arms::all(arguments) } else { vec![Arms::of(arguments)] };
     let mut arms = Vec::with_capacity(all.len());
-    let mut last = None;
+    let (mut last, mut kept) = (None, Ok(()));
     for combination in all {
         let clock = MonotonicClock::new();
         let progress = progress_bar(scenario.stream.requests().len() as u64, "in virtual time");
@@ -122,6 +131,7 @@ pub(super) fn replay(
         progress.finish_and_clear();
         let results = Results::of_virtual(&findings, clock.now().since(kv_pager::clock::Time::START));
         arms.push(ArmResults::new(combination, &results));
+        kept = kept.and(findings.metrics);
         last = Some((results, findings.outcome.records));
     }
     let (mut results, records) = last.expect("there is at least one combination");
@@ -137,6 +147,7 @@ pub(super) fn replay(
         choice: choices(&costs, scenario.model, ability, settings.farthest()),
         heading: settings.heading(),
         prompt_tokens: settings.stream.prompt_tokens(),
+        kept,
         learnt: None,
     })
 }

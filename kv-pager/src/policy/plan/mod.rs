@@ -65,10 +65,12 @@ fn patience_ns(search: &Search<'_>, split: &Split) -> Option<f64> {
     (split.meet < split.end).then(|| split.load_ns + search.compute_ns(split.meet, split.end))
 }
 
-/// A deadline shortens the patience to what leaves time to compute, but never below what the load should take.
+/// A deadline shortens the patience to what leaves time to compute, but never below what the load should take. Nor to before the device
+/// has done what is queued before this request, and its front: giving up the load while it could not be computed yet gains nothing.
 fn latest_ns(request: &PlanRequest<'_>, search: &Search<'_>, split: &Split) -> Option<f64> {
     let deadline = request.deadline.filter(|_| split.meet < split.end)?;
-    Some((real::from_nanos(deadline) - search.rest_ns(split.meet)).max(split.load_ns))
+    let is_free_ns = real::from_nanos(request.compute_queue) + split.front_ns;
+    Some((real::from_nanos(deadline) - search.rest_ns(split.meet)).max(split.load_ns).max(is_free_ns))
 }
 
 fn predict(search: &Search<'_>, split: &Split) -> Prediction {

@@ -83,7 +83,7 @@ pub struct Plan {
     /// When to give up loading what is not there and compute it: how long from now. `None` if nothing is loaded.
     pub cut_after: Option<Nanos>,
     /// When to give it up though others have something to compute meanwhile: how long from now the deadline leaves the time to
-    /// compute it. `None` without a deadline, or if nothing is loaded.
+    /// compute it, but not before the load should be there and the device is free to. `None` without a deadline, or if nothing is loaded.
     pub latest: Option<Nanos>,
     /// What it expects.
     pub predicted: Prediction,

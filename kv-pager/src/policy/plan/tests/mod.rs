@@ -243,6 +243,27 @@ fn a_deadline_comes_before_the_others_and_is_told_when_it_cannot_be_met() {
 }
 
 #[test]
+fn a_deadline_gives_up_no_load_before_the_device_could_compute_it() {
+    let latest = |deadline_ms, queue_ms| {
+        let made = plan_512(1.0, false, |request| {
+            request.deadline = Some(Nanos::from_millis(deadline_ms));
+            request.compute_queue = Nanos::from_millis(queue_ms);
+        });
+        assert!(made.load.blocks() > 500, "{made:?}");
+        let latest = made.latest.expect("something is loaded, by a deadline");
+        assert!(made.cut_after.is_some_and(|cut_after| cut_after <= latest), "{made:?}");
+        (latest, made.predicted.load, made.predicted.finish_by_compute)
+    };
+    // Some 20 ms to load, more than 200 to compute.
+    let (unqueued, _, computing) = latest(500, 0);
+    assert_eq!(unqueued, Nanos::new(Nanos::from_millis(500).as_u64() - computing.as_u64()));
+    assert_eq!(latest(500, 100).0, unqueued, "what is queued is done by then");
+    let (too_late, load, _) = latest(150, 0);
+    assert_eq!(too_late, load);
+    assert_eq!(latest(150, 100).0, Nanos::from_millis(100), "the device is busy until then");
+}
+
+#[test]
 fn regret_is_what_the_better_end_would_have_saved() {
     let predicted = plan_512(10.0, true, |_| ()).predicted;
     let as_planned = Outcome {
