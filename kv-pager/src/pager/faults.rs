@@ -37,7 +37,8 @@ impl Core {
     /// The record of `block` stays: pruning it is the caller's.
     pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
         let Some(anchor) = self.model.anchor() else { return };
-        if self.index.children(block).next().is_none() {
+        // Below a block that is not there, none is found.
+        if self.index.children_in(block, anchor, tier) == 0 {
             return;
         }
         self.index.add_reference(block);
