@@ -128,7 +128,8 @@ mod tests {
                 let hits = recency.hits(blocks);
                 asked += u64::from(recency.take_in(blocks).asked);
                 let footprint = Footprint { length: 20, blocks };
-                let found = tier.request_telling(&footprint, |name| recency.expose(name)).prefix;
+                let found = tier.find(blocks);
+                let found = tier.take_in(&footprint, found, |name| recency.expose(name)).prefix;
                 lost += hits.saturating_sub(found);
                 prop_assert!(lost <= asked, "DU5: {} hits lost, {} exposed blocks asked for", lost, asked);
             }
