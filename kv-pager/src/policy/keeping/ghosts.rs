@@ -68,6 +68,14 @@ impl<R: Copy> Ghosts<R> {
         self.names.warm(names);
     }
 
+    /// Gets ready to forget as many as `count` new names would take the place of.
+    pub(super) fn warm_oldest(&self, count: usize) {
+        let at = |place: u32| self.places.get(place as usize);
+        let oldest = std::iter::successors(at(self.oldest), |ghost| at(ghost.newer));
+        let forgotten = (self.len() + count).saturating_sub(self.capacity);
+        self.names.warm(oldest.take(forgotten).map(|ghost| ghost.name));
+    }
+
     /// Remembers `name` as the newest; forgets the oldest if there is no room. O(1).
     pub(super) fn insert(&mut self, name: u64, record: R) {
         self.renew(name, |_| record);

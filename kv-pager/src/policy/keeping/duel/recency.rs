@@ -49,6 +49,7 @@ impl Recency {
             let is_exposed = self.held.get_mut(block.name).map(std::mem::take);
             settled.asked += u32::from(is_exposed == Some(true));
         }
+        self.held.warm_oldest(blocks.len());
         for block in blocks.iter().rev() {
             let forgotten = self.held.renew(block.name, |_| false);
             settled.gone += u32::from(forgotten == Some(true));

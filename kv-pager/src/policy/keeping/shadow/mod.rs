@@ -199,6 +199,7 @@ impl<K: Keeping + ?Sized> Shadow<K> {
     /// The second half of SH2.
     fn trim(&mut self, mut evicted: impl FnMut(u64)) -> u64 {
         let mut evictions = 0;
+        self.keeping.warm(&[], self.tree.len().saturating_sub(self.capacity));
         while self.tree.len() > self.capacity {
             let victim =
                 self.keeping.victim().expect("SH3: a tree that is not empty has a leaf, and it is offered");
