@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// Gives back the entries from `first` on at once, the leaf first, where the model has one group that needs every block.
-    fn give_back_from(&mut self, state: &mut SequenceState, first: usize) {
+    pub(super) fn give_back_from(&mut self, state: &mut SequenceState, first: usize) {
         let given = state.entries[first..].iter().zip(&state.tables[0][first..]);
         for (entry, slot) in given.rev() {
             let mut holds_named = false;
@@ -168,7 +168,7 @@ impl Core {
             if holds_named && !self.index.is_detached(entry.block) {
                 // Its part stays on the device, nearest of all: nothing else hangs on the reference.
                 self.index.drop_reference(entry.block);
-            } else {
+            } else if entry.block.is_some() {
                 self.unrefer(entry.block);
             }
         }

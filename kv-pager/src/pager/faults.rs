@@ -39,7 +39,9 @@ impl Core {
     /// Removes the anchor's copies in `tier` of all descendants of `block` that nobody uses; what is in use goes when it ends. The
     /// record of `block` stays: pruning it is the caller's, unless this goes on in the holds that follow.
     pub(super) fn drop_children(&mut self, block: BlockId, tier: TierId) {
-        if self.model.anchor().is_some() {
+        let Some(anchor) = self.model.anchor() else { return };
+        // Below a block that is not there, none is found.
+        if self.index.children_in(block, anchor, tier) > 0 {
             self.begin_fall(block, Falling::Copies(tier));
         }
     }

@@ -488,6 +488,10 @@ impl Core {
     fn unclaim(&mut self, state: &mut SequenceState, first: usize) {
         state.cursor = state.cursor.min(first);
         state.matched_blocks = state.matched_blocks.min(first);
+        if self.is_uniform() {
+            self.give_back_from(state, first);
+            return;
+        }
         while state.entries.len() > first {
             let entry = state.entries.pop().expect("longer than `first`");
             for group in self.groups() {
@@ -509,6 +513,10 @@ impl Core {
         }
         let slice = self.config.limits.slice_blocks as usize;
         let first = state.entries.len().saturating_sub(slice);
+        if self.is_uniform() {
+            self.unclaim(state, first);
+            return first == 0;
+        }
         for at in (first..state.entries.len()).rev() {
             self.give_back_kept(state.entries[at].block, opening, at);
             self.unclaim(state, at);

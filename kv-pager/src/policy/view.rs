@@ -4,7 +4,7 @@
 use super::plan::EngineAbility;
 use crate::clock::Time;
 use crate::cost::{ByLane, CostModel};
-use crate::ids::{BlockId, GroupId, SlotId, TierId};
+use crate::ids::{BlockId, GroupId, PrefixHash, SlotId, TierId};
 use crate::pool::{SlotCounts, SlotState, TierPools};
 use crate::prefix::{BlockView, PrefixIndex};
 use crate::units::{Bytes, Nanos};
@@ -132,6 +132,16 @@ impl<'a> View<'a> {
     pub fn coldest(&self, tier: TierId, group: GroupId) -> impl Iterator<Item = BlockId> + use<'a> {
         let pool = self.pools.pool(tier, group);
         pool.coldest().filter(move |slot| !pool.is_moving(*slot)).map(move |slot| pool.block(slot))
+    }
+
+    /// The name of a block.
+    pub fn hash(&self, block: BlockId) -> PrefixHash {
+        self.index.hash(block)
+    }
+
+    /// The block before it; `NONE` for the first of a chain.
+    pub fn parent(&self, block: BlockId) -> BlockId {
+        self.index.parent(block)
     }
 
     /// What is known of a block.

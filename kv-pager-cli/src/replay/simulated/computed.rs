@@ -25,17 +25,29 @@ impl ComputedBlocks {
     /// been computed before.
     pub(super) fn note(&mut self, request: &Request, tokens: &Range<usize>) -> u64 {
         let (size, per_id) = (self.tokens_per_block, TOKENS_PER_ID as usize);
-        let is_known = |block: &usize| {
+        let (mut known, mut word, mut bits) = (0, None, 0);
+        for block in tokens.start / size..tokens.end / size {
             // It belongs to the id of its last token, and is the so manieth that does.
             let at = ((block + 1) * size - 1) / per_id;
             let bit = block - (at * per_id).div_euclid(size);
-            let word = self.words.entry((request.ids[at], bit / WORD)).or_default();
-            let before = *word;
-            *word |= 1 << (bit % WORD);
-            *word == before
-        };
-        let blocks = tokens.start / size..tokens.end / size;
-        (blocks.filter(is_known).count() * size) as u64
+            let next = Some((request.ids[at], bit / WORD));
+            if next != word {
+                known += self.note_bits(word, bits);
+                (word, bits) = (next, 0);
+            }
+            bits |= 1 << (bit % WORD);
+        }
+        known += self.note_bits(word, bits);
+        u64::from(known) * size as u64
+    }
+
+    /// Sets bits of a word, if there is one. Returns how many were set.
+    fn note_bits(&mut self, word: Option<(u64, usize)>, bits: u64) -> u32 {
+        let Some(word) = word else { return 0 };
+        let before = self.words.entry(word).or_default();
+        let known = (*before & bits).count_ones();
+        *before |= bits;
+        known
     }
 }
 

@@ -83,6 +83,10 @@ impl Keeping for CostAware {
         self.reuse.visit_slice(slice);
     }
 
+    fn warm(&self, names: &[u64], departures: usize) {
+        self.reuse.warm(names, departures);
+    }
+
     fn admit(&mut self, arrival: &Touch) {
         self.reuse.admit(arrival);
     }

@@ -49,23 +49,31 @@ impl<R: Copy> Ghosts<R> {
 
     /// Whether `name` is remembered. O(1).
     pub(super) fn contains(&self, name: u64) -> bool {
-        self.names.get(name).is_some()
+        self.find(name).is_some()
     }
 
     /// What is remembered of `name`. O(1).
     pub(super) fn get(&self, name: u64) -> Option<R> {
-        self.names.get(name).map(|place| self.places[place as usize].record)
+        self.find(name).map(|place| self.places[place as usize].record)
     }
 
     /// What is remembered of `name`, to be changed. O(1).
     pub(super) fn get_mut(&mut self, name: u64) -> Option<&mut R> {
-        let place = self.names.get(name)?;
+        let place = self.find(name)?;
         Some(&mut self.places[place as usize].record)
     }
 
     /// Gets ready to look for many names (see [`Names::warm`]).
     pub(super) fn warm(&self, names: impl Iterator<Item = u64>) {
         self.names.warm(names);
+    }
+
+    /// Gets ready to forget as many as `count` new names would take the place of.
+    pub(super) fn warm_oldest(&self, count: usize) {
+        let at = |place: u32| self.places.get(place as usize);
+        let oldest = std::iter::successors(at(self.oldest), |ghost| at(ghost.newer));
+        let forgotten = (self.len() + count).saturating_sub(self.capacity);
+        self.names.warm(oldest.take(forgotten).map(|ghost| ghost.name));
     }
 
     /// Remembers `name` as the newest; forgets the oldest if there is no room. O(1).
@@ -76,7 +84,7 @@ impl<R: Copy> Ghosts<R> {
     /// Remembers `name` as the newest, with what `record` makes of what was remembered of it; forgets the oldest if there is no
     /// room, and gives what was remembered of that. O(1).
     pub(super) fn renew(&mut self, name: u64, record: impl FnOnce(Option<R>) -> R) -> Option<R> {
-        if let Some(place) = self.names.get(name) {
+        if let Some(place) = self.find(name) {
             self.unlink(place);
             let ghost = &mut self.places[place as usize];
             ghost.record = record(Some(ghost.record));
@@ -99,10 +107,22 @@ impl<R: Copy> Ghosts<R> {
 
     /// Takes `name` out: it is back. O(1).
     pub(super) fn take(&mut self, name: u64) -> Option<R> {
-        let place = self.names.remove(name)?;
+        let place = self.find(name)?;
+        Some(self.forget(place))
+    }
+
+    /// Where the ghost of `name` is.
+    fn find(&self, name: u64) -> Option<u32> {
+        self.names.get(name, |place| self.places[place as usize].name == name)
+    }
+
+    /// Gives up the ghost at `place`.
+    fn forget(&mut self, place: u32) -> R {
+        let Ghost { name, record, .. } = self.places[place as usize];
+        self.names.remove(name, place);
         self.unlink(place);
         self.free.push(place);
-        Some(self.places[place as usize].record)
+        record
     }
 
     /// Makes the ghost at `place` the newest.
@@ -131,10 +151,7 @@ impl<R: Copy> Ghosts<R> {
 
     /// Forgets the one that left first, if there is any. O(1).
     pub(super) fn forget_oldest(&mut self) -> Option<R> {
-        if self.oldest == NONE {
-            return None;
-        }
-        self.take(self.places[self.oldest as usize].name)
+        (self.oldest != NONE).then(|| self.forget(self.oldest))
     }
 }
 

@@ -236,6 +236,10 @@ pub trait Keeping: Debug + Send {
         self.visit(&slice.visit);
     }
 
+    /// Blocks of these names are about to come into the tier or to leave it, and so many in all to leave it: what will be looked up then
+    /// may be brought near, for one after the other each would be waited for. Nothing changes by it.
+    fn warm(&self, _names: &[u64], _departures: usize) {}
+
     /// Takes in a block that has come into the tier unasked: a nearer tier gave it up, or an earlier process left it. To most arms
     /// that is a request of its own.
     fn admit(&mut self, arrival: &Touch) {

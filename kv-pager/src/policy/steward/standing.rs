@@ -17,6 +17,9 @@ use crate::policy::keeping::shadow::Named;
 use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
 use std::sync::Arc;
 
+/// Slots that are looked at after the arm got ready for all of them: few enough for what it got ready to be there still.
+const LOOKS_AT_ONCE: usize = 128;
+
 /// What the arm has been told of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -63,6 +66,8 @@ pub(super) struct Standing {
     records: Box<[Record]>,
     /// Slots to be looked at again: victims that may have stayed, and their parents.
     due: Vec<SlotId>,
+    /// Names of what has come and gone since the last look: a kept buffer.
+    changed: Vec<u64>,
     /// The request at hand: its blocks here, and the others.
     touches: Vec<Touch>,
     absent: Vec<Named>,
@@ -86,7 +91,7 @@ enum Turn {
 /// 64 bits of a block's name.
 #[expect(clippy::cast_possible_truncation, reason = "half of the hash is as good a name")]
 fn name_of(view: &View<'_>, block: BlockId) -> u64 {
-    view.block(block).hash.0 as u64
+    view.hash(block).0 as u64
 }
 
 fn entry(slot: SlotId) -> EntryId {
@@ -103,6 +108,7 @@ impl Standing {
             arm: arm.build(bounds),
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
+            changed: Vec::with_capacity(2 * LOOKS_AT_ONCE),
             touches: Vec::with_capacity(bounds.request_blocks as usize),
             absent: Vec::with_capacity(bounds.request_blocks as usize),
             turn: Turn::Find { from: 0 },
@@ -135,13 +141,34 @@ impl Standing {
             record.is_due = false;
             record.leaving_children = 0;
         }
-        for slot in due.drain(..) {
-            self.look(view, slot);
+        for slots in due.chunks(LOOKS_AT_ONCE).chain(slots.chunks(LOOKS_AT_ONCE)) {
+            self.warm(view, slots);
+            for slot in slots {
+                self.look(view, *slot);
+            }
         }
+        due.clear();
         self.due = due;
+    }
+
+    /// Lets the arm get ready for what has come into these slots and gone from them, before one is looked at after the other.
+    fn warm(&mut self, view: &View<'_>, slots: &[SlotId]) {
+        self.changed.clear();
+        let mut departures = 0;
         for slot in slots {
-            self.look(view, *slot);
+            let Record { name, block: before, stage, .. } = self.records[slot.index()];
+            let block = view.block_in(self.tier, self.group, *slot);
+            let is_known = stage != Stage::Unknown;
+            if is_known && before != block {
+                self.changed.push(name);
+                departures += 1;
+            }
+            let is_same = is_known && before == block;
+            if block.is_some() && !is_same && view.is_idle(self.tier, self.group, *slot) {
+                self.changed.push(name_of(view, block));
+            }
         }
+        self.arm.warm(&self.changed, departures);
     }
 
     /// Goes on taking in a request, by at most `left` looks at its blocks, which are counted off. All is taken in if some are left
@@ -346,7 +373,7 @@ impl Standing {
         if before.stage != Stage::Unknown {
             self.arm.depart(entry(slot), Departure::Evicted);
         }
-        let parent = if block.is_some() { view.block(block).parent } else { BlockId::NONE };
+        let parent = if block.is_some() { view.parent(block) } else { BlockId::NONE };
         self.records[slot.index()] = Record { name, block, parent, is_due: before.is_due, ..VACANT };
         for parent in [before.parent, parent] {
             if let Some(slot) = self.slot_of(view, parent) {

@@ -87,7 +87,7 @@ impl Duel {
         };
 
         self.by_rule.keeping_mut().set_rule(self.rule);
-        self.by_rule.request_telling(&footprint, |name| self.by_recency.expose(name));
+        self.by_rule.take_in(&footprint, found, |name| self.by_recency.expose(name));
         self.rule
     }
 }

@@ -49,6 +49,7 @@ impl Recency {
             let is_exposed = self.held.get_mut(block.name).map(std::mem::take);
             settled.asked += u32::from(is_exposed == Some(true));
         }
+        self.held.warm_oldest(blocks.len());
         for block in blocks.iter().rev() {
             let forgotten = self.held.renew(block.name, |_| false);
             settled.gone += u32::from(forgotten == Some(true));
@@ -128,7 +129,8 @@ mod tests {
                 let hits = recency.hits(blocks);
                 asked += u64::from(recency.take_in(blocks).asked);
                 let footprint = Footprint { length: 20, blocks };
-                let found = tier.request_telling(&footprint, |name| recency.expose(name)).prefix;
+                let found = tier.find(blocks);
+                let found = tier.take_in(&footprint, found, |name| recency.expose(name)).prefix;
                 lost += hits.saturating_sub(found);
                 prop_assert!(lost <= asked, "DU5: {} hits lost, {} exposed blocks asked for", lost, asked);
             }

@@ -293,6 +293,10 @@ impl Keeping for Reuse {
         let Slice { visit, known, is_last } = slice;
         let request = Request { length: visit.length, known: *known };
         let before = self.len;
+        let is_new = |touch: &&Touch| self.states[touch.entry.index()].stamp == State::ABSENT;
+        self.ghosts.warm(visit.touches.iter().filter(is_new).map(|touch| touch.name));
+        self.ghosts.warm(visit.absent.iter().map(|block| block.name));
+        self.ghosts.warm_oldest(visit.absent.len());
         for touch in visit.touches.iter().rev() {
             self.touch(touch, request);
         }
@@ -306,6 +310,11 @@ impl Keeping for Reuse {
             let count = std::mem::take(&mut self.uncounted);
             self.count_insertions(count);
         }
+    }
+
+    fn warm(&self, names: &[u64], departures: usize) {
+        self.ghosts.warm(names.iter().copied());
+        self.ghosts.warm_oldest(departures);
     }
 
     /// It stands as what it was when it was last seen; no use is counted, for there was none. (Its place in the queue is that of

@@ -19,35 +19,39 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Tournament {
     keys: Box<[Key]>,
-    /// A complete binary tree of places; the root is at 1.
+    /// A complete binary tree of places; the root is at 1, and the last half are the places themselves.
     winners: Box<[u16]>,
 }
 
 impl Tournament {
     pub(super) fn new(places: u16) -> Self {
-        let leaves = usize::from(places).next_power_of_two().max(2);
-        let mut winners = vec![0; leaves];
-        for inner in (1..leaves).rev() {
-            let left = 2 * inner;
-            let winner = if left < leaves { usize::from(winners[left]) } else { left - leaves };
-            winners[inner] = u16::try_from(winner).expect("places are counted in 16 bits");
+        let leaves = places.next_power_of_two().max(2);
+        let mut winners: Vec<u16> = vec![0; usize::from(leaves)];
+        winners.extend(0..leaves);
+        for inner in (1..usize::from(leaves)).rev() {
+            winners[inner] = winners[2 * inner];
         }
-        Self { keys: vec![Key::ABSENT; leaves].into_boxed_slice(), winners: winners.into_boxed_slice() }
+        let keys = vec![Key::ABSENT; usize::from(leaves)].into_boxed_slice();
+        Self { keys, winners: winners.into_boxed_slice() }
     }
 
-    /// Gives a place another key. O(log places).
+    /// Gives a place another key. O(log places), O(1) where it was not the least of its neighbours and is not now.
     pub(super) fn set(&mut self, place: u16, key: Key) {
         self.keys[usize::from(place)] = key;
-        let leaves = self.winners.len();
-        let mut inner = usize::midpoint(usize::from(place), leaves);
-        while inner > 0 {
-            let below = |child: usize| {
-                if child < leaves { self.winners[child] } else { u16::try_from(child - leaves).unwrap_or(0) }
-            };
-            let (left, right) = (below(2 * inner), below(2 * inner + 1));
-            let is_right_less = self.keys[usize::from(right)] < self.keys[usize::from(left)];
-            self.winners[inner] = if is_right_less { right } else { left };
-            inner /= 2;
+        let (mut winner, mut least) = (place, key);
+        let mut at = usize::from(place) + self.keys.len();
+        while at > 1 {
+            let other = self.winners[at ^ 1];
+            let theirs = self.keys[usize::from(other)];
+            if theirs < least {
+                (winner, least) = (other, theirs);
+            }
+            at /= 2;
+            let before = std::mem::replace(&mut self.winners[at], winner);
+            // T1: the same other one won here before, and all above have seen it as it is.
+            if winner == before && winner != place {
+                break;
+            }
         }
     }
 

@@ -120,12 +120,18 @@ impl<K: Keeping + ?Sized> Shadow<K> {
     ///
     /// Of a request longer than [`Bounds::request_blocks`], what exceeds them is counted as asked for and not inserted.
     pub fn request(&mut self, footprint: &Footprint<'_>) -> Tally {
-        self.request_telling(footprint, |_| ())
+        let found = self.find(footprint.blocks);
+        self.take_in(footprint, found, |_| ())
     }
 
-    /// The same, and tells the names of the blocks that had to go.
-    pub(super) fn request_telling(&mut self, footprint: &Footprint<'_>, evicted: impl FnMut(u64)) -> Tally {
-        let mut tally = self.find(footprint.blocks);
+    /// The rest of [`Shadow::request`] after [`Shadow::find`]; tells the names of the blocks that had to go.
+    pub(super) fn take_in(
+        &mut self,
+        footprint: &Footprint<'_>,
+        found: Tally,
+        evicted: impl FnMut(u64),
+    ) -> Tally {
+        let mut tally = found;
         let inserted = &footprint.blocks[..footprint.blocks.len().min(self.request_blocks)];
         self.insert(inserted, footprint.length);
         tally.evictions = self.trim(evicted);
@@ -193,6 +199,7 @@ impl<K: Keeping + ?Sized> Shadow<K> {
     /// The second half of SH2.
     fn trim(&mut self, mut evicted: impl FnMut(u64)) -> u64 {
         let mut evictions = 0;
+        self.keeping.warm(&[], self.tree.len().saturating_sub(self.capacity));
         while self.tree.len() > self.capacity {
             let victim =
                 self.keeping.victim().expect("SH3: a tree that is not empty has a leaf, and it is offered");

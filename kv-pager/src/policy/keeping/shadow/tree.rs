@@ -40,7 +40,7 @@ impl Tree {
     }
 
     pub(super) fn find(&self, name: u64) -> Option<EntryId> {
-        self.names.get(name).map(EntryId::new)
+        self.names.get(name, |entry| self.nodes[entry as usize].name == name).map(EntryId::new)
     }
 
     pub(super) fn name_of(&self, entry: EntryId) -> u64 {
@@ -74,7 +74,7 @@ impl Tree {
         assert!(is_used, "TR1: {entry:?} is not in the tree");
         assert_eq!(children, 0, "TR2: {entry:?} has children");
         self.nodes[entry.index()].is_used = false;
-        self.names.remove(name);
+        self.names.remove(name, entry.as_u32());
         self.free.push(entry);
         let parent = parent?;
         self.nodes[parent.index()].children -= 1;
