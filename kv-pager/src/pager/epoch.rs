@@ -12,7 +12,7 @@ use crate::ids::{BlockId, ModelEpoch};
 use crate::sync::Ordering;
 
 /// How many records one call looks at.
-const RECORDS_A_CALL: usize = 256;
+const RECORDS_A_CALL: usize = 128;
 
 impl Pager {
     /// The epoch that requests are named in.
@@ -25,7 +25,7 @@ impl Pager {
     /// they hold, and what they commit is not cached. A [`Prompt`](super::Prompt) of before is named anew when it is opened.
     ///
     /// `O(1)`, but for the prompts that [holds](Pager::hold) keep, which are named anew without the lock; the memory is reclaimed by the
-    /// calls that follow, 256 records each, and the event stream tells of each block then. If that has not ended when the next epoch
+    /// calls that follow, 128 records each, and the event stream tells of each block then. If that has not ended when the next epoch
     /// begins, this call ends it, in slices of the lock.
     pub fn advance_epoch(&self) -> ModelEpoch {
         let mut core = self.shared.core.lock();

@@ -170,7 +170,8 @@ impl Pager {
         let now = self.hear(prompt);
         let found = finding::find(shared, &prompt.state(shared.tokens_per_block), Grip::Referred);
         let mut tickets = Vec::with_capacity(wanted.len());
-        let mut slices = wanted.chunks(shared.slice_blocks);
+        // A load that is ordered has two ends.
+        let mut slices = wanted.chunks(shared.slice_blocks.div_ceil(2));
         slices::repeat(shared, |core| {
             let slice = slices.next().unwrap_or_default();
             tickets.extend(slice.iter().map(|at| {
@@ -364,7 +365,7 @@ impl Core {
     ) {
         self.serve(state.salt);
         for _ in 0..self.config.limits.slice_blocks {
-            let Some(at) = given.get(tickets.len()) else { return };
+            let Some(at) = given.get(tickets.len()).filter(|_| self.left > 0) else { return };
             if at.block < front.blocks || !self.is_front(state, front) {
                 *front = Front::ROOT;
             }
@@ -402,6 +403,8 @@ impl Core {
             return (!self.goes_on).then(|| self.settle_claim(slot, Delivery::Failed));
         }
         assert!(self.index.is_named(block), "{block:?} went while room was made for it");
+        // A copy has two ends.
+        self.handle(2);
         let mut target = SlotId::NONE;
         self.pools.pool_mut(TierId::Host, GROUP).take(1, |slot| target = slot);
         let pool = self.pools.pool_mut(TierId::Host, GROUP);

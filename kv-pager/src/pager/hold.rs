@@ -29,7 +29,7 @@ impl Pager {
     /// prompt beyond it is held as far as it goes.
     /// Erasing the salt, or a new epoch, leaves the hold with nothing, until its blocks are computed anew.
     ///
-    /// Never blocks. Costs 256 blocks a call until it is complete, and `O(prompt)` memory.
+    /// Never blocks. Costs 128 blocks a call until it is complete, and `O(prompt)` memory.
     ///
     /// # Errors
     /// [`Error::TooManyKept`] at [`Reserves::holds`](crate::config::Reserves). [`Error::Configuration`] if the tier is the file,
@@ -52,8 +52,8 @@ impl Pager {
     /// after its parent, first come, first held. So the fronts of the first requests are held before anything else: choose a bound
     /// near the length of the prompt that is to stay. Windows are held where they are cached.
     ///
-    /// Never blocks. What is cached already is found by the calls that follow, 256 records each; what a sequence of the salt has
-    /// committed is taken in when it closes, 256 blocks a call. Once `most` is held, it costs nothing.
+    /// Never blocks. What is cached already is found by the calls that follow, 128 records each; what a sequence of the salt has
+    /// committed is taken in when it closes, 128 blocks a call. Once `most` is held, it costs nothing.
     ///
     /// # Errors
     /// Those of [`Pager::hold`].

@@ -22,7 +22,7 @@ impl Pager {
     /// [`Reserves::prefetched_share`](crate::config::Reserves) goes. It never takes what is in use, leaves free what the low
     /// watermark sets aside, gives way to every request, and its moves wait behind those that requests wait for. An
     /// `open` of the same prompt shares them; drop the prefetch after it. Never blocks: as there is room, the calls that follow
-    /// start more. Costs what matching the prompt costs, and 256 blocks a call after that.
+    /// start more. Costs what matching the prompt costs, and 128 blocks a call after that.
     ///
     /// # Errors
     /// [`Error::TooManyKept`] at [`Reserves::prefetches`](crate::config::Reserves).

@@ -11,7 +11,7 @@ use crate::prefix::{BlockKeys, UNLIMITED};
 use crate::transfer::{Priority, Purpose};
 
 /// How many blocks one call takes in at most, for all keepers together.
-const BLOCKS_A_CALL: usize = 256;
+const BLOCKS_A_CALL: usize = 128;
 /// How many slots are asked of the policy at a time.
 const SLOTS_ASKED: u32 = 32;
 

@@ -15,7 +15,7 @@ use crate::sequence::SequenceState;
 use std::collections::{HashSet, VecDeque};
 
 /// How many records one call looks at, for all keepers together.
-pub(super) const LOOKS_A_CALL: usize = 256;
+pub(super) const LOOKS_A_CALL: usize = 128;
 /// How many last blocks are remembered; if there are more, all records are gone round instead.
 const LEAVES_MAX: usize = 64;
 
