@@ -458,7 +458,9 @@ fn tenants_with_quotas_beside_one_that_has_most() {
             let slots = Allowance::Slots(LONG / 2);
             let quota = Quota { device: Allowance::Slots(LONG), host: slots, file: slots };
             let bounded = [Salt(1), Salt(2)];
-            bounded.iter().for_each(|salt| served.pager.set_quota(*salt, quota).expect("few tenants"));
+            for salt in &bounded {
+                served.pager.set_quota(*salt, quota).expect("few tenants");
+            }
             for seed in 1..4 {
                 served.serve(&Request::new(&tokens(LONG, LONG / 2, seed)), &what);
                 for (at, salt) in bounded.iter().enumerate() {
@@ -481,7 +483,8 @@ fn an_engine_with_slots_of_its_own_over_a_small_host_and_a_file() {
             let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
             let all: Vec<BlockAt> = (0..LONG).map(at).collect();
             let cached = served.pager.lookup(&prompt).len();
-            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            let mut loads =
+                served.pager.onboard(&prompt, &all[..cached], Fence::OVER).expect("slots are free");
             served.settle(&mut loads);
             check(&served.pager, "an engine's slots: onboarded");
             for BlockAt { slot, .. } in &all[cached..] {
