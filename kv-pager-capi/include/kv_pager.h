@@ -11,7 +11,7 @@
 
 // The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 // compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-#define KVP_ABI_VERSION 4
+#define KVP_ABI_VERSION 5
 
 // How many tiers there are: the length of arrays by tier.
 #define KVP_TIERS 3
@@ -198,6 +198,33 @@ enum KvpAttention
 typedef enum KvpAttention KvpAttention;
 #else
 typedef uint32_t KvpAttention;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a plan does with the cached blocks that are below the device.
+enum KvpChoice
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // What the policy was asked to, without costs (`kvp_set_costs`): the times of the plan are 0.
+  KVP_CHOICE_ASKED = 0,
+  // There are none.
+  KVP_CHOICE_NOTHING_TO_LOAD = 1,
+  // They are loaded.
+  KVP_CHOICE_LOAD = 2,
+  // They are computed again.
+  KVP_CHOICE_RECOMPUTE = 3,
+  // The front is computed while the back is loaded.
+  KVP_CHOICE_TWO_FRONTS = 4,
+  // The front is loaded, then the rest is computed.
+  KVP_CHOICE_LOAD_THEN_COMPUTE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum KvpChoice KvpChoice;
+#else
+typedef uint32_t KvpChoice;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -653,6 +680,56 @@ typedef struct KvpWrittenOut {
   bool is_durable;
 } KvpWrittenOut;
 
+// What an engine knows when it asks for a plan. All zero is nothing.
+typedef struct KvpUrgency {
+  // How long from now the last prompt token may take to be computed, in nanoseconds; 0 for no deadline.
+  uint64_t deadline_ns;
+  // How long the device is busy before it computes for this request, in nanoseconds; it counts until it is over, or another call says
+  // otherwise, and 0 leaves what was said before.
+  uint64_t compute_queue_ns;
+  // How many requests wait for the device beside this one.
+  uint32_t waiting;
+  // 0.
+  uint32_t reserved;
+} KvpUrgency;
+
+// What to onboard, and what is expected of it. Times are nanoseconds from now.
+typedef struct KvpPlan {
+  // The first block to onboard.
+  size_t first_block;
+  // The one after the last: as large as `first_block` if none is to be.
+  size_t end_block;
+  // How many blocks to onboard at a time where they come from the back; at least 1.
+  size_t chunk_blocks;
+  // 1 if they are to be onboarded from the last chunk to the first, while what comes before them is computed; 0 if from the first block
+  // on.
+  uint32_t is_from_back;
+  // A `KvpChoice`.
+  uint32_t choice;
+  // 1 if the policy may make no other choice (`KvpOptions.loading`).
+  uint32_t is_forced;
+  // 1 if what follows waits for the loads, not for computing.
+  uint32_t is_load_bound;
+  // 1 if the deadline will be missed all the same.
+  uint32_t is_late;
+  // 0.
+  uint32_t reserved;
+  // Computing what comes before the loaded blocks takes so long.
+  uint64_t front_ns;
+  // Loading takes so long, what is queued before it included.
+  uint64_t load_ns;
+  // Computing what comes after takes so long.
+  uint64_t rest_ns;
+  // When the last token is computed.
+  uint64_t finish_ns;
+  // When it would be if all cached blocks were loaded; `UINT64_MAX` if they can't be.
+  uint64_t finish_by_load_ns;
+  // When it would be if none were.
+  uint64_t finish_by_compute_ns;
+  // When to compute what has not been loaded, in other slots; `UINT64_MAX` for never.
+  uint64_t cut_after_ns;
+} KvpPlan;
+
 // What a tier would have hit, had it been kept by another policy or been larger: counts within a sample of the blocks' names, to be read
 // as rates and compared with one another. Each tier is asked about as if it stood alone, and as it is, too.
 typedef struct KvpShadow {
@@ -852,7 +929,8 @@ KvpStatus kvp_onboard(const struct KvpPager *pager,
                       uint64_t fence,
                       struct KvpDeliveries **deliveries);
 
-// Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. Never blocks.
+// Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. The call that gives the
+// last full block of the prompt, or no block at all, ends the request: the policy is told of it. Never blocks.
 //
 // # Safety
 // A1: `blocks` points to `blocks_len` blocks.
@@ -1009,8 +1087,25 @@ KvpStatus kvp_write_out(const struct KvpPager *pager,
                         uint64_t timeout_ns,
                         struct KvpWrittenOut *written);
 
-// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes and
-// `kvp_sequence_observe` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
+// What to onboard of a prompt whose first `device_blocks` blocks the engine has in slots of its own: all of it can be, until something
+// changes. `urgency` may be NULL; what stood in the request about it is not looked at. Asks only: nothing is moved, kept or counted. Never blocks.
+// `KVP_STATUS_CONFIGURATION` if the device slots are the pager's: opening plans there.
+KvpStatus kvp_plan(const struct KvpPager *pager,
+                   const struct KvpPrompt *prompt,
+                   size_t device_blocks,
+                   const struct KvpUrgency *urgency,
+                   struct KvpPlan *plan);
+
+// Says that computing the tokens `first..end` of some prompt took so long, in one step: the costs that plans are made by learn from it.
+// A step of fewer tokens than the smallest that was measured, such as one that decodes, teaches nothing. `kvp_sequence_observe` does it
+// for a sequence.
+KvpStatus kvp_observe_prefill(const struct KvpPager *pager,
+                              size_t first,
+                              size_t end,
+                              uint64_t took_ns);
+
+// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes,
+// `kvp_sequence_observe` and `kvp_observe_prefill` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
 // computes the front of a prompt while the back is loaded, 0 if not; `step_tokens_max` are the most tokens that it computes in one
 // step.
 //

@@ -115,7 +115,8 @@ pub unsafe extern "C" fn kvp_onboard(
     })
 }
 
-/// Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. Never blocks.
+/// Copies blocks of the prompt out of the engine's slots, which the compute behind `fence` writes, into the host. The call that gives the
+/// last full block of the prompt, or no block at all, ends the request: the policy is told of it. Never blocks.
 ///
 /// # Safety
 /// A1: `blocks` points to `blocks_len` blocks.

@@ -8,7 +8,7 @@
 //! | `policy` | in which order tiers give up blocks, what is loaded, and what it all costs here |
 //! | `tenants` | quotas by salt, and what each salt has |
 //! | `pager`, `prompt`, `sequence` | the calls of an engine whose device slots the pager owns |
-//! | `deliveries` | those of an engine that owns its device slots |
+//! | `deliveries`, `plans` | those of an engine that owns its device slots |
 //! | `keepers` | prompts that are prefetched, prompts and salts that are held; epochs |
 //! | `memory` | the bytes of the memory that plays the device |
 //! | `cards` | an engine's tensors on cards as the device, and fences on its streams |
@@ -32,6 +32,7 @@ mod keepers;
 mod memory;
 mod options;
 mod pager;
+mod plans;
 mod policy;
 mod prompt;
 mod sequence;
@@ -58,6 +59,7 @@ pub use pager::{
     kvp_pager_open, kvp_pager_open_on_cards, kvp_pager_poll, kvp_pager_progress, kvp_pager_wait,
     kvp_write_out,
 };
+pub use plans::{KvpChoice, KvpPlan, KvpUrgency, kvp_observe_prefill, kvp_plan};
 pub use policy::{
     KvpFileWrites, KvpKeeping, KvpLoading, KvpPromotion, KvpShadow, kvp_learnt_profile, kvp_set_costs,
     kvp_shadows,
@@ -82,7 +84,7 @@ pub use tenants::{
 
 /// The version of this ABI: another number means that a struct, a function or a constant has changed its meaning. A program
 /// compares it with `kvp_abi_version()`; `kvp_options_init` and `kvp_pager_open` refuse another.
-pub const KVP_ABI_VERSION: u32 = 4;
+pub const KVP_ABI_VERSION: u32 = 5;
 
 /// How many tiers there are: the length of arrays by tier.
 pub const KVP_TIERS: usize = 3;

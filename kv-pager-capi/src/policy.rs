@@ -96,8 +96,8 @@ pub(crate) fn spec(options: &KvpOptions) -> Result<StewardSpec, Failure> {
     })
 }
 
-/// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes and
-/// `kvp_sequence_observe` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
+/// Says what moves and prefill take on this machine: plans are made by it from now on, and it is corrected by what lanes,
+/// `kvp_sequence_observe` and `kvp_observe_prefill` tell. `profile` is the text that `kv-pager measure --out FILE` writes. `can_overlap` is 1 if the engine
 /// computes the front of a prompt while the back is loaded, 0 if not; `step_tokens_max` are the most tokens that it computes in one
 /// step.
 ///

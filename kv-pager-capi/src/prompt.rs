@@ -1,5 +1,5 @@
 //! Prompts: requests whose blocks are named.
-//! Uses `pager`, `status`, `edge`. Known by: `sequence`, `deliveries`.
+//! Uses `pager`, `status`, `edge`. Known by: `sequence`, `deliveries`, `plans`.
 #![expect(unsafe_code, reason = "functions of the C ABI keep their names, and take pointers with lengths")]
 
 use crate::edge::{self, given};
@@ -68,6 +68,11 @@ pub struct KvpRequest {
     pub priority: u32,
 }
 
+/// A time that was given.
+pub(crate) fn unless_zero(ns: u64) -> Option<Nanos> {
+    (ns > 0).then_some(Nanos::new(ns))
+}
+
 /// Tokens as the core has them.
 ///
 /// # Safety
@@ -104,7 +109,6 @@ pub unsafe extern "C" fn kvp_prompt_prepare(
             (KvpPriority::Normal as u32, RequestPriority::Normal),
             (KvpPriority::High as u32, RequestPriority::High),
         ];
-        let unless_zero = |ns: u64| (ns > 0).then_some(Nanos::new(ns));
         let mut request = Request::new(&tokens)
             .with_salt(Salt(asked.salt))
             .with_extra_keys(&keys)

@@ -258,6 +258,8 @@ static void refuses_what_is_wrong(KvpPager *pager) {
     FAILS(kvp_sequence_open(pager, prompt, &sequence), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_SEQUENCE_TOO_LONG);
     FAILS(kvp_sequence_open(pager, NULL, &sequence), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
     size_t len = 0;
+    KvpPlan plan;
+    FAILS(kvp_plan(pager, prompt, 0, NULL, &plan), KVP_STATUS_CONFIGURATION, KVP_ERROR_CODE_CONFIGURATION);
     FAILS(kvp_prompt_names(prompt, NULL, 0, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
     CHECK(len == 25);
     KvpU128 names[25];
@@ -473,17 +475,23 @@ static void check_learnt(KvpPager *pager, const char *profile, size_t profile_le
     OK(kvp_set_costs(pager, learnt, len, 1, 5));
 }
 
-/* Every policy serves the same bytes; costs make plans. The profile is what `kv-pager measure --out` writes. */
+/* The text of a profile, which is what `kv-pager measure --out` writes. Returns its length. */
+static size_t read_profile(const char *profile, char *text, size_t capacity) {
+    FILE *file = fopen(profile, "rb");
+    CHECK(file);
+    size_t len = fread(text, 1, capacity, file);
+    fclose(file);
+    CHECK(len > 0 && len < capacity);
+    return len;
+}
+
+/* Every policy serves the same bytes; costs make plans. */
 static void policies(const char *directory, const char *profile) {
     static const KvpKeeping keepings[] = {KVP_KEEPING_COST_AWARE, KVP_KEEPING_LRU, KVP_KEEPING_SLRU, KVP_KEEPING_ARC,
                                           KVP_KEEPING_S3_FIFO};
     static const KvpLoading loadings[] = {KVP_LOADING_ADAPTIVE, KVP_LOADING_ALWAYS_LOAD, KVP_LOADING_ALWAYS_RECOMPUTE};
     char text[1 << 16], own[1100];
-    FILE *file = fopen(profile, "rb");
-    CHECK(file);
-    size_t len = fread(text, 1, sizeof text, file);
-    fclose(file);
-    CHECK(len > 0 && len < sizeof text);
+    size_t len = read_profile(profile, text, sizeof text);
     for (size_t keeping = 0; keeping < 5; keeping++) {
         for (size_t loading = 0; loading < 3; loading++) {
             Arm arm = {keepings[keeping], loadings[loading], 0};
@@ -638,8 +646,39 @@ static void settle(const KvpDeliveries *deliveries, uint32_t *outcomes, size_t c
     CHECK(!"deliveries end");
 }
 
+/* What to onboard of a prompt of whose three blocks all are in the host. */
+static void plans(KvpPager *pager, const KvpPrompt *prompt, const char *profile) {
+    char text[1 << 16];
+    size_t len = read_profile(profile, text, sizeof text);
+    KvpPlan plan;
+    FAILS(kvp_plan(pager, prompt, 0, NULL, NULL), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_plan(pager, NULL, 0, NULL, &plan), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    OK(kvp_plan(pager, prompt, 0, NULL, &plan));
+    CHECK(plan.first_block == 0 && plan.end_block == 3 && plan.choice == KVP_CHOICE_ASKED && plan.finish_ns == 0);
+    CHECK(plan.chunk_blocks >= 1 && plan.cut_after_ns == UINT64_MAX);
+    OK(kvp_plan(pager, prompt, 2, NULL, &plan));
+    CHECK(plan.first_block == 2 && plan.end_block == 3);
+    /* So few tokens cost no more than the last one alone. While the device is busy they are loaded all the same. */
+    OK(kvp_set_costs(pager, text, len, 0, 5));
+    OK(kvp_plan(pager, prompt, 0, NULL, &plan));
+    CHECK(plan.choice != KVP_CHOICE_ASKED && plan.finish_ns > 0 && plan.finish_ns <= plan.finish_by_compute_ns);
+    CHECK(plan.finish_ns <= plan.finish_by_load_ns && !plan.is_forced && !plan.is_late);
+    KvpUrgency urgency = {1, 60 * SECOND_NS, 0, 0};
+    OK(kvp_plan(pager, prompt, 0, &urgency, &plan));
+    CHECK(plan.finish_ns > 60 * SECOND_NS && plan.is_late && !plan.is_load_bound);
+    /* The engine computes a thousand times as slowly as was measured. */
+    uint64_t before = plan.rest_ns;
+    for (int step = 0; step < 100; step++) {
+        OK(kvp_observe_prefill(pager, 0, 4096, 1000 * SECOND_NS));
+    }
+    OK(kvp_plan(pager, prompt, 0, &urgency, &plan));
+    CHECK(plan.rest_ns > before);
+    FAILS(kvp_observe_prefill(pager, 4, 4, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+    FAILS(kvp_observe_prefill(NULL, 0, 4, 1), KVP_STATUS_ARGUMENT, KVP_ERROR_CODE_ARGUMENT);
+}
+
 /* The engine owns the slots: what it offloads comes back into others. */
-static void engine_owned(void) {
+static void engine_owned(const char *profile) {
     KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_ENGINE, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, DEFAULT_ARM);
     uint32_t tokens[PROMPT], outcomes[3], tiers[4];
     size_t len;
@@ -677,6 +716,7 @@ static void engine_owned(void) {
     FAILS(kvp_lookup(pager, prompt, tiers, 1, &len), KVP_STATUS_TOO_SMALL, KVP_ERROR_CODE_TOO_SMALL);
     OK(kvp_lookup(pager, prompt, tiers, 4, &len));
     CHECK(len == 3 && tiers[0] == KVP_TIER_HOST);
+    plans(pager, prompt, profile);
     OK(kvp_onboard(pager, prompt, wanted, 3, KVP_FENCE_OVER, &deliveries));
     settle(deliveries, outcomes, 3);
     for (size_t i = 0; i < 3; i++) {
@@ -691,6 +731,14 @@ static void engine_owned(void) {
     }
     OK(kvp_deliveries_free(deliveries));
     OK(kvp_deliveries_free(NULL));
+    /* The request is over, though its last block was not offloaded; and so is one that finds all it needs in the engine's slots. */
+    for (int request_over = 0; request_over < 2; request_over++) {
+        OK(kvp_offload(pager, prompt, NULL, 0, KVP_FENCE_OVER, &deliveries));
+        OK(kvp_deliveries_free(deliveries));
+    }
+    KvpShadow shadows[6];
+    OK(kvp_shadows(pager, shadows, 6, &len));
+    CHECK(len == 6 && shadows[0].tier == KVP_TIER_HOST && shadows[0].references == 8 && shadows[0].prefix_hits == 4);
     kvp_prompt_free(prompt);
     OK(kvp_pager_close(pager));
     OK(kvp_pager_close(NULL));
@@ -716,7 +764,7 @@ int main(int count, char **arguments) {
     managed(directory, KVP_DEVICE_LAYOUT_BLOCK_MAJOR);
     snprintf(directory, sizeof directory, "%s/layer-major", arguments[1]);
     managed(directory, KVP_DEVICE_LAYOUT_LAYER_MAJOR);
-    engine_owned();
+    engine_owned(arguments[2]);
     tenants();
     policies(arguments[1], arguments[2]);
     snprintf(directory, sizeof directory, "%s/budget", arguments[1]);

@@ -8,7 +8,7 @@ use kv_pager::event::BlockEvent;
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
-use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
+use kv_pager::policy::{Lru, Policy, Steward, StewardSpec, Urgency};
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
@@ -212,6 +212,7 @@ fn an_engine_with_slots_of_its_own() {
             let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
             let all: Vec<BlockAt> = (0..LONG).map(at).collect();
             let cached = served.pager.lookup(&prompt).len();
+            served.pager.plan(&prompt, 0, Urgency::default()).expect("the slots are the engine's");
             let mut loads =
                 served.pager.onboard(&prompt, &all[..cached], Fence::OVER).expect("slots are free");
             assert_eq!(served.settle(&mut loads), cached);
@@ -457,7 +458,9 @@ fn tenants_with_quotas_beside_one_that_has_most() {
             let slots = Allowance::Slots(LONG / 2);
             let quota = Quota { device: Allowance::Slots(LONG), host: slots, file: slots };
             let bounded = [Salt(1), Salt(2)];
-            bounded.iter().for_each(|salt| served.pager.set_quota(*salt, quota).expect("few tenants"));
+            for salt in &bounded {
+                served.pager.set_quota(*salt, quota).expect("few tenants");
+            }
             for seed in 1..4 {
                 served.serve(&Request::new(&tokens(LONG, LONG / 2, seed)), &what);
                 for (at, salt) in bounded.iter().enumerate() {
@@ -480,7 +483,8 @@ fn an_engine_with_slots_of_its_own_over_a_small_host_and_a_file() {
             let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
             let all: Vec<BlockAt> = (0..LONG).map(at).collect();
             let cached = served.pager.lookup(&prompt).len();
-            let mut loads = served.pager.onboard(&prompt, &all[..cached]).expect("slots are free");
+            let mut loads =
+                served.pager.onboard(&prompt, &all[..cached], Fence::OVER).expect("slots are free");
             served.settle(&mut loads);
             check(&served.pager, "an engine's slots: onboarded");
             for BlockAt { slot, .. } in &all[cached..] {

@@ -7,6 +7,7 @@ use crate::model::Copies;
 use crate::tagged::Fate;
 use kv_pager::ids::{GroupId, PrefixHash, Salt, TierId};
 use kv_pager::pager::{Delivery, Prompt};
+use kv_pager::policy::Urgency;
 use kv_pager::pool::SlotState;
 use std::collections::{HashMap, HashSet};
 
@@ -111,6 +112,9 @@ impl ExternalRig {
         self.follow();
         let stored: Vec<TierId> = prompt.names().iter().map_while(|name| self.copies.nearest(name)).collect();
         assert_eq!(found, stored, "what is found of {:?} is what was stored", prompt.tokens());
+        let plan =
+            self.engine.pager().plan(prompt, 0, Urgency::default()).expect("the slots are the engine's");
+        assert!(plan.load.start == 0 && plan.load.end <= found.len(), "{plan:?} of {} blocks", found.len());
         found.len()
     }
 

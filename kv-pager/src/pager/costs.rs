@@ -43,7 +43,7 @@ pub(super) struct Costs {
     engine_queue: Nanos,
     /// That of it which waits for moves.
     blocked: Nanos,
-    /// Open sequences that wait for moves.
+    /// Open sequences that wait for moves; where the device slots are an engine's, its onboards that do.
     pub(super) lanes_waiting: u32,
     written: Bytes,
     /// By lane: what has been made of it since anything came over it.
@@ -188,6 +188,9 @@ impl Core {
             + self.engine.bytes_before(source, target, Priority::Offload);
         self.costs.written = self.costs.scaled(WRITE, written);
         self.costs.engine_queue = self.costs.busy_until.since(self.now);
+        if self.is_engines() {
+            self.costs.lanes_waiting = self.register.onboards();
+        }
         if self.costs.model.is_none() {
             return;
         }
@@ -221,7 +224,7 @@ impl Pager {
 
     /// Takes in that the engine computed these tokens of some request in one step of `took`. A step of fewer tokens than the smallest
     /// that was measured, such as one that decodes, teaches nothing ([`CostModel::observe_prefill`]).
-    /// [`Sequence::observe`](super::Sequence::observe) does it for a sequence.
+    /// [`Sequence::observe`](super::Sequence::observe) does it for a sequence; an engine that owns its device slots has this call.
     pub fn observe_prefill(&self, step: TokenSpan, took: Nanos) {
         if let Some(model) = &mut self.shared.core.lock().costs.model {
             model.observe_prefill(step, took);

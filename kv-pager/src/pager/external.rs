@@ -6,9 +6,9 @@
 //! - **N3** a block is a hit only in the host and the file, once its transfer has ended well (I3).
 //!
 //! Long calls are made in slices: all slots are claimed before anything is started, and what an onboard has found is referred to
-//! until its loads are ordered and the policy is told.
+//! until its loads are ordered.
 //!
-//! What the device has to compute only the engine knows, and says with a prompt (`Urgency::compute_queue`): it counts until it is over, or
+//! What the device has to compute only the engine knows, and says with a prompt or for a plan (`Urgency::compute_queue`): it counts until it is over, or
 //! another call says otherwise.
 //!
 //! The device's pool serves as a register of slots that are named in calls under way, so that an engine which names one twice is
@@ -19,7 +19,7 @@ use super::finding::{self, Grip};
 use super::handle::Prompt;
 use super::loads::{PendingLoad, Way};
 use super::slices;
-use super::{Pager, Progress, Shared};
+use super::{Pager, Progress, Shared, served};
 use crate::clock::Time;
 use crate::config::DeviceOwner;
 use crate::error::Error;
@@ -116,15 +116,27 @@ impl Drop for Deliveries {
 #[derive(Debug, Default)]
 pub(super) struct Register {
     next: u64,
-    tickets: HashMap<SlotId, u64>,
+    /// By slot: the ticket, and which onboard ordered the move, if one did.
+    tickets: HashMap<SlotId, (u64, Option<u64>)>,
     outcomes: HashMap<u64, Delivery>,
+    /// By onboard: how many of its loads have not ended.
+    loads: HashMap<u64, u32>,
 }
 
 impl Register {
-    fn expect(&mut self, slot: SlotId) -> u64 {
+    /// A name for an onboard.
+    fn begin_onboard(&mut self) -> u64 {
         self.next += 1;
-        self.tickets.insert(slot, self.next);
+        self.next
+    }
+
+    fn expect(&mut self, slot: SlotId, onboard: Option<u64>) -> u64 {
+        self.next += 1;
+        self.tickets.insert(slot, (self.next, onboard));
         self.outcomes.insert(self.next, Delivery::UnderWay);
+        if let Some(onboard) = onboard {
+            *self.loads.entry(onboard).or_default() += 1;
+        }
         self.next
     }
 
@@ -135,9 +147,21 @@ impl Register {
     }
 
     fn end(&mut self, slot: SlotId, outcome: Delivery) {
-        if let Some(kept) = self.tickets.remove(&slot).and_then(|ticket| self.outcomes.get_mut(&ticket)) {
+        let Some((ticket, onboard)) = self.tickets.remove(&slot) else { return };
+        if let Some(kept) = self.outcomes.get_mut(&ticket) {
             *kept = outcome;
         }
+        let Some(onboard) = onboard else { return };
+        let left = self.loads.get_mut(&onboard).expect("counted when the load was ordered");
+        *left -= 1;
+        if *left == 0 {
+            self.loads.remove(&onboard);
+        }
+    }
+
+    /// How many onboards have loads that have not ended.
+    pub(super) fn onboards(&self) -> u32 {
+        u32::try_from(self.loads.len()).unwrap_or(u32::MAX)
     }
 
     fn forget(&mut self, ticket: u64) {
@@ -167,34 +191,23 @@ impl Pager {
         let seen = self.progress();
         let shared = &*self.shared;
         claim(shared, wanted)?;
-        let now = self.hear(prompt);
+        let now = self.hear(prompt.urgency().compute_queue);
         let found = finding::find(shared, &prompt.state(shared.tokens_per_block), Grip::Referred);
         let mut tickets = Vec::with_capacity(wanted.len());
         // A load that is ordered has two ends.
         let mut slices = wanted.chunks(shared.slice_blocks.div_ceil(2));
+        let mut name = None;
         slices::repeat(shared, |core| {
+            let onboard = *name.get_or_insert_with(|| core.register.begin_onboard());
             let slice = slices.next().unwrap_or_default();
             tickets.extend(slice.iter().map(|at| {
                 let block = found.get(at.block).map(|found| found.block);
-                core.start_onboard(block, at.slot, fence, now)
+                core.start_onboard(block, at.slot, onboard, (fence, now))
             }));
             core.issue_loads(now);
             core.engine.pump(now);
             tickets.len() == wanted.len()
         });
-        if shared.tells {
-            let mut telling = shared.telling.lock();
-            telling.clear();
-            let mut slices = found.chunks(shared.slice_blocks);
-            slices::repeat(shared, |core| {
-                let Some(slice) = slices.next() else { return true };
-                for found in slice {
-                    core.collect(found.block, &mut telling);
-                }
-                false
-            });
-            slices::tell(shared, &mut telling, prompt.names().len(), now);
-        }
         finding::give_back(shared, &found);
         Ok(self.deliveries(seen, wanted, tickets))
     }
@@ -204,6 +217,8 @@ impl Pager {
     /// there is no room beside the blocks before them and those of a prompt that was prepared in an earlier epoch; one that is cached
     /// already is done at once. Never blocks.
     ///
+    /// The call that gives the last full block of the prompt, or no block at all, ends the request: the policy is told of it, once and whole.
+    ///
     /// # Errors
     /// Those of [`Pager::onboard`].
     #[tracing::instrument(level = "debug", skip_all, fields(tokens = prompt.tokens().len()))]
@@ -211,7 +226,7 @@ impl Pager {
         let seen = self.progress();
         let shared = &*self.shared;
         claim(shared, given)?;
-        let now = self.hear(prompt);
+        let now = self.hear(prompt.urgency().compute_queue);
         let state = prompt.state(shared.tokens_per_block);
         let mut front = Front::ROOT;
         let mut tickets = Vec::with_capacity(given.len());
@@ -227,14 +242,17 @@ impl Pager {
             core.engine.pump(now);
             is_over
         });
+        if served::is_end(prompt, given) {
+            served::tell(shared, &state, now);
+        }
         Ok(self.deliveries(seen, given, tickets))
     }
 
-    /// Takes in what has ended, and what the engine says with `prompt` of how long its device is busy. Returns what time it is.
-    fn hear(&self, prompt: &Prompt) -> Time {
+    /// Takes in what has ended, and what the engine says of how long its device is busy. Returns what time it is.
+    pub(super) fn hear(&self, queue: Option<Nanos>) -> Time {
         self.poll();
         let now = self.shared.clock.now();
-        if let Some(queue) = prompt.urgency().compute_queue {
+        if let Some(queue) = queue {
             self.shared.core.lock().costs.note_engine_queue(queue, now);
         }
         now
@@ -287,10 +305,10 @@ fn claim(shared: &Shared, named: &[BlockAt]) -> Result<(), Error> {
 
 /// Leading blocks of a prompt that are cached below the device.
 #[derive(Clone, Copy, Debug)]
-struct Front {
-    blocks: usize,
+pub(super) struct Front {
+    pub(super) blocks: usize,
     /// The last of them.
-    last: BlockId,
+    pub(super) last: BlockId,
 }
 
 impl Front {
@@ -312,7 +330,7 @@ impl Core {
     }
 
     /// Refuses to serve slots that are not the engine's.
-    fn check_engines(&self) -> Result<(), Error> {
+    pub(super) fn check_engines(&self) -> Result<(), Error> {
         if self.is_engines() {
             return Ok(());
         }
@@ -322,13 +340,13 @@ impl Core {
 
     /// The engine's slot, which is [claimed](claim), is the pager's until its move has ended (N1). It is read or written after the
     /// compute behind `fence`.
-    fn borrow(&mut self, block: BlockId, slot: SlotId, fence: Fence) -> u64 {
+    fn borrow(&mut self, block: BlockId, slot: SlotId, fence: Fence, onboard: Option<u64>) -> u64 {
         let pool = self.device(GROUP);
         pool.reserve(slot, block);
         pool.note_use(slot, fence);
         pool.begin_move(slot);
         self.index.set_location(block, GROUP, TierId::Device, slot);
-        self.register.expect(slot)
+        self.register.expect(slot, onboard)
     }
 
     /// A slot that was claimed is the engine's again at once: nothing moves there.
@@ -337,14 +355,20 @@ impl Core {
         self.register.settled(outcome)
     }
 
-    fn start_onboard(&mut self, block: Option<BlockId>, slot: SlotId, fence: Fence, now: Time) -> u64 {
+    fn start_onboard(
+        &mut self,
+        block: Option<BlockId>,
+        slot: SlotId,
+        onboard: u64,
+        (fence, now): (Fence, Time),
+    ) -> u64 {
         let found = block.and_then(|block| Some((block, self.nearest_part(block, GROUP)?)));
         match found {
             Some((block, from)) if !self.index.location(block, GROUP, TierId::Device).is_some() => {
                 let source = self.index.location(block, GROUP, from);
                 self.pools.pool_mut(from, GROUP).begin_move(source);
-                self.index.note_use(block, now);
-                let ticket = self.borrow(block, slot, fence);
+                self.index.note_use_ahead(block, now);
+                let ticket = self.borrow(block, slot, fence, Some(onboard));
                 let priority = Priority::Demand;
                 let deadline = self.load_deadline();
                 self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
@@ -411,7 +435,7 @@ impl Core {
         pool.reserve(target, block);
         pool.begin_move(target);
         self.index.set_location(block, GROUP, TierId::Host, target);
-        let ticket = self.borrow(block, slot, fence);
+        let ticket = self.borrow(block, slot, fence, None);
         let way = Way { block, group: GROUP, from: TierId::Device, to: TierId::Host, target };
         self.enqueue(way, Purpose::Replicate, Priority::Offload);
         Some(ticket)
@@ -440,7 +464,7 @@ impl Core {
     }
 
     /// The next block of the front, if it is known.
-    fn after(&self, state: &SequenceState, front: &Front) -> Option<BlockId> {
+    pub(super) fn after(&self, state: &SequenceState, front: &Front) -> Option<BlockId> {
         let extra_keys: Vec<u64> = state.keys_of_block(front.blocks).collect();
         self.index.find(state.hashes[front.blocks], &front.keys(state, &extra_keys))
     }

@@ -1,5 +1,5 @@
 //! Finding: how far a prompt is cached, for calls that open no sequence; in slices of the lock.
-//! Layer 9. Uses `pager::{core, opening, slices}`. Known by: `pager::{external, prefetch}`.
+//! Layer 9. Uses `pager::{core, opening, slices}`. Known by: `pager::{external, onboarding, prefetch}`.
 //!
 //! - **FI1** what is found is referred to only if the caller asks for it; otherwise some of it may have gone by the time it is told;
 //! - **FI2** a match goes on from the block that it has come to only while that is still there.

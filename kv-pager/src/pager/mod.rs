@@ -31,6 +31,7 @@ mod keepers;
 mod loads;
 mod matching;
 mod meeting;
+mod onboarding;
 mod open;
 mod opening;
 mod planning;
@@ -40,6 +41,7 @@ mod probe;
 mod progressed;
 mod promote;
 mod recover;
+mod served;
 mod settle;
 mod shutdown;
 mod slices;
@@ -102,6 +104,8 @@ struct Shared {
     telling: Mutex<Telling>,
     tells: bool,
     slice_blocks: usize,
+    /// Blocks of the longest request.
+    request_blocks: usize,
     model: ModelLayout,
 }
 
@@ -146,7 +150,7 @@ impl Pager {
         let epoch = AtomicU64::new(config.epoch.0);
         let core = Core::new(model.clone(), config, backend, policy, Arc::clone(&signal), clock.now())?;
         let tells = core.tells();
-        let request_blocks = config.limits.sequence_tokens.div_ceil(tokens_per_block);
+        let request_blocks = config.limits.sequence_tokens.div_ceil(tokens_per_block) as usize;
         let shared = Shared {
             core: Timed::new(core),
             clock,
@@ -155,9 +159,10 @@ impl Pager {
             epoch,
             tokens_per_block,
             opening: Mutex::new(Opening::default()),
-            telling: Mutex::new(Telling::with_capacity(if tells { request_blocks as usize } else { 0 })),
+            telling: Mutex::new(Telling::with_capacity(if tells { request_blocks } else { 0 })),
             tells,
             slice_blocks: config.limits.slice_blocks as usize,
+            request_blocks,
             model,
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -11,7 +11,7 @@ use super::opening::{Opening, Stage};
 use super::planning::{Part, Planned, Survey};
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{Fence, GroupId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
 use crate::policy::{LoadPlan, MatchedBlock};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
@@ -363,14 +363,18 @@ impl Core {
         let has_below = [TierId::Host, TierId::File].iter().any(|tier| self.pools.has(*tier));
         for found in matched.iter().rev() {
             self.index.note_use(found.block, now);
-            if !has_below {
-                continue;
+            if has_below {
+                self.warm_below(found.block);
             }
-            for group in self.groups() {
-                for tier in [TierId::Host, TierId::File] {
-                    if let Some(slot) = self.whole(found.block, group, tier) {
-                        self.pools.pool_mut(tier, group).touch(slot);
-                    }
+        }
+    }
+
+    /// The copies of `block` below the device are the most recently used.
+    pub(super) fn warm_below(&mut self, block: BlockId) {
+        for group in self.groups() {
+            for tier in [TierId::Host, TierId::File] {
+                if let Some(slot) = self.whole(block, group, tier) {
+                    self.pools.pool_mut(tier, group).touch(slot);
                 }
             }
         }

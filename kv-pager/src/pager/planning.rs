@@ -45,7 +45,7 @@ pub(super) struct Survey {
     /// From the first that is not, or is still coming there, to the last.
     below: Range<usize>,
     /// Where those after the ready ones lie.
-    runs: TierRuns,
+    pub(super) runs: TierRuns,
     /// Which of them are being loaded for others.
     coming: Option<Coming>,
 }
@@ -115,7 +115,6 @@ impl Core {
         survey: &Survey,
         now: Time,
     ) -> Planned {
-        self.note_queues();
         let is_windowed = self.windowed_groups().next().is_some();
         let ready_blocks = survey.ready_blocks;
         if state.loads_failed {
@@ -132,10 +131,7 @@ impl Core {
             can_end_early: !is_windowed,
             urgency,
         };
-        let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
-        let mut load = self.policy.plan(&view, &request);
-        load.load.end = load.load.end.min(matched.len());
-        load.load.start = load.load.start.min(load.load.end);
+        let load = self.ask(&request, now);
         let Range { start, end } = survey.below;
         let is_any_left_out = start < end && (start < load.load.start || end > load.load.end);
         if !is_windowed || !is_any_left_out {
@@ -147,6 +143,16 @@ impl Core {
         }
         matched.truncate(ready_blocks);
         Planned { load: LoadPlan { plan: load.plan, ..LoadPlan::of(0..0, Reason::Asked) }, compute: 0..0 }
+    }
+
+    /// Asks the policy what to load, as the queues are now.
+    pub(super) fn ask(&mut self, request: &Matched<'_>, now: Time) -> LoadPlan {
+        self.note_queues();
+        let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), now);
+        let mut plan = self.policy.plan(&view, request);
+        plan.load.end = plan.load.end.min(request.len());
+        plan.load.start = plan.load.start.min(plan.load.end);
+        plan
     }
 
     /// How many leading blocks every group can go on from as they are on the device. `O(blocks * groups)`.

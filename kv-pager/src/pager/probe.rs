@@ -3,7 +3,7 @@
 //!
 //! - **PB1** no request waits for a probe, or for what it takes: it starts only while nothing waits for the lane or is under way on it and
 //!   no load waits for room, takes only slots that are free beyond the low watermark, and moves a chunk of the lane at most, or less where
-//!   that is believed to take long;
+//!   that is believed to take long; an engine's slots are not for it;
 //! - **PB2** what it copies is nobody's: it can't be matched or shared, and the slots are free when it has ended (I3);
 //! - **PB3** a lane is tried when [`PLANS`] plans have been made since anything came over it and, while it is found faster than believed,
 //!   once a plan, until the belief has changed.
@@ -107,7 +107,9 @@ impl Core {
     /// Whether nobody wants this lane or the slots at its ends.
     fn may_be_tried(&self, LaneEnds { source, target }: LaneEnds) -> bool {
         let is_there = |tier: TierId| self.pools.has(tier) && !self.lost[tier.index()];
+        let is_engines = target == TierId::Device && self.is_engines();
         self.pending.is_empty()
+            && !is_engines
             && is_there(source)
             && is_there(target)
             && self.engine.has_lane(source, target)

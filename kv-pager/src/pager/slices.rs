@@ -6,7 +6,7 @@
 //!   are not there yet, one that is half closed is one whose later blocks have gone;
 //! - **SL3** long sequences, and those for which room takes more than one hold, are opened one at a time, so that no two of them wait
 //!   for the slots that the other has taken;
-//! - **SL4** the policy is told of one request at a time, slice by slice, while the sequence still holds its blocks: what it has been
+//! - **SL4** the policy is told of one request at a time, slice by slice, while its blocks are held or referred to: what it has been
 //!   told of some and not of others is a request that is not over yet.
 
 use super::Shared;
@@ -326,7 +326,7 @@ fn tell_changes(shared: &Shared) {
 
 /// Tells the policy of a request of `length` blocks, which are collected and referred to (SL4). Names are read without the lock.
 pub(super) fn tell(shared: &Shared, telling: &mut Telling, length: usize, now: Time) {
-    if telling.blocks.is_empty() {
+    if telling.is_empty() {
         return;
     }
     tell_changes(shared);

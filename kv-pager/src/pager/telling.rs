@@ -40,6 +40,17 @@ impl Telling {
         self.study = None;
     }
 
+    /// The next block of the request has this name; nothing else is known of it.
+    pub(super) fn name(&mut self, hash: PrefixHash) {
+        let depth = u32::try_from(self.names.len()).expect("a sequence has fewer than 2^32 blocks");
+        self.names.push(Named { name: low_bits(hash), depth });
+    }
+
+    /// Whether nothing is to be told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// Lets what reads names read them: without the pager's lock.
     pub(super) fn read(&self, length: usize) {
         if let Some(study) = &self.study {
@@ -71,7 +82,9 @@ impl Core {
 
     /// Lets the policy take its memory, and begins to note changes if it wants to be told.
     pub(super) fn start_policy(&mut self) {
-        let setting = Setting { model: &self.model, formats: self.formats(), limits: &self.config.limits };
+        let nearest = if self.is_engines() { TierId::Host } else { TierId::Device };
+        let (model, formats, limits) = (&self.model, self.formats(), &self.config.limits);
+        let setting = Setting { model, nearest, formats, limits };
         let view = View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), self.now);
         self.follows = self.policy.start(&view, &setting);
         if !self.follows {
@@ -126,9 +139,8 @@ impl Core {
 
     /// `block` is the next one of a request that is told of. It must stay referred to until all is told.
     pub(super) fn collect(&self, block: BlockId, telling: &mut Telling) {
-        let depth = u32::try_from(telling.blocks.len()).expect("a sequence has fewer than 2^32 blocks");
         telling.blocks.push(block);
-        telling.names.push(Named { name: low_bits(self.index.hash(block)), depth });
+        telling.name(self.index.hash(block));
     }
 
     /// Tells of the next slice of the slots that have changed. What changes meanwhile is not waited for. Returns whether all are told.

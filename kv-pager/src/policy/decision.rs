@@ -120,7 +120,7 @@ pub struct Idle {
 /// One block of a match.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MatchedBlock {
-    /// The block.
+    /// The block; `NONE` for one that only an engine has, in a slot of its own.
     pub block: BlockId,
     /// The nearest tier where its bytes are whole; for a block that is being loaded, the device.
     pub nearest: TierId,
@@ -173,8 +173,8 @@ pub struct Urgency {
     /// How long from now its last prompt token may take to be computed.
     pub deadline: Option<Nanos>,
     /// How long the device is busy before it computes for this request; `None` lets the pager add up what its open sequences
-    /// have still to compute. An engine that owns its device slots opens none: what it says with a prompt that it onboards or offloads
-    /// counts from then on, less what has passed, and `None` leaves what was said before.
+    /// have still to compute. An engine that owns its device slots opens none: what it says for a plan, or with a prompt that it onboards
+    /// or offloads, counts from then on, less what has passed, and `None` leaves what was said before.
     pub compute_queue: Option<Nanos>,
     /// How many requests wait for the device beside this one: what computing costs them is added.
     pub waiting: u32,
@@ -214,10 +214,10 @@ pub struct Waiting {
     pub urgency: Urgency,
 }
 
-/// A request, told when it is closed: what a policy learns from.
+/// A request, told when it is over: what a policy learns from.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
-    /// Its named blocks, from the first on, in order.
+    /// Its blocks that are known, from the first on, in order.
     pub blocks: &'a [BlockId],
     /// Blocks of the whole request.
     pub length: u32,
@@ -239,6 +239,9 @@ pub struct Changed<'a> {
 pub struct Setting<'a> {
     /// The model.
     pub model: &'a ModelLayout,
+    /// The nearest tier whose slots the pager gives out: not the device where that is the engine's. There, what a request brings is
+    /// still on its way when the request is told.
+    pub nearest: TierId,
     /// The format of each tier, by [`TierId::index`].
     pub formats: [Format; TierId::COUNT],
     /// The most there may be of everything.

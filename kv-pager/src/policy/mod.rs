@@ -71,8 +71,8 @@ pub trait Policy: Debug + Send {
         None
     }
 
-    /// A request has been served: its blocks are where the view says. Each request is told once, when its sequence is closed, and no
-    /// other until it is taken in. Takes in a slice of it (D5), and says whether that was the last; until then it is called again
+    /// A request has been served: its blocks are where the view says, or on their way there ([`Setting::nearest`]). Each request is told
+    /// once, when its sequence is closed or its last block is offloaded, and no other until it is taken in. Takes in a slice of it (D5), and says whether that was the last; until then it is called again
     /// with the same request. In between, blocks may have been evicted, and every other method may have been called.
     fn visit(&mut self, _view: &View<'_>, _told: &Told<'_>) -> bool {
         true

@@ -22,7 +22,8 @@ pub struct Prospects<'a> {
     pub written: Bytes,
     /// How long the device is busy with what open sequences have still to compute or, where the slots are the engine's, as it has said.
     pub compute_queue: Nanos,
-    /// How many open sequences wait for moves, with nothing to compute meanwhile.
+    /// How many open sequences wait for moves, with nothing to compute meanwhile; where the device slots are an engine's, how many of its
+    /// onboards have not ended.
     pub lanes_waiting: u32,
 }
 
@@ -147,6 +148,17 @@ impl<'a> View<'a> {
     /// What is known of a block.
     pub fn block(&self, block: BlockId) -> BlockView<'a> {
         self.index.view(block)
+    }
+
+    /// Whether `block` has come with a request that has not been told.
+    pub fn is_untold(&self, block: BlockId) -> bool {
+        self.index.view(block).uses == 0
+    }
+
+    /// Whether the part of `block` is whole in `tier`, or on its way there.
+    pub fn is_bound_for(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        let slot = self.index.location(block, group, tier);
+        slot.is_some() && self.pools.has(tier) && self.pools.pool(tier, group).block(slot) == block
     }
 
     /// Whether the part of `block` is whole in `tier`.

@@ -3,6 +3,7 @@
 
 use super::extra::NO_EXTRA_KEYS;
 use super::notes::{Notes, Stage};
+use super::uses::Uses;
 use crate::clock::Time;
 use crate::ids::{BlockId, PrefixHash, Salt, TierId, TokenId};
 
@@ -30,7 +31,7 @@ pub struct BlockView<'a> {
     pub salt: Salt,
     /// How many blocks come before it.
     pub depth: u32,
-    /// How often it was asked for, up to 65,535.
+    /// How often it was asked for, up to 32,767: zero until the first request that uses it has been told of.
     pub uses: u32,
     /// When it was last asked for.
     pub last_use: Time,
@@ -58,7 +59,7 @@ pub(super) struct Record {
     pub(super) references: u32,
     /// An entry of [`ExtraKeys`](super::extra::ExtraKeys).
     pub(super) extra_keys: u32,
-    pub(super) uses: u16,
+    pub(super) uses: Uses,
     pub(super) notes: Notes,
 }
 
@@ -77,7 +78,7 @@ impl Record {
             depth: 0,
             references: 0,
             extra_keys: NO_EXTRA_KEYS,
-            uses: 0,
+            uses: Uses::NONE,
             notes: Notes::new(Stage::Vacant),
         }
     }

@@ -18,6 +18,7 @@ mod looks;
 mod notes;
 mod tenants;
 mod tree;
+mod uses;
 
 pub use block::{BlockKeys, BlockView};
 pub use hash::PrefixHasher;
@@ -29,6 +30,7 @@ use block::Record;
 use extra::ExtraKeys;
 use looks::Looks;
 use std::collections::HashMap;
+use uses::Uses;
 
 /// All blocks that are known.
 #[derive(Debug)]
@@ -205,7 +207,7 @@ impl PrefixIndex {
         *record = Record::new(hash, keys, depth, now);
         record.sibling_next = sibling;
         record.references = 1;
-        record.uses = 1;
+        record.uses = Uses::ONE;
         record.notes.set_odd_epoch(self.is_odd_epoch);
         let tenant = self.tenants.enter(keys.salt);
         record.notes.set_tenant(tenant);
@@ -413,12 +415,26 @@ impl PrefixIndex {
     pub fn note_use(&mut self, block: BlockId, now: Time) {
         let record = self.record_mut(block);
         record.last_use = now;
-        record.uses = record.uses.saturating_add(1);
+        record.uses.add();
+    }
+
+    /// Notes that `block` was asked for by a request of which [`PrefixIndex::note_end`] will tell.
+    pub fn note_use_ahead(&mut self, block: BlockId, now: Time) {
+        let record = self.record_mut(block);
+        record.last_use = now;
+        record.uses.add_ahead();
+    }
+
+    /// Notes that a request which has used `block` is over: it counts as one use, also where that was noted ahead.
+    pub fn note_end(&mut self, block: BlockId, now: Time) {
+        let record = self.record_mut(block);
+        record.last_use = now;
+        record.uses.end();
     }
 
     /// Sets how often `block` was asked for in an earlier life.
     pub fn restore_uses(&mut self, block: BlockId, uses: u32) {
-        self.record_mut(block).uses = u16::try_from(uses).unwrap_or(u16::MAX);
+        self.record_mut(block).uses = Uses::of(uses);
     }
 
     /// What is known of `block`.
@@ -429,7 +445,7 @@ impl PrefixIndex {
             parent: record.parent,
             salt: record.salt,
             depth: record.depth,
-            uses: u32::from(record.uses),
+            uses: record.uses.count(),
             last_use: record.last_use,
             references: record.references,
             tokens: self.tokens(block),

@@ -201,6 +201,9 @@ pub enum Departure {
     Evicted,
     /// It was erased or damaged: it says nothing about reuse, and is forgotten.
     Invalidated,
+    /// It was [admitted](Keeping::admit) before the request was told that brought it, and comes in with that one now: what was remembered of
+    /// it until then is remembered again, and its coming is not counted twice. Arms that weigh neither take it as invalidated.
+    Withdrawn,
 }
 
 /// One tier's order of eviction. Contract, beside KE1 to KE4:

@@ -52,9 +52,15 @@ impl Study for Beside {
 }
 
 impl Beside {
-    /// Shadows of every arm in every tier, and of `keeping` with twice the memory.
-    pub(super) fn new(view: &View<'_>, keeping: Arm, group: GroupId, request: &Bounds) -> Self {
-        let tiers = TierId::ALL.into_iter().filter(|tier| view.has(*tier)).map(|tier| {
+    /// Shadows of every arm in each of `kept`, and of `keeping` with twice the memory.
+    pub(super) fn new(
+        view: &View<'_>,
+        kept: impl Iterator<Item = TierId>,
+        keeping: Arm,
+        group: GroupId,
+        request: &Bounds,
+    ) -> Self {
+        let tiers = kept.map(|tier| {
             let bounds = Bounds { capacity: view.capacity(tier, group), ..*request };
             let twice = Question { arm: keeping, capacity: bounds.capacity.saturating_mul(2) };
             let as_it_is = Arm::ALL.map(|arm| Question { arm, capacity: bounds.capacity });

@@ -60,7 +60,8 @@ pub struct StewardSpec {
     pub file_writes: FileWrites,
     /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit.
     pub write_bytes_per_day: Option<Bytes>,
-    /// Whether shadows run beside: what each arm would have hit in the nearest tier, and this one with twice the memory.
+    /// Whether shadows run beside: what each arm would have hit in each tier whose slots the pager gives out, and this one with twice the
+    /// memory.
     pub has_shadows: bool,
 }
 
@@ -150,7 +151,7 @@ impl Policy for Steward {
     }
 
     fn start(&mut self, view: &View<'_>, setting: &Setting<'_>) -> bool {
-        let Setting { model, formats, limits } = *setting;
+        let Setting { model, nearest, formats, limits } = *setting;
         self.tokens_per_block = model.tokens_per_block();
         let bytes_by_tier =
             |group| TierId::ALL.map(|tier| part_bytes(model, group, tier, formats[tier.index()]));
@@ -158,12 +159,15 @@ impl Policy for Steward {
         self.block_bytes =
             TierId::ALL.map(|tier| self.part_bytes.iter().map(|part| part[tier.index()]).sum());
         let request_blocks = limits.sequence_tokens.div_ceil(self.tokens_per_block).max(1);
-        for tier in TierId::ALL.into_iter().filter(|tier| view.has(*tier)) {
+        let kept = || TierId::ALL.into_iter().filter(|tier| *tier >= nearest && view.has(*tier));
+        for tier in kept() {
             for group in model.group_ids() {
                 let capacity = view.capacity(tier, group);
                 let bounds = Bounds { capacity, request_blocks, tokens_per_block: self.tokens_per_block };
                 let is_full = model.is_full(group);
-                self.standings.push(Standing::new(self.spec.keeping, tier, group, is_full, &bounds));
+                let standing = Standing::new(self.spec.keeping, tier, group, is_full, &bounds);
+                let is_below_engine = tier == nearest && tier > TierId::Device;
+                self.standings.push(if is_below_engine { standing.below_engine() } else { standing });
             }
         }
         if view.has(PROMOTED.source) && view.has(PROMOTED.target) {
@@ -175,7 +179,7 @@ impl Policy for Steward {
         if self.spec.has_shadows {
             let group = model.anchor().unwrap_or(GroupId::FIRST);
             let request = Bounds { capacity: 1, request_blocks, tokens_per_block: self.tokens_per_block };
-            self.beside = Some(Arc::new(Beside::new(view, self.spec.keeping, group, &request)));
+            self.beside = Some(Arc::new(Beside::new(view, kept(), self.spec.keeping, group, &request)));
         }
         let arms = self.standings.iter().filter_map(Standing::study).collect();
         self.study = Some(Arc::new(Studies { arms, beside: self.beside.clone() }));

@@ -5,7 +5,9 @@
 //!   the slot was last looked at;
 //! - **ST2** offered is what was idle, and had no child in the tier, when it was last looked at;
 //! - **ST3** a victim is looked at once more before it is named, and is not named again before the next look;
-//! - **ST4** a request is taken in slice by slice, and what leaves the tier between two of them is not touched after.
+//! - **ST4** a request is taken in slice by slice, and what leaves the tier between two of them is not touched after;
+//! - **ST5** where requests bring blocks into this tier, those on their way count as being here, and one that has arrived before its request
+//!   was told comes in with it all the same: its coming alone was no use.
 //!
 //! It follows by looking: a slot that is told of is compared with what was known of it, and so is its parent. Whatever
 //! happened in between, and in whatever order, the two agree afterwards. An entry of the arm is a slot.
@@ -62,6 +64,8 @@ pub(super) struct Standing {
     group: GroupId,
     /// Whether its group needs every block, so that the leaf rule holds.
     is_full: bool,
+    /// Whether requests bring their blocks here, and not to a nearer tier (ST5).
+    is_nearest: bool,
     arm: Box<dyn Keeping>,
     records: Box<[Record]>,
     /// Slots to be looked at again: victims that may have stayed, and their parents.
@@ -105,6 +109,7 @@ impl Standing {
             tier,
             group,
             is_full,
+            is_nearest: false,
             arm: arm.build(bounds),
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
@@ -113,6 +118,11 @@ impl Standing {
             absent: Vec::with_capacity(bounds.request_blocks as usize),
             turn: Turn::Find { from: 0 },
         }
+    }
+
+    /// The same, of a tier below an engine's slots that requests bring their blocks to.
+    pub(super) fn below_engine(self) -> Self {
+        Self { is_nearest: true, ..self }
     }
 
     /// What reads the names of requests for its arm.
@@ -200,8 +210,9 @@ impl Standing {
         for (depth, block) in (0..told.length).zip(told.blocks).take(until).skip(from) {
             let slot = view.slot_of(*block, self.group, self.tier);
             let name = name_of(view, *block);
-            if view.is_in(*block, self.group, self.tier) {
+            if self.is_here(view, *block) {
                 self.notice(view, slot);
+                self.withdraw(view, slot);
                 self.touches.push(Touch { entry: entry(slot), name, depth });
             } else {
                 self.absent.push(Named { name, depth });
@@ -241,9 +252,9 @@ impl Standing {
             let touch = self.touches[at];
             let block = told.blocks[touch.depth as usize];
             let slot = SlotId::from_index(touch.entry.index());
-            if view.slot_of(block, self.group, self.tier) == slot && view.is_in(block, self.group, self.tier)
-            {
+            if view.slot_of(block, self.group, self.tier) == slot && self.is_here(view, block) {
                 self.notice(view, slot);
+                self.withdraw(view, slot);
                 self.set_known(slot);
                 self.touches[kept] = touch;
                 kept += 1;
@@ -271,7 +282,7 @@ impl Standing {
         let mut kept = first;
         for at in first..until {
             let other = self.absent[at];
-            if !view.is_in(told.blocks[other.depth as usize], self.group, self.tier) {
+            if !self.is_here(view, told.blocks[other.depth as usize]) {
                 self.absent[kept] = other;
                 kept += 1;
             }
@@ -279,6 +290,21 @@ impl Standing {
         let visit = Visit { length: told.length, touches: &[], absent: &self.absent[first..kept] };
         self.arm.visit_slice(&Slice { visit, known, is_last: first == 0 });
         self.turn = Turn::Note { left: first, known };
+    }
+
+    /// Whether a block of the request at hand is here, or as good as here (ST5).
+    fn is_here(&self, view: &View<'_>, block: BlockId) -> bool {
+        view.is_in(block, self.group, self.tier)
+            || self.is_nearest && view.is_bound_for(block, self.group, self.tier)
+    }
+
+    /// Takes back that the block in `slot` has come, if it came with the request that is being told (ST5).
+    fn withdraw(&mut self, view: &View<'_>, slot: SlotId) {
+        let Record { block, stage, name, parent, is_due, .. } = self.records[slot.index()];
+        if self.is_nearest && stage != Stage::Unknown && view.is_untold(block) {
+            self.arm.depart(entry(slot), Departure::Withdrawn);
+            self.records[slot.index()] = Record { name, block, parent, is_due, ..VACANT };
+        }
     }
 
     /// The next victim (ST3), with how likely it is asked for again, as far as the arm says.

@@ -55,6 +55,8 @@ struct State {
     stamp: u64,
     past: Past,
     is_backed: bool,
+    /// Whether it was admitted, and nothing was known of it.
+    is_stranger: bool,
 }
 
 impl State {
@@ -95,6 +97,8 @@ pub(super) struct Reuse {
     inserted: u64,
     /// What earlier slices of a request have inserted: it counts when the whole has been visited.
     uncounted: usize,
+    /// What was withdrawn, and has been counted as inserted before.
+    withdrawn: usize,
     stamp: u64,
     len: usize,
     capacity: u32,
@@ -105,7 +109,7 @@ impl Reuse {
     pub(super) fn new(bounds: &Bounds) -> Self {
         let entries = bounds.entries();
         let past = Past { used_at: 0, category: Category::from_index(0), uses: 0 };
-        let absent = State { name: 0, stamp: State::ABSENT, past, is_backed: false };
+        let absent = State { name: 0, stamp: State::ABSENT, past, is_backed: false, is_stranger: false };
         Self {
             states: vec![absent; entries as usize].into_boxed_slice(),
             ghosts: Ghosts::new(ghost_capacity(bounds.capacity)),
@@ -121,6 +125,7 @@ impl Reuse {
             refreshed_at: 0,
             inserted: 0,
             uncounted: 0,
+            withdrawn: 0,
             stamp: State::ABSENT,
             len: 0,
             capacity: bounds.capacity,
@@ -165,7 +170,7 @@ impl Reuse {
         self.len += usize::from(is_new);
         self.stamp += 1;
         let is_backed = state.is_backed && !is_new;
-        let state = State { name: touch.name, stamp: self.stamp, past, is_backed };
+        let state = State { name: touch.name, stamp: self.stamp, past, is_backed, is_stranger: false };
         self.states[touch.entry.index()] = state;
         if let Some(queue) = self.offered.queue_of(touch.entry) {
             self.set_stale(queue);
@@ -307,8 +312,9 @@ impl Keeping for Reuse {
         }
         self.uncounted += self.len - before;
         if *is_last {
-            let count = std::mem::take(&mut self.uncounted);
-            self.count_insertions(count);
+            let counted = std::mem::take(&mut self.withdrawn);
+            let inserted = std::mem::take(&mut self.uncounted);
+            self.count_insertions(inserted.saturating_sub(counted));
         }
     }
 
@@ -333,11 +339,13 @@ impl Keeping for Reuse {
         };
         let state = &self.states[arrival.entry.index()];
         assert!(state.stamp == State::ABSENT, "{:?} arrives, and is there already", arrival.entry);
-        let past = self.ghosts.take(arrival.name).unwrap_or(stranger);
+        let known = self.ghosts.take(arrival.name);
+        let is_stranger = known.is_none();
+        let past = known.unwrap_or(stranger);
         self.len += 1;
         self.stamp += 1;
         self.states[arrival.entry.index()] =
-            State { name: arrival.name, stamp: self.stamp, past, is_backed: false };
+            State { name: arrival.name, stamp: self.stamp, past, is_backed: false, is_stranger };
         self.count_insertions(1);
     }
 
@@ -383,7 +391,13 @@ impl Keeping for Reuse {
         self.dequeue(entry);
         self.states[entry.index()].stamp = State::ABSENT;
         self.len -= 1;
-        if departure == Departure::Evicted {
+        let is_remembered = match departure {
+            Departure::Evicted => true,
+            Departure::Invalidated => false,
+            Departure::Withdrawn => !state.is_stranger,
+        };
+        self.withdrawn += usize::from(departure == Departure::Withdrawn);
+        if is_remembered {
             self.ghosts.insert(state.name, state.past);
         }
     }
