@@ -225,7 +225,7 @@ fn what_expires_is_given_up_a_slice_a_call() {
     }
     rig.clock.advance(Nanos::new(10));
     rig.pager.poll();
-    for expired in [128, 250, 378, 500] {
+    for expired in [128, 256, 378, 500] {
         assert_eq!(rig.pager.stats().expired, expired);
         rig.pager.poll();
     }
