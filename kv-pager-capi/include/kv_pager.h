@@ -646,7 +646,8 @@ typedef struct KvpCards {
 typedef struct KvpWrittenOut {
   // Blocks of the host's that the file has now, and had not.
   uint64_t blocks;
-  // Blocks of the host's that the file has not: there was no room for them, or no time.
+  // Blocks of the host's that the file has not: there was no room for them, or no time, or what is written to the file kept them
+  // from it (`KvpOptions.file_writes`, `write_bytes_per_day`).
   uint64_t left;
   // Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
   // written survives the process all the same.

@@ -181,12 +181,17 @@ impl Costs {
 }
 
 impl Core {
-    /// Brings the lanes' queues up to date. `O(1)`.
-    pub(super) fn note_queues(&mut self) {
+    /// Counts what is written to the file. `O(1)`.
+    pub(super) fn note_written(&mut self) {
         let LaneEnds { source, target } = WRITE;
         let written = self.engine.bytes_moved(source, target)
             + self.engine.bytes_before(source, target, Priority::Offload);
         self.costs.written = self.costs.scaled(WRITE, written);
+    }
+
+    /// Brings the lanes' queues up to date, and what is written to the file. `O(1)`.
+    pub(super) fn note_queues(&mut self) {
+        self.note_written();
         self.costs.engine_queue = self.costs.busy_until.since(self.now);
         if self.costs.model.is_none() {
             return;

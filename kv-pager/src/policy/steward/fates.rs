@@ -113,6 +113,18 @@ impl Fates {
         Some(Decision::Demote { block, tier, reason: Reason::Coldest })
     }
 
+    /// Whether `block`, whose part takes `part_bytes` in the file, may be written there though nothing has to make room for it: what it
+    /// has not earned, or the day's writes don't allow, is not written at a shutdown either.
+    pub(super) fn may_write_out(&mut self, view: &View<'_>, block: BlockId, part_bytes: Bytes) -> bool {
+        self.writes.look(view.prospects().written, view.now());
+        self.has_earned(view, block) && self.writes.has(part_bytes)
+    }
+
+    /// Whether `block` may be written to the file by what it was asked for.
+    fn has_earned(&self, view: &View<'_>, block: BlockId) -> bool {
+        self.file_writes == FileWrites::All || view.block(block).uses >= EARNED_USES
+    }
+
     /// Whether `block` lies farther than `tier` too, and may go from there.
     pub(super) fn has_clean_copy(view: &View<'_>, tier: TierId, group: GroupId, block: BlockId) -> bool {
         let copy = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far));
@@ -136,7 +148,7 @@ impl Fates {
     ) -> Option<Reason> {
         let seen = view.block(block);
         let is_filed = below == TierId::File;
-        if is_filed && self.file_writes == FileWrites::Earned && seen.uses < EARNED_USES {
+        if is_filed && !self.has_earned(view, block) {
             return Some(Reason::NotEarned);
         }
         if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {

@@ -30,7 +30,7 @@ use super::keeping::{Arm, Bounds, Study};
 use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
 use super::{Changed, Decision, Idle, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
 use crate::cost::LaneCost;
-use crate::ids::{GroupId, TierId};
+use crate::ids::{BlockId, GroupId, TierId};
 use crate::layout::{Format, ModelLayout};
 use crate::tier::LaneEnds;
 use crate::units::Bytes;
@@ -211,6 +211,10 @@ impl Policy for Steward {
             promotion.note_told(told.blocks.len());
         }
         true
+    }
+
+    fn may_write_out(&mut self, view: &View<'_>, block: BlockId, group: GroupId) -> bool {
+        self.fates.may_write_out(view, block, self.part_bytes[group.index()][TierId::File.index()])
     }
 
     fn check(&self) {

@@ -56,12 +56,16 @@ impl Writes {
         (self.filled, self.written, self.promised) = (now, written, 0.0);
     }
 
+    /// Whether `bytes` are left beside what has been promised.
+    pub(super) fn has(&self, bytes: Bytes) -> bool {
+        self.bytes_per_day.is_none() || self.promised + real::from_bytes(bytes) <= self.left
+    }
+
     /// Promises `bytes`. False, and nothing promised, if there are not so many left.
     pub(super) fn promise(&mut self, bytes: Bytes) -> bool {
-        let wanted = real::from_bytes(bytes);
-        let is_allowed = self.bytes_per_day.is_none() || self.promised + wanted <= self.left;
+        let is_allowed = self.has(bytes);
         if is_allowed {
-            self.promised += wanted;
+            self.promised += real::from_bytes(bytes);
         }
         is_allowed
     }
