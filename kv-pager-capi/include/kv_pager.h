@@ -608,8 +608,8 @@ typedef struct KvpOptions {
   double prefetched_share;
   // Share of a tier's slots that all holds together may keep from eviction.
   double held_share;
-  // The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be written at once. 0
-  // for no limit.
+  // The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be saved up and written at
+  // once, which a new file begins with, and one that is opened again does not. 0 for no limit.
   uint64_t write_bytes_per_day;
   // What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
   struct KvpQuota quota;

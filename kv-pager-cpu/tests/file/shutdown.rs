@@ -161,6 +161,12 @@ fn no_more_is_written_out_than_the_days_budget() {
     drop(pager);
     let filed = names_in_file(&spec);
     assert!(names[..SHARED_BLOCKS].iter().all(|name| filed.contains(name)), "{filed:?}");
+    // Starting again earns nothing.
+    let pager = start_kept(&spec, kept);
+    for number in 0..2 * PROMPTS {
+        serve(&pager, &prompt(number));
+    }
+    assert_eq!(pager.write_out(STUCK).expect("the drive is well").blocks, 0);
 }
 
 #[test]

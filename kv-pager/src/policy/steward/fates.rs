@@ -28,6 +28,8 @@ const BLOCKS_A_FREE_SLOT: f64 = 4.0;
 pub(super) struct Fates {
     file_writes: FileWrites,
     writes: Writes,
+    /// Whether what has been written was ever looked at.
+    has_looked: bool,
     at: At,
 }
 
@@ -59,7 +61,7 @@ impl Fates {
             free_slots: 0,
             part_bytes: Bytes::ZERO,
         };
-        Self { file_writes, writes, at }
+        Self { file_writes, writes, has_looked: false, at }
     }
 
     /// Notes what holds for all victims in `tier` now; a part has `part_bytes` by tier.
@@ -81,7 +83,7 @@ impl Fates {
             let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
             spare_ns = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
-        self.writes.look(view.prospects().written, view.now());
+        self.look_at_writes(view, group);
         let free_slots =
             if tier == TierId::Host { view.occupancy(tier, group).of(SlotState::Free) } else { 0 };
         self.at = At { tier, group, below, write, bring_back, spare_ns, free_slots, part_bytes: bytes };
@@ -115,9 +117,26 @@ impl Fates {
 
     /// Whether `block`, whose part takes `part_bytes` in the file, may be written there though nothing has to make room for it: what it
     /// has not earned, or the day's writes don't allow, is not written at a shutdown either.
-    pub(super) fn may_write_out(&mut self, view: &View<'_>, block: BlockId, part_bytes: Bytes) -> bool {
-        self.writes.look(view.prospects().written, view.now());
+    pub(super) fn may_write_out(
+        &mut self,
+        view: &View<'_>,
+        block: BlockId,
+        group: GroupId,
+        part_bytes: Bytes,
+    ) -> bool {
+        self.look_at_writes(view, group);
         self.has_earned(view, block) && self.writes.has(part_bytes)
+    }
+
+    /// Counts what has been written. What the file holds at the first look, before anything was decided, an earlier process has left (WR2).
+    fn look_at_writes(&mut self, view: &View<'_>, group: GroupId) {
+        let was_left =
+            || view.has(TierId::File) && view.occupancy(TierId::File, group).of(SlotState::Resident) > 0;
+        if !self.has_looked && was_left() {
+            self.writes.start_empty(view.now());
+        }
+        self.has_looked = true;
+        self.writes.look(view.prospects().written, view.now());
     }
 
     /// Whether `block` may be written to the file by what it was asked for.

@@ -58,7 +58,8 @@ pub struct StewardSpec {
     pub loading: Loading,
     /// What is written to the file.
     pub file_writes: FileWrites,
-    /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit.
+    /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit. An hour's share may be saved up,
+    /// and is at the start, but not over a file in which something is found.
     pub write_bytes_per_day: Option<Bytes>,
     /// Whether shadows run beside: what each arm would have hit in the nearest tier, and this one with twice the memory.
     pub has_shadows: bool,
@@ -214,7 +215,8 @@ impl Policy for Steward {
     }
 
     fn may_write_out(&mut self, view: &View<'_>, block: BlockId, group: GroupId) -> bool {
-        self.fates.may_write_out(view, block, self.part_bytes[group.index()][TierId::File.index()])
+        let part_bytes = self.part_bytes[group.index()][TierId::File.index()];
+        self.fates.may_write_out(view, block, group, part_bytes)
     }
 
     fn check(&self) {
