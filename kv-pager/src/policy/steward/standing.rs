@@ -14,7 +14,7 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::Told;
 use crate::policy::View;
 use crate::policy::keeping::shadow::Named;
-use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
+use crate::policy::keeping::{Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
 use std::sync::Arc;
 
 /// What the arm has been told of a slot.
@@ -95,12 +95,18 @@ fn entry(slot: SlotId) -> EntryId {
 
 impl Standing {
     /// Kept by `arm`. Allocates all it will ever need.
-    pub(super) fn new(arm: Arm, tier: TierId, group: GroupId, is_full: bool, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        arm: Box<dyn Keeping>,
+        tier: TierId,
+        group: GroupId,
+        is_full: bool,
+        bounds: &Bounds,
+    ) -> Self {
         Self {
             tier,
             group,
             is_full,
-            arm: arm.build(bounds),
+            arm,
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
             touches: Vec::with_capacity(bounds.request_blocks as usize),
@@ -112,6 +118,11 @@ impl Standing {
     /// What reads the names of requests for its arm.
     pub(super) fn study(&self) -> Option<Arc<dyn Study>> {
         self.arm.study()
+    }
+
+    /// The name of its arm.
+    pub(super) fn name(&self) -> &'static str {
+        self.arm.name()
     }
 
     /// Whether it keeps this class.
