@@ -635,8 +635,8 @@ typedef struct KvpOptions {
   double prefetched_share;
   // Share of a tier's slots that all holds together may keep from eviction.
   double held_share;
-  // The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be written at once. 0
-  // for no limit.
+  // The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be saved up and written at
+  // once, which a new file begins with, and one that is opened again does not. 0 for no limit.
   uint64_t write_bytes_per_day;
   // What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
   struct KvpQuota quota;
@@ -673,7 +673,8 @@ typedef struct KvpCards {
 typedef struct KvpWrittenOut {
   // Blocks of the host's that the file has now, and had not.
   uint64_t blocks;
-  // Blocks of the host's that the file has not: there was no room for them, or no time.
+  // Blocks of the host's that the file has not: there was no room for them, or no time, or what is written to the file kept them
+  // from it (`KvpOptions.file_writes`, `write_bytes_per_day`).
   uint64_t left;
   // Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
   // written survives the process all the same.

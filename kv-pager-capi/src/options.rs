@@ -205,8 +205,8 @@ pub struct KvpOptions {
     pub prefetched_share: f64,
     /// Share of a tier's slots that all holds together may keep from eviction.
     pub held_share: f64,
-    /// The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be written at once. 0
-    /// for no limit.
+    /// The most bytes of blocks that are written to the file in a day, whatever asks for it; an hour's share may be saved up and written at
+    /// once, which a new file begins with, and one that is opened again does not. 0 for no limit.
     pub write_bytes_per_day: u64,
     /// What a salt may have cached, unless it has a quota of its own (`kvp_set_quota`).
     pub quota: KvpQuota,

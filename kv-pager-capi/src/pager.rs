@@ -207,7 +207,8 @@ pub extern "C" fn kvp_invalidate_all(
 pub struct KvpWrittenOut {
     /// Blocks of the host's that the file has now, and had not.
     pub blocks: u64,
-    /// Blocks of the host's that the file has not: there was no room for them, or no time.
+    /// Blocks of the host's that the file has not: there was no room for them, or no time, or what is written to the file kept them
+    /// from it (`KvpOptions.file_writes`, `write_bytes_per_day`).
     pub left: u64,
     /// Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
     /// written survives the process all the same.

@@ -126,7 +126,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_name = "NAME", value_enum, default_value_t = FileWritesName::All)]
     pub(crate) file_writes: FileWritesName,
 
-    /// The most that is written to the file in a day, an hour's share at once [default: no limit].
+    /// The most that is written to the file in a day, an hour's share at once, but not over a file that is reopened [default: no limit].
     #[arg(long, value_name = "BYTES")]
     pub(crate) write_bytes_per_day: Option<Bytes>,
 

@@ -18,7 +18,7 @@ fn the_results_are_printed_and_written_as_asked() {
             "--requests",
             "300",
             "--policies",
-            "lru,cost-aware,belady",
+            "lru,cost-aware,lru,belady",
             "--capacity-blocks",
             "100,50",
             "--json",
@@ -33,7 +33,8 @@ fn the_results_are_printed_and_written_as_asked() {
     let json = std::fs::read_to_string(directory.path().join("found.json")).expect("it was written");
     let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     let arms = json["arms"].as_array().expect("arms is a list");
-    assert_eq!(arms.len(), 6);
+    assert_eq!(arms.len(), 6, "each policy once");
+    assert_eq!(table.matches("lru").count(), 1, "{table}");
     assert_eq!(arms[0]["capacity_blocks"], 50, "ascending");
     let page = std::fs::read_to_string(directory.path().join("found.html")).expect("it was written");
     assert!(page.starts_with("<!doctype html>") && page.contains("</svg>"));
@@ -52,6 +53,7 @@ fn what_cannot_work_ends_with_2_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(wrong[0] != "--trace" || told.contains("give a readable .jsonl"), "{wrong:?}: {told}");
+        assert!(!told.contains("KV_PAGER_TRACE"), "{wrong:?}: only tests look there: {told}");
         assert!(!told.is_empty(), "{wrong:?}: a message says what to do");
     }
     let left = std::fs::read_dir(directory.path()).expect("it is there").count();

@@ -90,18 +90,39 @@ fn shadows_tell_what_other_arms_and_twice_the_memory_would_have_hit() {
 #[test]
 fn what_cannot_work_ends_with_2_and_says_why() {
     let directory = tempfile::tempdir().expect("a directory");
+    let line = |timestamp: u64| {
+        format!(
+            "{{\"timestamp\": {timestamp}, \"input_length\": 600, \"output_length\": 1, \"hash_ids\": [0, 1]}}\n"
+        )
+    };
+    let late = line(0) + &line(18_446_744_073_709);
+    std::fs::write(directory.path().join("late.jsonl"), late).expect("there is room");
     for (arguments, why) in [
         (&["--profile", "missing.json"][..], "--profile"),
         (&["--shape", "tiny"], "measured for llama3-8b"),
         (&["--device-bytes", "1MiB"], "--device-bytes"),
         (&["--device-bytes", "64MiB"], "the device tier has 64 MiB"),
         (&["--host-bytes", "0", "--file-bytes", "1GiB"], "needs a host tier"),
+        (
+            &["--device-bytes", "4000TiB", "--json", "found.json"],
+            "--device-bytes: the metadata of its 2097152000 slots",
+        ),
+        (
+            &["--trace", "late.jsonl", "--time-scale", "3"],
+            "--time-scale: request 2 has timestamp 18446744073709",
+        ),
+        (&["--trace", "late.jsonl", "--time-scale", "0.9"], "--time-scale: request 2"),
     ] {
         let output = replay(directory.path(), arguments);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.contains(why), "{arguments:?}: {told}");
     }
+    // In a closed loop it does not matter when they would arrive.
+    let closed = replay(directory.path(), &["--trace", "late.jsonl"]);
+    assert!(closed.status.success(), "{}", String::from_utf8_lossy(&closed.stderr));
+    let left = std::fs::read_dir(directory.path()).expect("it is there").count();
+    assert_eq!(left, 1, "the trace alone");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use kv_pager::cost::{CostModel, LaneCost, LaneProfile, Load, Profile, TokenSpan}
 use kv_pager::ids::{Fence, TierId, TokenId};
 use kv_pager::layout::{Format, shape};
 use kv_pager::pager::{Backend, Forecast, Request, Sequence, SequenceReport, Step};
-use kv_pager::policy::keeping::Arm;
+use kv_pager::policy::keeping::{Arm, Departure, EntryId, Keeping, Visit};
 use kv_pager::policy::plan::{Aim, Choice, EngineAbility, Loader, Loading, Plan, Situation};
 use kv_pager::policy::{
     Changed, Decision, FileWrites, LoadPlan, Matched, Need, Policy, Setting, Steward, StewardSpec, Told,
@@ -16,7 +16,9 @@ use kv_pager::sync::Mutex;
 use kv_pager::tier::LaneEnds;
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Pager};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const TOKENS: u32 = 16;
 const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
@@ -415,6 +417,69 @@ fn a_host_behind_a_slow_link_costs_little_more_than_none() {
         assert!(with <= without * 110 / 100, "at {bytes_per_s} bytes/s: {with} ns, {without} without a host");
         assert!(bytes_per_s < 50e9 || with < without * 95 / 100, "{with} ns, {without} without a host");
     }
+}
+
+/// Evicts by the number of the entry, the largest first, and counts how often it was asked.
+#[derive(Debug)]
+struct ByNumber {
+    known: BTreeSet<EntryId>,
+    offered: BTreeSet<EntryId>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Keeping for ByNumber {
+    fn name(&self) -> &'static str {
+        "by-number"
+    }
+
+    fn visit(&mut self, visit: &Visit<'_>) {
+        self.known.extend(visit.touches.iter().map(|touch| touch.entry));
+    }
+
+    fn offer(&mut self, entries: &[EntryId]) {
+        self.offered.extend(entries);
+    }
+
+    fn withhold(&mut self, entries: &[EntryId]) {
+        self.offered.retain(|entry| !entries.contains(entry));
+    }
+
+    fn victim(&mut self) -> Option<EntryId> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.offered.last().copied()
+    }
+
+    fn depart(&mut self, entry: EntryId, _departure: Departure) {
+        assert!(self.known.remove(&entry));
+        self.offered.remove(&entry);
+    }
+
+    fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    fn check(&self) {
+        assert!(self.offered.is_subset(&self.known));
+    }
+}
+
+#[test]
+fn an_order_of_ones_own_keeps_a_live_pager() {
+    let asked = TierId::ALL.map(|_| Arc::new(AtomicU64::new(0)));
+    let counters = asked.clone();
+    let spec = StewardSpec { has_shadows: true, ..StewardSpec::default() };
+    let steward = Steward::with_keeping(spec, move |tier, _bounds| {
+        let asked = Arc::clone(&counters[tier.index()]);
+        Box::new(ByNumber { known: BTreeSet::new(), offered: BTreeSet::new(), asked })
+    });
+    assert_eq!(steward.name(), "own");
+    let world = World::new(profile(7e9), [300, 200, 1000], Box::new(steward)).with_costs();
+    for letter in (1..12).chain(1..12) {
+        world.serve(&prompt(letter, 60 + 10 * letter));
+    }
+    world.settle();
+    assert!(asked.iter().all(|asked| asked.load(Ordering::Relaxed) > 0), "{asked:?}");
+    assert!(world.pager.stats().evictions.iter().all(|slots| *slots > 0), "{:?}", world.pager.stats());
 }
 
 #[test]

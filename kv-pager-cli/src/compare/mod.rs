@@ -39,7 +39,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     let (name, stream) = stream(arguments)?;
     let contest = Contest::new(&stream);
     let capacities = capacities(arguments, contest.unique_blocks());
-    let arms = contest.run(&arguments.policies, &capacities, &interrupt)?;
+    let arms = contest.run(&policies(arguments), &capacities, &interrupt)?;
     let results = Results::new(name, &contest, arms);
     output::line(&table::table(&results))?;
     if let Some(json) = json {
@@ -61,6 +61,17 @@ fn stream(arguments: &CompareArguments) -> Result<(String, Trace), Failure> {
     let requests = arguments.requests.unwrap_or(WORKLOAD_REQUESTS);
     let name = format!("the built-in workload, seed {}", arguments.seed);
     Ok((name, Workload::new(arguments.seed, requests).generate()))
+}
+
+/// The policies asked for, each once, in that order.
+fn policies(arguments: &CompareArguments) -> Vec<Contestant> {
+    let mut policies = Vec::new();
+    for policy in &arguments.policies {
+        if !policies.contains(policy) {
+            policies.push(*policy);
+        }
+    }
+    policies
 }
 
 /// The capacities asked for, each once, or some shares of what the stream has.

@@ -3,7 +3,7 @@
 //!
 //! - **B1** every request fits the device tier at its full length, so none fails in the middle.
 
-use super::queue::full_length;
+use super::queue::{full_length, stretched};
 use crate::args::ReplayArguments;
 use crate::device_name::DeviceName;
 use crate::failure::Failure;
@@ -13,10 +13,10 @@ use kv_pager::cost::{CostModel, Profile};
 use kv_pager::ids::GroupId;
 use kv_pager::layout::{Format, ModelLayout, shape};
 use kv_pager::pager::Pager;
-use kv_pager::units::Bytes;
+use kv_pager::units::{Bytes, Nanos};
 use kv_pager_cpu::FileSpec;
 use kv_pager_testkit::engine::{Model, Setting};
-use kv_pager_testkit::trace::{TOKENS_PER_ID, Trace};
+use kv_pager_testkit::trace::{Request, TOKENS_PER_ID, Trace};
 use kv_pager_testkit::workload::Workload;
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,9 @@ pub(super) const FILE_TRACE_BLOCKS: u64 = 8_000;
 const SHAPE: &str = "tiny";
 /// Requests of the built-in workload where no number is given.
 const WORKLOAD_REQUESTS: u32 = 1_600;
+
+/// The latest that a request may arrive: half of what a clock can tell.
+const LAST_ARRIVAL: Nanos = Nanos::new(u64::MAX / 2);
 
 /// Slots of each tier; a tier without slots is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +143,7 @@ pub(super) fn layout(name: &str) -> Result<ModelLayout, Failure> {
 /// The stream to serve, and what it is, for a person.
 ///
 /// # Errors
-/// [`Failure::Trace`] if the trace can't be replayed.
+/// [`Failure::Trace`] if the trace can't be replayed, [`Failure::Argument`] if a request of it would never arrive.
 pub(super) fn stream(arguments: &ReplayArguments) -> Result<(Trace, String), Failure> {
     let Some(path) = &arguments.trace else {
         let requests = arguments.requests.unwrap_or(WORKLOAD_REQUESTS);
@@ -149,7 +152,22 @@ pub(super) fn stream(arguments: &ReplayArguments) -> Result<(Trace, String), Fai
     };
     let mut stream = Trace::read(path)?;
     stream.truncate(arguments.requests.map_or(usize::MAX, |requests| requests as usize));
+    check_arrivals(&stream, arguments.time_scale)?;
     Ok((stream, path.display().to_string()))
+}
+
+/// All requests must arrive while there is time left to serve them: clocks count nanoseconds in 64 bits.
+fn check_arrivals(stream: &Trace, time_scale: Option<f64>) -> Result<(), Failure> {
+    let Some(scale) = time_scale else { return Ok(()) };
+    let is_too_late = |request: &Request| stretched(request.arrival, scale) > LAST_ARRIVAL;
+    let Some(index) = stream.requests().iter().position(is_too_late) else { return Ok(()) };
+    let arrival_ms = stream.requests()[index].arrival.as_u64() / 1_000_000;
+    let why = format!(
+        "request {} has timestamp {arrival_ms}, and {scale} times as late is over 292 years after the start of the trace; give a \
+         smaller --time-scale, or count the timestamps in milliseconds since the start",
+        index + 1
+    );
+    Err(Failure::Argument { option: "--time-scale", why })
 }
 
 fn tier_slots(arguments: &ReplayArguments, layout: &ModelLayout) -> Result<TierSlots, Failure> {

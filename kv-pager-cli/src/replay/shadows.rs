@@ -13,7 +13,7 @@ pub(super) struct ShadowResults {
     pub(super) tier: String,
     pub(super) policy: &'static str,
     pub(super) capacity_blocks: u32,
-    /// Blocks asked for that were in the sample.
+    /// The sample's share of the blocks asked for.
     sampled_references: u64,
     pub(super) prefix_hit_rate: f64,
     resident_hit_rate: f64,

@@ -4,7 +4,8 @@
 //! - **BU1** in any span of time no more is granted than the span's share of a day's bytes, and an hour's share on top;
 //! - **BU2** what is not used is saved for an hour, not longer: a quiet night doesn't pay for a burst in the morning.
 //!
-//! It starts with an hour's share, also after a restart.
+//! It starts with an hour's share over files that are new, and with nothing over files that are opened again: whoever starts every few
+//! minutes writes no more in a day than who starts once.
 
 use kv_pager::clock::Time;
 use kv_pager::sync::Mutex;
@@ -28,9 +29,10 @@ struct State {
 }
 
 impl Budget {
-    pub(super) fn new(bytes_per_day: Bytes) -> Self {
+    pub(super) fn new(bytes_per_day: Bytes, is_new: bool) -> Self {
         let bytes_per_day = bytes_per_day.as_u64();
-        let state = State { left: bytes_per_day / HOURS, reckoned: Time::START };
+        let left = if is_new { bytes_per_day / HOURS } else { 0 };
+        let state = State { left, reckoned: Time::START };
         Self { bytes_per_day, state: Mutex::new(state) }
     }
 
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_hours_share_is_there_at_once_and_comes_back_in_an_hour() {
-        let budget = Budget::new(Bytes::new(2400));
+        let budget = Budget::new(Bytes::new(2400), true);
         let take = |bytes, hours: u64| budget.take(Bytes::new(bytes), Time::from_ns(hours * HOUR_NS));
         assert!(take(60, 0));
         assert!(take(40, 0));
@@ -74,8 +76,22 @@ mod tests {
     }
 
     #[test]
+    fn starting_again_and_again_saves_nothing_up() {
+        let mut granted = 0;
+        // Every six minutes, for a day.
+        for _ in 0..240 {
+            let budget = Budget::new(Bytes::new(2400), false);
+            for minute in 0..6 {
+                let now = Time::from_ns(minute * HOUR_NS / 60);
+                granted += (0..100).filter(|_| budget.take(Bytes::new(1), now)).count();
+            }
+        }
+        assert!((1000..=2400).contains(&granted), "{granted}");
+    }
+
+    #[test]
     fn looking_often_loses_nothing() {
-        let budget = Budget::new(Bytes::new(2400));
+        let budget = Budget::new(Bytes::new(2400), true);
         assert!(budget.take(Bytes::new(100), Time::START));
         for second in 0..3600 {
             assert!(!budget.take(Bytes::new(101), Time::from_ns(second * 1_000_000_000)));

@@ -129,7 +129,7 @@ impl FileTier {
             access: opened.access,
             health: Mutex::new(Health::Well),
             census,
-            budget: spec.write_bytes_per_day.map(Budget::new),
+            budget: spec.write_bytes_per_day.map(|bytes| Budget::new(bytes, opened.is_new)),
             recovered: Mutex::new(blocks),
             housekeeper: OnceLock::new(),
             payload_bytes_written: AtomicU64::new(0),

@@ -30,6 +30,8 @@ pub(super) struct Opened {
     /// Sizes of the payload files as they were found, by group and directory.
     pub(super) payload_bytes: Vec<Vec<u64>>,
     pub(super) access: Access,
+    /// Whether they were made now.
+    pub(super) is_new: bool,
 }
 
 /// Opens the directories of `spec`, or makes them.
@@ -37,8 +39,8 @@ pub(super) fn open(identity: &Identity, spec: &FileSpec) -> Result<Opened, Error
     check(identity, spec)?;
     let mut volumes = Vec::with_capacity(spec.directories.len());
     match claim_and_connect(&mut volumes, identity, spec) {
-        Ok(Connected { groups, payload_bytes, access }) => {
-            Ok(Opened { volumes, groups, payload_bytes, access })
+        Ok(Connected { groups, payload_bytes, access, is_new }) => {
+            Ok(Opened { volumes, groups, payload_bytes, access, is_new })
         }
         Err(error) => {
             // The last first: an earlier one may have made a directory that a later one lies in.
@@ -53,6 +55,7 @@ struct Connected {
     groups: Box<[Group]>,
     payload_bytes: Vec<Vec<u64>>,
     access: Access,
+    is_new: bool,
 }
 
 /// Claims the directories of `spec`, and makes them or opens them as they are; `volumes` are those that were claimed.
@@ -127,7 +130,7 @@ fn create(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Resul
     let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
     superblock.stage = Stage::Complete;
     write_superblocks(volumes, &superblock, spec)?;
-    Ok(Connected { groups, payload_bytes, access })
+    Ok(Connected { groups, payload_bytes, access, is_new: true })
 }
 
 fn reopen(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Result<Connected, Error> {
@@ -157,7 +160,7 @@ fn reopen(volumes: &mut [Volume], identity: &Identity, spec: &FileSpec) -> Resul
         write_superblocks(volumes, &superblock, spec)?;
     }
     let (groups, access) = connect(&paths(volumes), &superblock, connection(spec, &superblock))?;
-    Ok(Connected { groups, payload_bytes, access })
+    Ok(Connected { groups, payload_bytes, access, is_new: false })
 }
 
 /// Why `found` can't be used as directory `index` of `count` (OP1).

@@ -43,7 +43,8 @@ pub struct FileSpec {
     /// Payloads are read again and again at this rate, so that damage is found early, for as long as the backend that opened the tier
     /// is held; `None` for only when asked for.
     pub scrub_bytes_per_s: Option<Bytes>,
-    /// The most payload that is written in a day, or `None`; an hour's share may be written at once. A move beyond it ends as
+    /// The most payload that is written in a day, or `None`; an hour's share may be saved up and written at once. A tier that is made
+    /// begins with that share, one that is opened again with nothing. A move beyond it ends as
     /// [`MoveFault::Cancelled`](kv_pager::tier::MoveFault).
     pub write_bytes_per_day: Option<Bytes>,
     /// What stands between the tier and its files; for tests.

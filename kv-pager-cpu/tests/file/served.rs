@@ -8,7 +8,7 @@ use kv_pager::config::Config;
 use kv_pager::ids::{Fence, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Backend, Pager, Request, Sequence, Step};
-use kv_pager::policy::Steward;
+use kv_pager::policy::{Steward, StewardSpec};
 use kv_pager::units::Nanos;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileSpec};
 use std::sync::Arc;
@@ -56,12 +56,20 @@ pub(crate) fn start(spec: &CpuSpec) -> Pager {
     start_over(spec, &CpuBackend::new(spec).expect("small tiers"))
 }
 
+/// Starts with a steward that keeps as `kept` says.
+pub(crate) fn start_kept(spec: &CpuSpec, kept: StewardSpec) -> Pager {
+    start_with(spec, &CpuBackend::new(spec).expect("small tiers"), Steward::new(kept))
+}
+
 /// Starts over a backend that is used beside it.
 pub(crate) fn start_over(spec: &CpuSpec, cpu: &CpuBackend) -> Pager {
+    start_with(spec, cpu, Steward::default())
+}
+
+fn start_with(spec: &CpuSpec, cpu: &CpuBackend, steward: Steward) -> Pager {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let backend = Backend { tiers: cpu.tiers(), lanes: cpu.lanes() };
-    Pager::new(spec.model.clone(), Config::default(), backend, Box::new(Steward::default()), clock)
-        .expect("it fits")
+    Pager::new(spec.model.clone(), Config::default(), backend, Box::new(steward), clock).expect("it fits")
 }
 
 /// Opens a sequence once there is room for it.

@@ -3,13 +3,15 @@
 
 use crate::rig::Rig;
 use crate::served::{
-    PROMPT_BLOCKS, PROMPTS, ROOMY, STUCK, Slots, matched_blocks, prompt, serve, settle, spec, spec_on, start,
-    start_when_free,
+    PROMPT_BLOCKS, PROMPTS, ROOMY, SHARED_BLOCKS, STUCK, Slots, matched_blocks, prompt, serve, settle, spec,
+    spec_on, start, start_kept, start_when_free,
 };
 use crate::shim::Device;
 use kv_pager::ErrorKind;
-use kv_pager::ids::{PrefixHash, TokenId};
+use kv_pager::ids::{GroupId, PrefixHash, TokenId};
+use kv_pager::layout::Format;
 use kv_pager::pager::{Pager, Request, WrittenOut};
+use kv_pager::policy::{FileWrites, StewardSpec};
 use kv_pager::tier::Tier;
 use kv_pager::units::Nanos;
 use kv_pager_cpu::{CpuBackend, CpuSpec, FileTier};
@@ -116,6 +118,55 @@ fn what_was_hot_before_a_restart_outlives_what_was_cold() {
     let matched: Vec<_> = (0..PROMPTS).map(|number| matched_blocks(&third, &prompt(number))).collect();
     assert_eq!(matched[hot as usize], PROMPT_BLOCKS, "{matched:?}");
     assert!(matched.iter().any(|blocks| *blocks < PROMPT_BLOCKS), "{matched:?}");
+}
+
+#[test]
+fn what_has_not_earned_its_write_is_not_written_out() {
+    let rig = Rig::new();
+    let spec = spec(&rig, ROOMY);
+    let pager = start_kept(&spec, StewardSpec { file_writes: FileWrites::Earned, ..StewardSpec::default() });
+    // Asked for twice, and not by the others.
+    let asked_again = 2;
+    for number in (0..PROMPTS).chain([asked_again]).chain(PROMPTS..2 * PROMPTS) {
+        serve(&pager, &prompt(number));
+    }
+    let written = pager.write_out(STUCK).expect("the drive is well");
+    let earned = names(&pager, &prompt(asked_again));
+    assert!(written.left >= u64::from(PROMPTS - 1) * 20, "what was asked for once is left: {written:?}");
+    settle(&pager);
+    drop(pager);
+    assert_eq!(names_in_file(&spec), earned.into_iter().collect());
+}
+
+#[test]
+fn no_more_is_written_out_than_the_days_budget() {
+    let rig = Rig::new();
+    let spec = spec(&rig, ROOMY);
+    // An hour's share is there at once.
+    let hourly = 30;
+    let slot_bytes = spec.model.slot_bytes(GroupId::FIRST, Format::Raw);
+    let budget = slot_bytes.checked_mul(24 * hourly).expect("small");
+    let kept = StewardSpec { write_bytes_per_day: Some(budget), ..StewardSpec::default() };
+    let pager = start_kept(&spec, kept);
+    for number in 0..2 * PROMPTS {
+        serve(&pager, &prompt(number));
+    }
+    let written = pager.write_out(STUCK).expect("the drive is well");
+    // Ancestors of the last one come along.
+    let most = hourly + PROMPT_BLOCKS as u64;
+    assert!((1..=most).contains(&written.blocks) && written.left > 0, "{written:?}");
+    settle(&pager);
+    // What is hottest has gone.
+    let names = names(&pager, &prompt(0));
+    drop(pager);
+    let filed = names_in_file(&spec);
+    assert!(names[..SHARED_BLOCKS].iter().all(|name| filed.contains(name)), "{filed:?}");
+    // Starting again earns nothing.
+    let pager = start_kept(&spec, kept);
+    for number in 0..2 * PROMPTS {
+        serve(&pager, &prompt(number));
+    }
+    assert_eq!(pager.write_out(STUCK).expect("the drive is well").blocks, 0);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use kv_pager::Error;
 use kv_pager::ids::TierId;
 use kv_pager::tier::{MoveFault, Tier};
 use kv_pager::units::Bytes;
-use kv_pager_cpu::FileTier;
 use kv_pager_cpu::file::Access;
+use kv_pager_cpu::{CpuSpec, FileTier};
 use std::path::Path;
 use std::process::Command;
 
@@ -136,14 +136,19 @@ fn what_is_written_besides_payloads_is_little_for_large_slots() {
 #[test]
 fn a_budget_for_writes_is_kept() {
     let rig = Rig::new();
-    let session = rig.open_with(|spec| {
+    let budget = |spec: &mut CpuSpec| {
         let day = Bytes::new(24 * 3 * 8192 + 1);
         spec.file.as_mut().expect("there is one").write_bytes_per_day = Some(day);
-    });
+    };
+    let session = rig.open_with(budget);
     let chain = Labelled::chain(5);
     let outcomes: Vec<_> = (0..5).map(|index| session.try_write(&chain[index], index)).collect();
     let spent = Err(MoveFault::Cancelled);
     assert_eq!(outcomes, [Ok(()), Ok(()), Ok(()), spent, spent]);
     assert_eq!(session.read(slot(2)), Ok(chain[2].bytes()));
     assert_eq!(session.tier().bytes_written().payloads, Bytes::new(3 * 8192));
+    drop(session);
+    // Starting again earns nothing.
+    let session = rig.open_with(budget);
+    assert_eq!(session.try_write(&chain[3], 3), spent);
 }

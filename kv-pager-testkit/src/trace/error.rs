@@ -1,7 +1,7 @@
 //! Why a trace was refused, and what to do about it.
 //! Known by: `trace`, the command line.
 
-use super::{TOKENS_PER_ID, TRACE_VARIABLE};
+use super::TOKENS_PER_ID;
 use std::path::{Path, PathBuf};
 
 /// Why a trace can't be replayed.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[expect(missing_docs, reason = "each variant's doc names its fields")]
 pub enum TraceError {
     /// The file at `path` could not be opened or read.
-    #[error("trace {}: {source}; give a readable .jsonl or .jsonl.zst file, with --trace or ${TRACE_VARIABLE}", path.display())]
+    #[error("trace {}: {source}; give a readable .jsonl or .jsonl.zst file with --trace", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
     /// The text could not be read past line `line`.

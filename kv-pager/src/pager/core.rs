@@ -149,8 +149,13 @@ pub(super) struct Core {
     pub(super) kept_sources: u32,
     pub(super) slots: Vec<SlotId>,
     pub(super) extra_keys: Vec<u64>,
-    pub(super) victims: Vec<BlockId>,
+    /// By tier, for room there may take room farther away.
+    pub(super) victims: [Vec<BlockId>; TierId::COUNT],
     pub(super) missing: Vec<BlockId>,
+    /// Where ancestors come to, and victims that can't go down, while `slots` and `victims` are in use; lists of falls that are over.
+    pub(super) slots_above: Vec<SlotId>,
+    pub(super) doomed: Vec<BlockId>,
+    pub(super) fallen: Vec<Vec<BlockId>>,
     pub(super) changed: Vec<SlotId>,
     pub(super) meant: Vec<(GroupId, SlotId)>,
 }
@@ -254,8 +259,11 @@ impl Core {
             kept_sources: 0,
             slots: Vec::new(),
             extra_keys: Vec::new(),
-            victims: Vec::new(),
+            victims: Default::default(),
             missing: Vec::new(),
+            slots_above: Vec::new(),
+            doomed: Vec::new(),
+            fallen: Vec::new(),
             changed: Vec::new(),
             meant: Vec::new(),
             config,

@@ -28,6 +28,9 @@ pub(super) const WAYS_UP: [LaneEnds; 2] = [
 const WAYS_DOWN: [LaneEnds; 2] = [LaneEnds { source: TierId::Device, target: TierId::Host }, WRITE];
 const WRITE: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::File };
 
+/// How many times longer than computing it bringing a block takes, for plans that do both at once to bring hardly any.
+const LEFT_OUT_BESIDE: f64 = 8.0;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Costs {
@@ -164,6 +167,20 @@ impl Costs {
         *self.silences.get(ends)
     }
 
+    /// Whether plans leave out what would come over this lane, or nearly all of it, because it is believed to be that slow: bringing a block
+    /// of `block_bytes` and `tokens` takes longer than computing it, or much longer where both go on at once.
+    pub(super) fn is_left_out(&self, ends: LaneEnds, block_bytes: Bytes, tokens: u32) -> bool {
+        let Some(model) = &self.model else { return false };
+        let Some(lane) = model.lane(ends) else { return false };
+        let (chunk, bytes) = (lane.chunk_bytes(), self.scaled(ends, block_bytes));
+        let chunk_ns = real::from_nanos(lane.busy(Load { bytes: chunk, copies: 1 }));
+        let load_ns = chunk_ns * real::from_bytes(bytes) / real::from_bytes(chunk).max(1.0);
+        let step_tokens = self.engine.step_tokens_max.max(1);
+        let step = model.prefill().in_steps(step_tokens).span(TokenSpan { start: 0, tokens: step_tokens });
+        let compute_ns = real::from_nanos(step) * f64::from(tokens) / f64::from(step_tokens);
+        load_ns > compute_ns * if self.engine.can_overlap { LEFT_OUT_BESIDE } else { 1.0 }
+    }
+
     /// A lane is tried.
     pub(super) fn note_probe(&mut self, ends: LaneEnds) {
         self.silences.get_mut(ends).note_probe();
@@ -181,12 +198,17 @@ impl Costs {
 }
 
 impl Core {
-    /// Brings the lanes' queues up to date. `O(1)`.
-    pub(super) fn note_queues(&mut self) {
+    /// Counts what is written to the file. `O(1)`.
+    pub(super) fn note_written(&mut self) {
         let LaneEnds { source, target } = WRITE;
         let written = self.engine.bytes_moved(source, target)
             + self.engine.bytes_before(source, target, Priority::Offload);
         self.costs.written = self.costs.scaled(WRITE, written);
+    }
+
+    /// Brings the lanes' queues up to date, and what is written to the file. `O(1)`.
+    pub(super) fn note_queues(&mut self) {
+        self.note_written();
         self.costs.engine_queue = self.costs.busy_until.since(self.now);
         if self.is_engines() {
             self.costs.lanes_waiting = self.register.onboards();

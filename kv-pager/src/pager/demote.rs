@@ -63,7 +63,7 @@ impl Core {
         slots.reverse();
         // Victims of one chain follow each other, root to leaf: where one can't go, those after it can't either.
         let mut stuck = (BlockId::NONE, Reach::Later);
-        let (mut doomed, mut in_the_way) = (Vec::new(), None);
+        let (mut doomed, mut in_the_way) = (std::mem::take(&mut self.doomed), None);
         for victim in victims.iter().rev() {
             if slots.is_empty() {
                 break;
@@ -94,9 +94,10 @@ impl Core {
             }
         }
         // The coldest gives its place to what the others stand on.
-        for victim in in_the_way.into_iter().chain(doomed.into_iter().rev()) {
+        for victim in in_the_way.into_iter().chain(doomed.drain(..).rev()) {
             self.drop_copy(victim, group, from);
         }
+        self.doomed = doomed;
         for unused in slots.drain(..) {
             self.pools.pool_mut(to, group).free(unused);
         }
@@ -216,14 +217,15 @@ impl Core {
                 && self.whole(*block, group, TierId::Device).is_some()
         };
         missing.retain(is_above);
-        let mut slots = Vec::with_capacity(missing.len());
+        let mut slots = std::mem::take(&mut self.slots_above);
         let count = u32::try_from(missing.len()).expect("no more than free slots");
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(count, |slot| slots.push(slot));
         assert!(is_taken, "{count} host slots were free, and could not be taken");
-        for (block, target) in missing.iter().rev().zip(&slots) {
-            let way = Way { block: *block, group, from: TierId::Device, to: TierId::Host, target: *target };
+        for (block, target) in missing.iter().rev().zip(slots.drain(..)) {
+            let way = Way { block: *block, group, from: TierId::Device, to: TierId::Host, target };
             self.start_copy(way, Purpose::Replicate);
         }
+        self.slots_above = slots;
         Reach::Later
     }
 

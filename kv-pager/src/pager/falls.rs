@@ -54,9 +54,12 @@ impl Core {
             return;
         }
         self.index.add_reference(block);
-        let mut fall = Fall { what, found: vec![block], seen: 0, last_child: BlockId::NONE };
+        let mut found = self.fallen.pop().unwrap_or_default();
+        found.push(block);
+        let mut fall = Fall { what, found, seen: 0, last_child: BlockId::NONE };
         if self.fall_on(&mut fall) {
             self.index.drop_reference(block);
+            self.keep_list(fall);
         } else {
             self.falls.push(fall);
         }
@@ -70,7 +73,9 @@ impl Core {
                     self.falls.push(fall);
                     return false;
                 }
-                self.end_reference(fall.root());
+                let root = fall.root();
+                self.keep_list(fall);
+                self.end_reference(root);
             }
             if self.strays.is_empty() {
                 return true;
@@ -87,6 +92,12 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A fall is over: the next one has its list.
+    fn keep_list(&mut self, Fall { mut found, .. }: Fall) {
+        found.clear();
+        self.fallen.push(found);
     }
 
     /// Goes on with a fall. Returns whether only its root is left.

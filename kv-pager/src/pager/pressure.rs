@@ -157,7 +157,7 @@ impl Core {
     /// what stands on it nearer than what is left of it, so that no request is ever stuck. Goes on in the next hold after as many looks
     /// as this one has left, until all has been looked at: what can't be given up is warm again.
     fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
-        let mut victims = std::mem::take(&mut self.victims);
+        let mut victims = std::mem::take(&mut self.victims[tier.index()]);
         let mut passed = std::mem::take(&mut self.passed);
         let capacity = self.pools.pool(tier, group).capacity();
         while self.search(tier, group).passed < capacity {
@@ -205,7 +205,7 @@ impl Core {
                 break;
             }
         }
-        self.victims = victims;
+        self.victims[tier.index()] = victims;
         self.passed = passed;
     }
 
@@ -220,8 +220,8 @@ impl Core {
     /// [`Core::goes_on`] tells.
     pub(super) fn make_room(&mut self, need: Need, now: Time) -> bool {
         let mut decisions = std::mem::take(&mut self.decisions);
-        let mut victims = std::mem::take(&mut self.victims);
         let Need { tier, group, .. } = need;
+        let mut victims = std::mem::take(&mut self.victims[tier.index()]);
         self.note_queues();
         let is_asked = match self.choose_by_quota(need, &mut decisions) {
             Chooser::Quota => true,
@@ -254,9 +254,8 @@ impl Core {
         if !victims.is_empty() {
             self.demote(group, tier, &mut victims, now);
         }
-        // Making room farther away may have made lists of its own; the longer one is kept.
         victims.clear();
-        self.victims = victims;
+        self.victims[tier.index()] = victims;
         is_asked
     }
 

@@ -5,8 +5,9 @@
 //!   no load waits for room, takes only slots that are free beyond the low watermark, and moves a chunk of the lane at most, or less where
 //!   that is believed to take long; an engine's slots are not for it;
 //! - **PB2** what it copies is nobody's: it can't be matched or shared, and the slots are free when it has ended (I3);
-//! - **PB3** a lane is tried when [`PLANS`] plans have been made since anything came over it and, while it is found faster than believed,
-//!   once a plan, until the belief has changed.
+//! - **PB3** a lane that is believed too slow to be asked is tried when [`PLANS`] plans have been made since anything came over it and,
+//!   while it is found faster than believed, once a plan, until the belief has changed. Another is not: what is copied twice in a row
+//!   comes from the system's cache, and tells more than a file can.
 //!
 //! Whoever believes that a lane is slow does not ask it, and nothing would ever tell that it is fast again: neither requests, which compute
 //! instead, nor what is given up on the device because it would come back too slowly. A lane that is believed fast is asked, and tells.
@@ -88,7 +89,8 @@ impl Core {
     }
 
     fn is_wanted(&self, ends: LaneEnds) -> bool {
-        self.costs.silence(ends).is_too_long() && self.may_be_tried(ends)
+        let is_silent = self.costs.silence(ends).is_too_long() && self.may_be_tried(ends);
+        is_silent && self.costs.is_left_out(ends, self.model.block_bytes(), self.model.tokens_per_block())
     }
 
     /// Tries the lanes that nothing has come over for long, if nobody wants them (PB1), as far as this hold of the lock goes. `O(1)` while

@@ -2,8 +2,9 @@
 //! Layer 9. Known by: `pager`.
 //!
 //! Blocks go most recently used first, each after its ancestors, in slices: the lock is never held for more than one of them. What
-//! is colder than all that the file has room for stays behind: it would push out what was written just before. Rounds go on as
-//! long as each brings something nearer to the file: where the drive takes nothing, the first is the last.
+//! is colder than all that the file has room for stays behind: it would push out what was written just before; so does what the
+//! policy does not let go there ([`Policy::may_write_out`](crate::policy::Policy::may_write_out)). Rounds go on as long as each
+//! brings something nearer to the file: where the drive takes nothing, the first is the last.
 
 use super::Pager;
 use super::chores::HOLD_BLOCKS;
@@ -15,6 +16,7 @@ use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::layout::ModelLayout;
+use crate::policy::View;
 use crate::pool::SlotState;
 use crate::transfer::Purpose;
 use crate::units::Nanos;
@@ -35,7 +37,7 @@ const WAIT: Nanos = Nanos::from_millis(10);
 pub struct WrittenOut {
     /// Blocks of the host's that the file has now, and had not.
     pub blocks: u64,
-    /// Blocks of the host's that the file has not: there was no room for them, or no time.
+    /// Blocks of the host's that the file has not: there was no room for them, or no time, or the policy kept them from it.
     pub left: u64,
     /// Whether all that the file has survives a loss of power, too. If not, the time ran out before the drive said so; what was
     /// written survives the process all the same.
@@ -43,9 +45,9 @@ pub struct WrittenOut {
 }
 
 impl Pager {
-    /// Writes out what host memory holds and the file has not, and makes it durable, all of it for at most `timeout`, of which
-    /// an eighth is kept for the latter. Call it when all sequences are closed. Blocks on I/O. Does nothing where there is no
-    /// file tier.
+    /// Writes out what host memory holds, the file has not and the policy lets go there, and makes it durable, all of it for at most
+    /// `timeout`, of which an eighth is kept for the latter. Call it when all sequences are closed. Blocks on I/O. Does nothing where
+    /// there is no file tier.
     ///
     /// A drive that doesn't answer in time keeps a thread, and its directories with it, until it does: see
     /// [`WrittenOut::is_durable`].
@@ -89,7 +91,8 @@ impl Pager {
         parts
     }
 
-    /// Those of `parts`, warmest first, that the file has room for beside what it has and is warmer, with their ancestors.
+    /// Those of `parts`, warmest first, that may go to the file, and that it has room for beside what it has and is warmer, with their
+    /// ancestors.
     fn with_room(&self, parts: &[Part]) -> Vec<Part> {
         let mut kept = std::array::from_fn(|_| Vec::new());
         if !parts.is_empty() {
@@ -99,8 +102,8 @@ impl Pager {
         for kept in &mut kept {
             kept.sort_unstable();
         }
-        let mut choice = Choice::new(parts, kept);
-        slices::repeat(&self.shared, |core| core.choose_slice(&mut choice));
+        let (mut choice, now) = (Choice::new(parts, kept), self.shared.clock.now());
+        slices::repeat(&self.shared, |core| core.choose_slice(&mut choice, now));
         choice.wanted
     }
 
@@ -150,6 +153,13 @@ struct Part {
     block: BlockId,
     group: GroupId,
     coldness: Coldness,
+}
+
+/// What a slice sees, and its policy with it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    demotable: [bool; TierId::COUNT],
+    now: Time,
 }
 
 /// How far one has gone through all slots of a tier.
@@ -235,13 +245,25 @@ impl Core {
     }
 
     /// Goes on choosing by a slice of parts and their ancestors. Returns whether that was its end.
-    fn choose_slice(&self, choice: &mut Choice<'_>) -> bool {
+    fn choose_slice(&mut self, choice: &mut Choice<'_>, now: Time) -> bool {
         if !self.is_well(TierId::File) {
             return true;
         }
+        self.note_queues();
+        let seen = Seen { demotable: self.demotable(), now };
         let mut left = BLOCKS_A_SLICE;
         while let Some(part) = choice.parts.get(choice.seen) {
             let group = part.group;
+            if choice.comes.is_empty() {
+                if left == 0 {
+                    return false;
+                }
+                left -= 1;
+                if !self.may_write_out(part.block, group, seen) {
+                    choice.seen += 1;
+                    continue;
+                }
+            }
             let pool = self.pools.pool(TierId::File, group);
             let slots = pool.capacity().saturating_sub(pool.counts().of(SlotState::Retired)) as usize;
             let warmer = choice.kept[group.index()].partition_point(|kept| *kept <= part.coldness);
@@ -266,9 +288,14 @@ impl Core {
             }
             choice.comes.clear();
             choice.seen += 1;
-            left = left.saturating_sub(1);
         }
         true
+    }
+
+    /// Whether the policy lets a part go to the file.
+    fn may_write_out(&mut self, block: BlockId, group: GroupId, Seen { demotable, now }: Seen) -> bool {
+        let view = View::new(&self.pools, &self.index, self.costs.prospects(), demotable, now);
+        self.policy.may_write_out(&view, block, group)
     }
 
     /// What a part must come to the file after.
@@ -285,13 +312,15 @@ impl Core {
             *next = wanted.len();
             return Ok(());
         }
+        self.note_queues();
+        let seen = Seen { demotable: self.demotable(), now };
         while let Some(Part { block, group, .. }) = wanted.get(*next).copied() {
             // What it stands on is looked at with it.
             if self.left < HOLD_BLOCKS / 2 {
                 break;
             }
             self.handle(1);
-            self.write_part(block, group, now)?;
+            self.write_part(block, group, seen)?;
             *next += 1;
         }
         self.engine.pump(now);
@@ -299,7 +328,7 @@ impl Core {
     }
 
     /// Starts writing a part, if it can go; what it stands on goes, or comes down to the host, before it.
-    fn write_part(&mut self, block: BlockId, group: GroupId, now: Time) -> Result<(), Error> {
+    fn write_part(&mut self, block: BlockId, group: GroupId, seen: Seen) -> Result<(), Error> {
         let slot = self.whole(block, group, TierId::Host);
         let is_still = slot.is_some_and(|slot| !self.pools.pool(TierId::Host, group).is_moving(slot));
         if !is_still || self.index.location(block, group, TierId::File).is_some() {
@@ -309,7 +338,11 @@ impl Core {
         if self.engine.room(TierId::Host, TierId::File) == 0 {
             return Err(Error::TierBusy { tier: TierId::File });
         }
-        self.ensure_free(TierId::File, group, 1, now)?;
+        self.note_written();
+        if !self.may_write_out(block, group, seen) {
+            return Ok(());
+        }
+        self.ensure_free(TierId::File, group, 1, seen.now)?;
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
         // The ancestors that the file has not come along.

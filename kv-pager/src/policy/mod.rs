@@ -40,6 +40,7 @@ pub use lru::Lru;
 pub use steward::{Answer, FileWrites, Steward, StewardSpec};
 pub use view::{Prospects, View};
 
+use crate::ids::{BlockId, GroupId};
 use keeping::Study;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -82,6 +83,13 @@ pub trait Policy: Debug + Send {
     /// still be called off are.
     fn meet(&mut self, _view: &View<'_>, _waiting: &Waiting) -> usize {
         0
+    }
+
+    /// Whether [`Pager::write_out`](crate::Pager::write_out) may write the part of `block` that host memory has to the file, where room
+    /// is not short. Asked when it chooses what to write, and once more just before each write, when what is under way is counted as
+    /// written. Ancestors that the block needs there, and that the file has not, come along unasked.
+    fn may_write_out(&mut self, _view: &View<'_>, _block: BlockId, _group: GroupId) -> bool {
+        true
     }
 
     /// What other policies, or other sizes of memory, would have hit, if it runs such shadows. Allocates.

@@ -13,7 +13,14 @@ use kv_pager::cost::machine::VirtualTierSize;
 use kv_pager::ids::TierId;
 use kv_pager::layout::{Format, ModelLayout};
 use kv_pager::units::Bytes;
+use kv_pager_cpu::Machine;
 use kv_pager_testkit::trace::{TOKENS_PER_ID, TokenSource, Trace};
+
+/// What a slot takes in the pool and in the arm that remembers most, and a record without its tokens; `docs/virtual-time.md` says how
+/// that was found.
+const SLOT_BYTES: u64 = 260;
+const RECORD_BYTES: u64 = 100;
+const TOKEN_BYTES: u64 = 4;
 
 /// A virtual replay that can begin.
 #[derive(Debug)]
@@ -40,6 +47,7 @@ impl VirtualSettings {
         profile.check_model(&model)?;
         let model = ModelLayout::new(arguments.block_tokens, model.groups().to_vec())?;
         let tiers = tiers(arguments, &model)?;
+        check_memory(&tiers, &model, Machine::here().available())?;
         check_lanes(&profile, &tiers)?;
         let (stream, stream_name) = stream(arguments)?;
         check_fit(&stream, &model, tiers[0].bytes)?;
@@ -94,6 +102,35 @@ fn tiers(arguments: &ReplayArguments, model: &ModelLayout) -> Result<Vec<Virtual
     ];
     let sizes = tiers.into_iter().filter(|(_, bytes)| *bytes > Bytes::ZERO);
     Ok(sizes.map(|(tier, bytes)| VirtualTierSize { tier, bytes, format: Format::Raw }).collect())
+}
+
+/// The metadata of all slots must fit in what the machine can give: a failed allocation would end the process.
+fn check_memory(tiers: &[VirtualTierSize], model: &ModelLayout, available: Bytes) -> Result<(), Failure> {
+    let slots = |size: &VirtualTierSize| {
+        size.bytes.div_down(model.block_bytes()).saturating_mul(model.groups().len() as u64)
+    };
+    let record = RECORD_BYTES + u64::from(model.tokens_per_block()) * TOKEN_BYTES;
+    let needs = |size: &VirtualTierSize| {
+        // A record is set aside for each device slot.
+        let records = if size.tier == TierId::Device { 2 } else { 1 };
+        slots(size).saturating_mul(SLOT_BYTES + records * record)
+    };
+    let all = tiers.iter().map(needs).fold(0, u64::saturating_add);
+    let largest = tiers.iter().max_by_key(|size| needs(size)).filter(|_| Bytes::new(all) > available);
+    let Some(largest) = largest else { return Ok(()) };
+    let option = match largest.tier {
+        TierId::Device => "--device-bytes",
+        TierId::Host => "--host-bytes",
+        TierId::File => "--file-bytes",
+    };
+    let why = format!(
+        "the metadata of its {} slots takes {}, that of all tiers {}, and this machine can give {available}; give less, or larger \
+         blocks by --block-tokens",
+        slots(largest),
+        Bytes::new(needs(largest)),
+        Bytes::new(all)
+    );
+    Err(Failure::Argument { option, why })
 }
 
 /// A lane each way between neighbours.

@@ -61,6 +61,11 @@
 //!     lru.request(&request);
 //! }
 //! assert!(own.tally().prefix > lru.tally().prefix, "a round of three in two places");
+//!
+//! // In a live pager it keeps each tier, beside all else that the built-in policy decides.
+//! use kv_pager::policy::{Steward, StewardSpec};
+//! let policy = Steward::with_keeping(StewardSpec::default(), |_tier, _bounds| Box::new(ByNumber::default()));
+//! # drop(policy);
 //! ```
 //!
 //! | module | holds |

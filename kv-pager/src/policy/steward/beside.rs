@@ -22,7 +22,7 @@ pub struct Answer {
     pub arm: Arm,
     /// With room for this many blocks.
     pub capacity: u32,
-    /// Hits and evictions in a sample of the names: to be read as rates.
+    /// Hits and evictions in a sample of the names, by its share of all references: to be read as rates.
     pub tally: Tally,
 }
 

@@ -28,6 +28,8 @@ const BLOCKS_A_FREE_SLOT: f64 = 4.0;
 pub(super) struct Fates {
     file_writes: FileWrites,
     writes: Writes,
+    /// Whether what has been written was ever looked at.
+    has_looked: bool,
     at: At,
 }
 
@@ -59,7 +61,7 @@ impl Fates {
             free_slots: 0,
             part_bytes: Bytes::ZERO,
         };
-        Self { file_writes, writes, at }
+        Self { file_writes, writes, has_looked: false, at }
     }
 
     /// Notes what holds for all victims in `tier` now; a part has `part_bytes` by tier.
@@ -81,7 +83,7 @@ impl Fates {
             let queue = view.prospects().queues.get(LaneEnds { source: tier, target: far });
             spare_ns = real::from_nanos(view.prospects().compute_queue) - real::from_nanos(*queue);
         }
-        self.writes.look(view.prospects().written, view.now());
+        self.look_at_writes(view, group);
         let free_slots =
             if tier == TierId::Host { view.occupancy(tier, group).of(SlotState::Free) } else { 0 };
         self.at = At { tier, group, below, write, bring_back, spare_ns, free_slots, part_bytes: bytes };
@@ -113,6 +115,35 @@ impl Fates {
         Some(Decision::Demote { block, tier, reason: Reason::Coldest })
     }
 
+    /// Whether `block`, whose part takes `part_bytes` in the file, may be written there though nothing has to make room for it: what it
+    /// has not earned, or the day's writes don't allow, is not written at a shutdown either.
+    pub(super) fn may_write_out(
+        &mut self,
+        view: &View<'_>,
+        block: BlockId,
+        group: GroupId,
+        part_bytes: Bytes,
+    ) -> bool {
+        self.look_at_writes(view, group);
+        self.has_earned(view, block) && self.writes.has(part_bytes)
+    }
+
+    /// Counts what has been written. What the file holds at the first look, before anything was decided, an earlier process has left (WR2).
+    fn look_at_writes(&mut self, view: &View<'_>, group: GroupId) {
+        let was_left =
+            || view.has(TierId::File) && view.occupancy(TierId::File, group).of(SlotState::Resident) > 0;
+        if !self.has_looked && was_left() {
+            self.writes.start_empty(view.now());
+        }
+        self.has_looked = true;
+        self.writes.look(view.prospects().written, view.now());
+    }
+
+    /// Whether `block` may be written to the file by what it was asked for.
+    fn has_earned(&self, view: &View<'_>, block: BlockId) -> bool {
+        self.file_writes == FileWrites::All || view.block(block).uses >= EARNED_USES
+    }
+
     /// Whether `block` lies farther than `tier` too, and may go from there.
     pub(super) fn has_clean_copy(view: &View<'_>, tier: TierId, group: GroupId, block: BlockId) -> bool {
         let copy = TierId::ALL[tier.index() + 1..].iter().find(|far| view.is_in(block, group, **far));
@@ -136,7 +167,7 @@ impl Fates {
     ) -> Option<Reason> {
         let seen = view.block(block);
         let is_filed = below == TierId::File;
-        if is_filed && self.file_writes == FileWrites::Earned && seen.uses < EARNED_USES {
+        if is_filed && !self.has_earned(view, block) {
             return Some(Reason::NotEarned);
         }
         if let (Some(odds), Some(costs)) = (odds, view.prospects().costs) {

@@ -26,11 +26,11 @@ pub use beside::Answer;
 pub use writes::FileWrites;
 
 use super::keeping::shadow::Footprint;
-use super::keeping::{Arm, Bounds, Study};
+use super::keeping::{Arm, Bounds, Keeping, Study};
 use super::plan::{Aim, BlockSpan, Loader, Loading, Situation};
 use super::{Changed, Decision, Idle, LoadPlan, Matched, Need, Policy, Reason, Setting, Told, View, Waiting};
 use crate::cost::LaneCost;
-use crate::ids::{GroupId, TierId};
+use crate::ids::{BlockId, GroupId, TierId};
 use crate::layout::{Format, ModelLayout};
 use crate::tier::LaneEnds;
 use crate::units::Bytes;
@@ -39,6 +39,7 @@ use fates::Fates;
 use meeting::Grain;
 use promotion::Promotion;
 use standing::Standing;
+use std::fmt;
 use std::sync::Arc;
 use writes::Writes;
 
@@ -58,7 +59,8 @@ pub struct StewardSpec {
     pub loading: Loading,
     /// What is written to the file.
     pub file_writes: FileWrites,
-    /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit.
+    /// The most bytes that are written to the file in a day of the pager's clock; `None` for no limit. An hour's share may be saved up,
+    /// and is at the start, but not over a file in which something is found.
     pub write_bytes_per_day: Option<Bytes>,
     /// Whether shadows run beside: what each arm would have hit in each tier whose slots the pager gives out, and this one with twice the
     /// memory.
@@ -69,6 +71,8 @@ pub struct StewardSpec {
 #[derive(Debug)]
 pub struct Steward {
     spec: StewardSpec,
+    /// In place of the arm that `spec` names.
+    own: Option<Own>,
     standings: Vec<Standing>,
     loader: Option<Loader>,
     fates: Fates,
@@ -87,6 +91,18 @@ pub struct Steward {
     /// Which standing the request at hand is being told to, and how many blocks one call looks at.
     telling: usize,
     slice_blocks: usize,
+}
+
+/// Builds the order of a tier.
+type Build = dyn Fn(TierId, &Bounds) -> Box<dyn Keeping> + Send;
+
+/// What builds orders of one's own.
+struct Own(Box<Build>);
+
+impl fmt::Debug for Own {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Own")
+    }
 }
 
 /// All that reads names: the arms' own, and the shadows beside.
@@ -116,6 +132,7 @@ impl Steward {
     pub fn new(spec: StewardSpec) -> Self {
         Self {
             spec,
+            own: None,
             standings: Vec::new(),
             loader: None,
             fates: Fates::new(spec.file_writes, Writes::new(spec.write_bytes_per_day)),
@@ -129,6 +146,15 @@ impl Steward {
             telling: 0,
             slice_blocks: 1,
         }
+    }
+
+    /// A steward that keeps each tier in an order of one's own, which `build` makes for each group when the pager is built, and all else as
+    /// `spec` says. [`StewardSpec::keeping`] is then what shadows with twice the memory are kept by: they run the built-in arms alone.
+    pub fn with_keeping(
+        spec: StewardSpec,
+        build: impl Fn(TierId, &Bounds) -> Box<dyn Keeping> + Send + 'static,
+    ) -> Self {
+        Self { own: Some(Own(Box::new(build))), ..Self::new(spec) }
     }
 
     /// Prices change as costs are learnt and tiers come and go; not so fast that every request must ask.
@@ -147,7 +173,11 @@ impl Steward {
 
 impl Policy for Steward {
     fn name(&self) -> &'static str {
-        self.spec.keeping.name()
+        match (&self.own, self.standings.first()) {
+            (None, _) => self.spec.keeping.name(),
+            (Some(_), None) => "own",
+            (Some(_), Some(standing)) => standing.name(),
+        }
     }
 
     fn start(&mut self, view: &View<'_>, setting: &Setting<'_>) -> bool {
@@ -165,7 +195,11 @@ impl Policy for Steward {
                 let capacity = view.capacity(tier, group);
                 let bounds = Bounds { capacity, request_blocks, tokens_per_block: self.tokens_per_block };
                 let is_full = model.is_full(group);
-                let standing = Standing::new(self.spec.keeping, tier, group, is_full, &bounds);
+                let arm = match &self.own {
+                    Some(Own(build)) => build(tier, &bounds),
+                    None => self.spec.keeping.build(&bounds),
+                };
+                let standing = Standing::new(arm, tier, group, is_full, &bounds);
                 let is_below_engine = tier == nearest && tier > TierId::Device;
                 self.standings.push(if is_below_engine { standing.below_engine() } else { standing });
             }
@@ -215,6 +249,11 @@ impl Policy for Steward {
             promotion.note_told(told.blocks.len());
         }
         true
+    }
+
+    fn may_write_out(&mut self, view: &View<'_>, block: BlockId, group: GroupId) -> bool {
+        let part_bytes = self.part_bytes[group.index()][TierId::File.index()];
+        self.fates.may_write_out(view, block, group, part_bytes)
     }
 
     fn check(&self) {

@@ -16,7 +16,7 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::Told;
 use crate::policy::View;
 use crate::policy::keeping::shadow::Named;
-use crate::policy::keeping::{Arm, Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
+use crate::policy::keeping::{Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
 use std::sync::Arc;
 
 /// Slots that are looked at after the arm got ready for all of them: few enough for what it got ready to be there still.
@@ -104,13 +104,19 @@ fn entry(slot: SlotId) -> EntryId {
 
 impl Standing {
     /// Kept by `arm`. Allocates all it will ever need.
-    pub(super) fn new(arm: Arm, tier: TierId, group: GroupId, is_full: bool, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        arm: Box<dyn Keeping>,
+        tier: TierId,
+        group: GroupId,
+        is_full: bool,
+        bounds: &Bounds,
+    ) -> Self {
         Self {
             tier,
             group,
             is_full,
             is_nearest: false,
-            arm: arm.build(bounds),
+            arm,
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
             changed: Vec::with_capacity(2 * LOOKS_AT_ONCE),
@@ -128,6 +134,11 @@ impl Standing {
     /// What reads the names of requests for its arm.
     pub(super) fn study(&self) -> Option<Arc<dyn Study>> {
         self.arm.study()
+    }
+
+    /// The name of its arm.
+    pub(super) fn name(&self) -> &'static str {
+        self.arm.name()
     }
 
     /// Whether it keeps this class.

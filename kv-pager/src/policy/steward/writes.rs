@@ -1,7 +1,8 @@
 //! Writes to the file: which are made, and how many in a day.
 //! Layer 8. Uses `clock`, `units`. Known by: `steward`.
 //!
-//! - **WR1** from any moment on, no more is allowed in a day than a day's bytes and what one burst may have saved up.
+//! - **WR1** from any moment on, no more is allowed in a day than a day's bytes and what one burst may have saved up;
+//! - **WR2** over a file that an earlier process has left nothing is saved up at first: starting again and again earns nothing.
 
 use crate::clock::Time;
 use crate::cost::real;
@@ -46,6 +47,11 @@ impl Writes {
         }
     }
 
+    /// Gives up what is saved up.
+    pub(super) fn start_empty(&mut self, now: Time) {
+        (self.left, self.filled) = (0.0, now);
+    }
+
     /// Looks at the clock, and at how many bytes have been written, or are about to be, since the pager was built. What was promised
     /// and not written is free again.
     pub(super) fn look(&mut self, written: Bytes, now: Time) {
@@ -56,12 +62,16 @@ impl Writes {
         (self.filled, self.written, self.promised) = (now, written, 0.0);
     }
 
+    /// Whether `bytes` are left beside what has been promised.
+    pub(super) fn has(&self, bytes: Bytes) -> bool {
+        self.bytes_per_day.is_none() || self.promised + real::from_bytes(bytes) <= self.left
+    }
+
     /// Promises `bytes`. False, and nothing promised, if there are not so many left.
     pub(super) fn promise(&mut self, bytes: Bytes) -> bool {
-        let wanted = real::from_bytes(bytes);
-        let is_allowed = self.bytes_per_day.is_none() || self.promised + wanted <= self.left;
+        let is_allowed = self.has(bytes);
         if is_allowed {
-            self.promised += wanted;
+            self.promised += real::from_bytes(bytes);
         }
         is_allowed
     }
@@ -84,6 +94,17 @@ mod tests {
             }
         }
         assert!((20_000..=25_000).contains(&written), "{written}");
+    }
+
+    #[test]
+    fn what_starts_empty_earns_by_the_clock_alone() {
+        let mut writes = Writes::new(Some(Bytes::new(24_000)));
+        let hour = |hours: u64| Time::from_ns(hours * 3_600_000_000_000);
+        writes.start_empty(hour(5));
+        writes.look(Bytes::ZERO, hour(5));
+        assert!(!writes.has(Bytes::new(1)));
+        writes.look(Bytes::ZERO, hour(6));
+        assert!(writes.has(Bytes::new(999)) && !writes.has(Bytes::new(1_001)));
     }
 
     #[test]

@@ -27,6 +27,11 @@ impl Sample {
         (-f64::from(self.shift)).exp2()
     }
 
+    /// How many of so many references to names are to ones in the sample, on average over all samples.
+    pub(super) fn share_of(self, references: u64) -> u64 {
+        references >> self.shift
+    }
+
     /// Whether the name is in the sample.
     pub fn has(self, name: u64) -> bool {
         let mixed = (name ^ (name >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
