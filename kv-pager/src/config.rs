@@ -86,7 +86,7 @@ pub struct Limits {
     /// Block events that wait to be read.
     pub events: u32,
     /// Blocks of one sequence that one hold of the lock handles: what is longer is opened, forked, committed, told of and closed in
-    /// slices, and others get their turn in between; what is no longer than two is opened in one where room is there. At most 256.
+    /// slices, and others get their turn in between. At most 512.
     pub slice_blocks: u32,
     /// Salts that are told apart as tenants, at most 1,023. All others share one tenant, and one quota.
     pub tenants: u16,
@@ -103,7 +103,7 @@ impl Default for Limits {
             bytes_in_flight: Bytes::mib(256),
             move_deadline: Nanos::from_millis(30_000),
             events: 65_536,
-            slice_blocks: 128,
+            slice_blocks: 256,
             tenants: 255,
         }
     }
@@ -133,11 +133,11 @@ impl Limits {
             return Err(Error::Configuration { setting: "Limits::tenants", why });
         }
         if self.batch_moves > 512 {
-            let why = format!("{} moves in a batch; at most 256 keep the lock short", self.batch_moves);
+            let why = format!("{} moves in a batch; at most 512 keep the lock short", self.batch_moves);
             return Err(Error::Configuration { setting: "Limits::batch_moves", why });
         }
-        if self.slice_blocks > 256 {
-            let why = format!("{} blocks in a slice; at most 256 keep the lock short", self.slice_blocks);
+        if self.slice_blocks > 512 {
+            let why = format!("{} blocks in a slice; at most 512 keep the lock short", self.slice_blocks);
             return Err(Error::Configuration { setting: "Limits::slice_blocks", why });
         }
         if self.batch_bytes == Bytes::ZERO || self.bytes_in_flight < self.batch_bytes {
@@ -272,7 +272,7 @@ mod tests {
         for limits in [
             Limits { sequences: 0, ..defaults },
             Limits { batch_moves: 513, ..defaults },
-            Limits { slice_blocks: 257, ..defaults },
+            Limits { slice_blocks: 513, ..defaults },
             Limits { tenants: 1024, ..defaults },
             Limits { batch_bytes: Bytes::ZERO, ..defaults },
             Limits { bytes_in_flight: Bytes::new(1), ..defaults },

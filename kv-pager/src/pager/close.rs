@@ -112,10 +112,10 @@ impl Core {
         self.signal.ring();
     }
 
-    /// Gives back two slices of the entries from `first` on, for that takes little, the leaf first, once the fence of `state` is over.
-    /// Returns whether none of them is left.
+    /// Gives back a slice of the entries from `first` on, the leaf first, once the fence of `state` is over. Returns whether none of
+    /// them is left.
     pub(super) fn let_go_slice(&mut self, state: &mut SequenceState, first: usize) -> bool {
-        let slice = 2 * self.config.limits.slice_blocks as usize;
+        let slice = self.config.limits.slice_blocks as usize;
         if !self.has_place_to_expire(state) {
             return false;
         }

@@ -1,7 +1,7 @@
 //! Slices: what takes long is done in several holds of the lock, and others get it in between.
 //! Layer 9. Uses `pager::core`. Known by: `pager::handle`.
 //!
-//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence, or twice as many where it opens a whole one;
+//! - **SL1** one hold handles at most `Limits::slice_blocks` blocks of a sequence;
 //! - **SL2** between two slices everything that the pager knows is consistent: a sequence that is half open is one whose later blocks
 //!   are not there yet, one that is half closed is one whose later blocks have gone;
 //! - **SL3** long sequences, and those for which room takes more than one hold, are opened one at a time, so that no two of them wait
@@ -122,7 +122,7 @@ pub(super) fn open(
         }
         core.course(state).urgency = urgency;
     }
-    if state.blocks() <= 2 * shared.slice_blocks {
+    if state.blocks() <= shared.slice_blocks {
         let is_open = core.open(state, now);
         let goes_on = core.goes_on;
         if is_open.is_ok() || !goes_on {
