@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
 
     /// With blocks that are given up, in every tier, that long after it has closed, unless a request without a time to live has used
     /// them, or one with a time to live uses them until later. They can be found until the calls that follow have given them up,
-    /// 128 blocks each. A restart forgets that they were to expire.
+    /// 256 blocks each. A restart forgets that they were to expire.
     #[must_use]
     pub fn with_time_to_live(self, time_to_live: Nanos) -> Self {
         Self { time_to_live: Some(time_to_live), ..self }

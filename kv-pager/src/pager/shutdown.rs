@@ -29,6 +29,9 @@ const BLOCKS_A_SLICE: usize = 256;
 /// Which part of the time is kept for making durable what was written in the rest of it.
 const FLUSH_SHARE: u64 = 8;
 
+/// After so many moves of a round that failed, and none that was done, it ends.
+const FAILED_MAX: u64 = 16;
+
 /// How long a wait is at most before the time is looked at.
 const WAIT: Nanos = Nanos::from_millis(10);
 
@@ -120,14 +123,19 @@ impl Pager {
         missing
     }
 
-    /// Starts writing all of `wanted` that can go, and waits for what is under way.
+    /// Starts writing all of `wanted` that can go, and waits for what is under way. A drive that takes nothing is not asked on.
     fn write_round(&self, wanted: &[Part], has_time: &dyn Fn() -> bool) {
         let shared = &*self.shared;
         let mut next = 0;
+        let (done_before, failed_before) = shared.core.lock().moves_so_far();
         while next < wanted.len() && has_time() {
             let seen = self.progress();
             let now = shared.clock.now();
             slices::keep_house(shared, now);
+            let (done, failed) = shared.core.lock().moves_so_far();
+            if done == done_before && failed - failed_before >= FAILED_MAX {
+                break;
+            }
             let write = |core: &mut Core| core.write_slice(wanted, &mut next, now);
             let (is_started, core) = slices::with_room(shared, now, shared.core.lock(), write);
             drop(core);
@@ -192,6 +200,11 @@ impl<'a> Choice<'a> {
 }
 
 impl Core {
+    /// How many moves were done, and how many were not.
+    fn moves_so_far(&self) -> (u64, u64) {
+        (self.moves_done, self.moves_ended - self.moves_done)
+    }
+
     /// Goes on to the next slots of a tier, by one slice. Returns whether there are no more.
     fn go_round(&self, tier: TierId, round: &mut Round, mut see: impl FnMut(GroupId, SlotId)) -> bool {
         let mut left = BLOCKS_A_SLICE;

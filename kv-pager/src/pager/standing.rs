@@ -16,7 +16,7 @@ use crate::units::Nanos;
 use std::collections::BTreeMap;
 
 /// How many blocks one call looks at, and gives up, at most.
-const BLOCKS_A_CALL: usize = 128;
+const BLOCKS_A_CALL: usize = 256;
 
 /// A block, and a part of its name: the record may be another block's by the time it is looked at.
 #[derive(Clone, Copy, Debug)]
