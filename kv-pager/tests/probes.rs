@@ -174,6 +174,20 @@ fn what_is_slow_in_truth_costs_no_request_anything_and_is_tried_rarely() {
     }
 }
 
+#[test]
+fn a_lane_that_plans_would_ask_is_not_tried_however_long_it_is_silent() {
+    let mut profile = true_profile();
+    let read = profile.lanes.iter_mut().find(|lane| lane.ends == READ).expect("there is one");
+    // A drive that takes some time to begin: with the engine computing beside, it is worth asking all the same.
+    *read = LaneProfile::new(READ, &LaneCost::uniform(500_000.0, 0.0, 2e9, Bytes::new(65_536)));
+    let world = World::new(&profile, &profile, true, 4);
+    (0..60).for_each(|round| _ = world.serve(round % 20));
+    world.serve(0);
+    let before = world.moved(READ);
+    (0..4 * PLANS).for_each(|_| _ = world.serve(0));
+    assert_eq!(world.moved(READ), before, "the device has all of it");
+}
+
 /// A pager over a machine whose moves end as it is told, that believes these lanes to be slow.
 fn believing(lanes: &[LaneEnds]) -> (Machine, Pager) {
     let model = shape("tiny").expect("known");

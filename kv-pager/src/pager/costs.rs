@@ -173,7 +173,8 @@ impl Costs {
         let Some(model) = &self.model else { return false };
         let Some(lane) = model.lane(ends) else { return false };
         let (chunk, bytes) = (lane.chunk_bytes(), self.scaled(ends, block_bytes));
-        let chunk_ns = real::from_nanos(lane.busy(Load { bytes: chunk, copies: 1 }));
+        // One of many: what starting a batch takes is not counted.
+        let chunk_ns = real::from_nanos(lane.busy(Load { bytes: chunk, copies: 1 })) - lane.alpha_ns();
         let load_ns = chunk_ns * real::from_bytes(bytes) / real::from_bytes(chunk).max(1.0);
         let step_tokens = self.engine.step_tokens_max.max(1);
         let step = model.prefill().in_steps(step_tokens).span(TokenSpan { start: 0, tokens: step_tokens });
