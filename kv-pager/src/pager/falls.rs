@@ -1,10 +1,10 @@
 //! Falls: what stands on a lost block goes, in as many holds of the lock as it takes.
 //! Layer 9. Uses `pager::core`. Known by: `pager::faults`, `pager::chores`.
 //!
-//! - **FA1** one hold goes on with falls by no more blocks than it may handle, and by all children that came to one block meanwhile;
-//! - **FA2** what falls goes leaf first (I6). Names go on the way down, copies on the way up: nothing is named under what has lost its
+//! - **FL1** one hold goes on with falls by no more blocks than it may handle, and by all children that came to one block meanwhile;
+//! - **FL2** what falls goes leaf first (I6). Names go on the way down, copies on the way up: nothing is named under what has lost its
 //!   name, so the way down ends;
-//! - **FA3** until a fall is over, all that it has found is referred to: their records are theirs. What is in use goes when that ends,
+//! - **FL3** until a fall is over, all that it has found is referred to: their records are theirs. What is in use goes when that ends,
 //!   and what is to be dropped nearer than a block that may be referred to by a fall alone, when that is over: once, so that falls end.
 //!
 //! Nobody finds a block by a copy that was lost. What stands on it in the file is found meanwhile where its blocks lie nearer too, and
