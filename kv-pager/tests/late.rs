@@ -1,6 +1,8 @@
 //! Loads that come too late, in virtual time: they are cut and computed, in every kind of model, begun or not, shared or not, and
 //! where a deadline asks for it also while others have something to compute.
 
+mod virtual_engine;
+
 use kv_pager::config::Limits;
 use kv_pager::cost::machine::{VirtualMachine, VirtualTierSize};
 use kv_pager::cost::{CostModel, Profile, TokenSpan};
@@ -16,8 +18,9 @@ use kv_pager::policy::{
 use kv_pager::sync::Mutex;
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
-use std::ops::Range;
+use std::ops::Deref;
 use std::sync::Arc;
+use virtual_engine::Engine;
 
 const ENGINE: EngineAbility = EngineAbility { can_overlap: true, step_tokens_max: 2048 };
 /// How many times as long as the pager thinks a load takes on these machines: longer than any request would wait.
@@ -26,9 +29,15 @@ const SHAPES: [&str; 3] = ["llama3-8b", "gpt-oss-20b", "gemma3-12b"];
 
 /// A pager whose costs are those of an H200, on a machine that loads much more slowly.
 struct World {
-    machine: VirtualMachine,
-    pager: Pager,
-    profile: Profile,
+    engine: Engine,
+}
+
+impl Deref for World {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
 }
 
 impl World {
@@ -59,7 +68,8 @@ impl World {
         let config = Config { limits, ..Config::default() };
         let pager = Pager::new(model, config, backend, policy, machine.clock()).expect("fits");
         pager.set_costs(CostModel::new(&profile).expect("plausible"), ENGINE);
-        let world = Self { machine, pager, profile };
+        let engine = Engine { machine, pager, profile, step_tokens: ENGINE.step_tokens_max };
+        let world = Self { engine };
         for user in 0..8 {
             world.serve(world.open(&prompt(user, 4096), None));
         }
@@ -71,47 +81,14 @@ impl World {
         (world, wanted)
     }
 
-    /// Time goes on: to what ends next, or as far as the pager may be left alone.
-    fn tick(&self) {
-        let latest = self.machine.now().after(self.pager.nap());
-        self.machine.run_until(self.machine.next_event().min(latest));
-        self.pager.poll();
-    }
-
     fn open(&self, tokens: &[TokenId], deadline: Option<Nanos>) -> Sequence {
         let urgency = Urgency { deadline, ..Urgency::default() };
-        loop {
-            match self.pager.open(&Request::new(tokens).with_urgency(urgency)) {
-                Ok(sequence) => return sequence,
-                Err(_busy) => self.tick(),
-            }
-        }
+        self.engine.open(&Request::new(tokens).with_urgency(urgency))
     }
 
-    fn compute(&self, sequence: &mut Sequence, range: Range<usize>) {
-        let [start, end] = [range.start, range.end].map(|at| u32::try_from(at).expect("short"));
-        let took = self.profile.prefill.cost().step(TokenSpan::between(start, end));
-        let until = self.machine.now().after(took);
-        while self.machine.now() < until {
-            self.machine.run_until(self.machine.next_event().min(until));
-            self.pager.poll();
-        }
-        sequence.observe(range.clone(), took);
-        sequence.commit(range, Fence::OVER).expect("as told");
-    }
-
-    /// Serves what is open.
-    fn serve(&self, mut sequence: Sequence) -> Option<Forecast> {
-        loop {
-            match sequence.next_step(ENGINE.step_tokens_max as usize) {
-                Ok(Step::Compute(range)) => self.compute(&mut sequence, range),
-                Ok(Step::Ready) => break,
-                Ok(Step::Wait) | Err(Error::TierBusy { .. }) => self.tick(),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let forecast = sequence.forecast();
-        sequence.close(Fence::OVER);
+    /// Serves what is open, and audits.
+    fn serve(&self, sequence: Sequence) -> Option<Forecast> {
+        let forecast = self.engine.serve(sequence);
         self.pager.check();
         forecast
     }

@@ -1,13 +1,14 @@
 //! Lanes that are believed far too slow: they are tried, and asked again once they are found fast, whatever the engine can do; what is
 //! slow in truth costs no request anything.
 
+mod virtual_engine;
+
 use kv_pager::config::{Limits, Promotion};
 use kv_pager::cost::machine::{VirtualMachine, VirtualTierSize};
-use kv_pager::cost::{CostModel, LaneCost, LaneProfile, Profile, TokenSpan};
-use kv_pager::error::Error;
+use kv_pager::cost::{CostModel, LaneCost, LaneProfile, Profile};
 use kv_pager::ids::{Fence, GroupId, TierId, TokenId};
 use kv_pager::layout::{Format, shape};
-use kv_pager::pager::{Backend, Forecast, Request, Sequence, Step};
+use kv_pager::pager::{Backend, Forecast, Request, Step};
 use kv_pager::policy::Steward;
 use kv_pager::policy::plan::EngineAbility;
 use kv_pager::pool::SlotState;
@@ -15,8 +16,8 @@ use kv_pager::tier::{Lane, LaneEnds, MoveFault};
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Pager};
 use kv_pager_testkit::tagged::{Fate, Machine, MachineSpec};
-use std::ops::Range;
 use std::sync::Arc;
+use virtual_engine::Engine;
 
 const UP: LaneEnds = LaneEnds { source: TierId::Host, target: TierId::Device };
 const READ: LaneEnds = LaneEnds { source: TierId::File, target: TierId::Host };
@@ -49,9 +50,7 @@ fn slowed(lanes: &[LaneEnds], slower: f64) -> Profile {
 
 /// A pager in virtual time, over a device that holds three prompts and a host that holds as many as it is given.
 struct World {
-    machine: VirtualMachine,
-    pager: Pager,
-    prefill: Profile,
+    engine: Engine,
 }
 
 impl World {
@@ -72,63 +71,27 @@ impl World {
         let config = Config { limits, promotion: Promotion::Never, ..Config::default() };
         let policy = Box::new(Steward::default());
         let pager = Pager::new(model, config, backend, policy, machine.clock()).expect("fits");
-        let engine = EngineAbility { can_overlap, step_tokens_max: STEP_TOKENS };
-        pager.set_costs(CostModel::new(believed).expect("plausible"), engine);
-        Self { machine, pager, prefill: true_profile() }
-    }
-
-    fn tick(&self) {
-        let latest = self.machine.now().after(self.pager.nap());
-        self.machine.run_until(self.machine.next_event().min(latest));
-        self.pager.poll();
-    }
-
-    fn open(&self, tokens: &[TokenId]) -> Sequence {
-        loop {
-            match self.pager.open(&Request::new(tokens)) {
-                Ok(sequence) => return sequence,
-                Err(_busy) => self.tick(),
-            }
-        }
-    }
-
-    fn compute(&self, sequence: &mut Sequence, range: Range<usize>) {
-        let [start, end] = [range.start, range.end].map(|at| u32::try_from(at).expect("short"));
-        let took = self.prefill.prefill.cost().step(TokenSpan::between(start, end));
-        let until = self.machine.now().after(took);
-        while self.machine.now() < until {
-            self.machine.run_until(self.machine.next_event().min(until));
-            self.pager.poll();
-        }
-        sequence.observe(range.clone(), took);
-        sequence.commit(range, Fence::OVER).expect("as told");
+        let ability = EngineAbility { can_overlap, step_tokens_max: STEP_TOKENS };
+        pager.set_costs(CostModel::new(believed).expect("plausible"), ability);
+        Self { engine: Engine { machine, pager, profile: true_profile(), step_tokens: STEP_TOKENS } }
     }
 
     /// Serves one of the users' prompts; what the engine has to do elsewhere takes a second then.
     fn serve(&self, user: u32) -> Forecast {
         let tokens: Vec<TokenId> = (0..BLOCKS * 16 + 40).map(|at| TokenId(user << 16 | at)).collect();
-        let mut sequence = self.open(&tokens);
-        loop {
-            match sequence.next_step(STEP_TOKENS as usize) {
-                Ok(Step::Compute(range)) => self.compute(&mut sequence, range),
-                Ok(Step::Ready) => break,
-                Ok(Step::Wait) | Err(Error::TierBusy { .. }) => self.tick(),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let forecast = sequence.forecast().expect("costs are known");
-        sequence.close(Fence::OVER);
-        let until = self.machine.now().after(Nanos::from_millis(1000));
-        while self.machine.now() < until {
-            self.machine.run_until(self.machine.next_event().min(until));
-            self.pager.poll();
+        let sequence = self.engine.open(&Request::new(&tokens));
+        let forecast = self.engine.serve(sequence).expect("costs are known");
+        let until = self.engine.machine.now().after(Nanos::from_millis(1000));
+        while self.engine.machine.now() < until {
+            self.engine.machine.run_until(self.engine.machine.next_event().min(until));
+            self.engine.pager.poll();
         }
         forecast
     }
 
     /// What a lane has moved, and what of it failed.
     fn moved(&self, ends: LaneEnds) -> (u64, u64) {
-        let stats = self.pager.stats();
+        let stats = self.engine.pager.stats();
         let lane = stats.lanes.iter().find(|lane| lane.ends == ends).expect("there is one");
         (lane.stats.moves, lane.stats.failed)
     }
@@ -144,7 +107,7 @@ fn a_lane_that_is_fast_again_is_found_out_whichever_it_is_and_whatever_the_engin
                 let world = World::new(&true_profile(), &slowed(lanes, slower), can_overlap, host_prompts);
                 let loads: Vec<bool> =
                     (0..200).map(|round| world.serve(round % 20).plan.load.blocks() > BLOCKS / 2).collect();
-                world.pager.check();
+                world.engine.pager.check();
                 let first = loads.iter().position(|loads| *loads).unwrap_or(loads.len());
                 // Those that find nothing cached count too, and where nothing came to the host for long, that has to be filled.
                 let most = (PLANS + TRIES + 2 * 20) as usize;
@@ -167,7 +130,7 @@ fn what_is_slow_in_truth_costs_no_request_anything_and_is_tried_rarely() {
             let computing = plan.predicted.finish_by_compute.as_u64();
             assert!(outcome.finish.as_u64() <= computing * 101 / 100, "{round}: {outcome:?} of {plan:?}");
         }
-        world.pager.check();
+        world.engine.pager.check();
         let (moves, failed) = world.moved(UP);
         assert!((1..=u64::from(rounds / PLANS) + 1).contains(&moves), "{moves} moves");
         assert_eq!(failed, 0, "no try takes longer than a move may");
