@@ -321,6 +321,28 @@ fn what_is_on_its_way_down_keeps_nobody_waiting_for_ever() {
     Small { asks, spare: 5, host: 33, file: 40, at_once: 2, moves_a_round: 1, is_lru: false }.serve();
 }
 
+#[test]
+fn nobody_waits_a_turn_round_the_file_for_each_slot() {
+    // What the host writes pushes out what was written for it, and each device slot waits for a host slot.
+    let asks = vec![
+        (0, 10, 0),
+        (5, 7, 2),
+        (2, 9, 0),
+        (3, 8, 0),
+        (0, 1, 1),
+        (4, 20, 0),
+        (1, 23, 1),
+        (6, 8, 0),
+        (0, 1, 0),
+        (0, 1, 0),
+        (5, 24, 0),
+        (4, 27, 1),
+        (5, 22, 0),
+        (0, 1, 0),
+    ];
+    Small { asks, spare: 0, host: 9, file: 40, at_once: 3, moves_a_round: 2, is_lru: false }.serve();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

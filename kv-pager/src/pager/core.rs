@@ -89,8 +89,8 @@ pub(super) struct Core {
     pub(super) moves_ended: u64,
     pub(super) moves_done: u64,
     pub(super) balance_again: [u64; TierId::COUNT],
-    /// By tier and group, while somebody waits for a slot of the class: copies from there or farther that have ended since one was
-    /// freed.
+    /// By tier and group, while somebody waits for a slot of the class: copies from there or farther that have ended, less what
+    /// the slots that were freed since make good.
     pub(super) vain_moves: [[Option<u32>; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Counts what making room has freed, started or warmed: a round that changes nothing is the last.
     pub(super) changes: u64,

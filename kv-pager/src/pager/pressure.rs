@@ -15,10 +15,13 @@ use crate::pool::SlotState;
 /// How many rounds a call goes on that only warm, while moves are under way: what was warmed is not looked at again by the next.
 const FRUITLESS_ROUNDS: u32 = 4;
 
-/// How many copies may end while somebody waits for a class of slots and none of it becomes free: as many as a batch has, and some
+/// How many copies may end while somebody waits for a class of slots and hardly any of it becomes free: as many as a batch has, and some
 /// for each block of the chain that is to leave.
 const VAIN_MOVES: u32 = 256;
 const VAIN_MOVES_A_BLOCK: u32 = 4;
+/// How many of them a slot that becomes free makes good: a chain goes down by a few copies a slot. Where each takes a turn round the
+/// whole file, waiting that long for one slot after the other is in vain too.
+const MOVES_A_SLOT: u32 = 16;
 
 /// How far a call has come with looking for room in a class: in as many holds of the lock as it takes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,8 +114,8 @@ impl Core {
             self.search(tier, group).vain = Some(room_made);
         }
         self.engine.pump(now);
-        let vain_moves = *self.vain_moves[tier.index()][group.index()].get_or_insert(0);
-        if self.is_busy() && vain_moves <= self.vain_moves_max(tier, group) {
+        self.vain_moves[tier.index()][group.index()].get_or_insert(0);
+        if self.is_busy() && !self.waits_in_vain(tier, group) {
             return Err(Error::TierBusy { tier });
         }
         if !self.is_fresh() && !std::mem::replace(&mut self.search(tier, group).is_last, true) {
@@ -145,8 +148,16 @@ impl Core {
         &mut self.searches[tier.index()][group.index()]
     }
 
-    /// Above so many copies, what the coldest chain of a class stands on goes round in a file that is too small for it, and would
-    /// for ever.
+    /// Whether so many copies have ended while somebody waits for a class that what leaves it must be going round in a file that is too
+    /// small for it, and would for ever. Who waits for a nearer class in vain waits for this one, too.
+    fn waits_in_vain(&self, tier: TierId, group: GroupId) -> bool {
+        TierId::ALL[..=tier.index()].iter().any(|near| {
+            let moves = self.vain_moves[near.index()][group.index()];
+            moves.is_some_and(|moves| moves > self.vain_moves_max(*near, group))
+        })
+    }
+
+    /// How many copies the coldest chain of a class takes to leave it, and then some.
     fn vain_moves_max(&self, tier: TierId, group: GroupId) -> u32 {
         let pool = self.pools.pool(tier, group);
         let depth = pool.coldest().next().map_or(0, |coldest| self.index.view(pool.block(coldest)).depth);
@@ -391,8 +402,7 @@ impl Core {
         let Some(parent) = self.index.remove_last(block, tier) else { return false };
         self.events.push(BlockEvent::Removed { hash, tier });
         self.pools.pool_mut(tier, GroupId::FIRST).free(slot);
-        self.room_made += 1;
-        self.vain_moves[tier.index()][GroupId::FIRST.index()] = None;
+        self.note_room(tier, GroupId::FIRST);
         self.counters.count_eviction(tier, false, false);
         self.counters.drops += 1;
         self.changes += 1;
@@ -428,8 +438,14 @@ impl Core {
     /// The slot is free: there is more room than there was.
     fn give_slot_back(&mut self, group: GroupId, tier: TierId, slot: SlotId) {
         self.pools.pool_mut(tier, group).free(slot);
+        self.note_room(tier, group);
+    }
+
+    /// A slot of a class has become free.
+    fn note_room(&mut self, tier: TierId, group: GroupId) {
         self.room_made += 1;
-        self.vain_moves[tier.index()][group.index()] = None;
+        let moves = &mut self.vain_moves[tier.index()][group.index()];
+        *moves = moves.and_then(|moves| moves.checked_sub(MOVES_A_SLOT));
     }
 
     /// Sees to it that a copy is not found again, here or after a restart.
