@@ -163,6 +163,11 @@ impl Lane for WorkerLane {
         }
         self.queue.submit(batch)
     }
+
+    /// Threads take chunks of one batch while others still copy those of the batch before it.
+    fn works_on_many(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,12 @@ pub trait Lane: fmt::Debug + Send + Sync {
     /// [`Error::QueueFull`] if the queue has no room for all of them; then nothing was started.
     fn submit(&self, batch: &[Move]) -> Result<Ticket, Error>;
 
+    /// Whether it works on several batches at once, as a drive does with many requests: the time that [`Ticket::effort`] tells of each is
+    /// right then in sum over those that were under way together, and not of one alone.
+    fn works_on_many(&self) -> bool {
+        false
+    }
+
     /// As [`Lane::submit`], for a reader that takes one layer after the other: a lane that can brings the first layers of
     /// all parts first, and [`Ticket::layer_fence`] tells of each as it comes.
     ///

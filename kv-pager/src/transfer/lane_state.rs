@@ -30,8 +30,9 @@ pub struct LaneStats {
     pub failed: u64,
 }
 
-/// A batch that ended without a fault, and how long the lane worked on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A batch that ended without a fault, and how long the lane worked on it; or batches that it worked on together
+/// ([`Lane::works_on_many`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Worked {
     /// Bytes of what was not called off, as the device has them.
     pub bytes: Bytes,
@@ -40,6 +41,10 @@ pub struct Worked {
     /// By the lane's own account.
     pub busy: Nanos,
 }
+
+/// So many times the bytes that may be under way a lane has worked on together when that is told though it goes on with others: what is
+/// charged to one in place of the other weighs little then.
+const TOGETHER_FLIGHTS: u64 = 4;
 
 /// How many batches are remembered until somebody learns from them: the rest is not told.
 const WORKED_MAX: usize = 64;
@@ -52,8 +57,12 @@ pub(super) struct LaneState {
     /// Bytes in each of them.
     queued_bytes: [Bytes; PRIORITIES],
     worked: Vec<Worked>,
+    /// Of a lane that works on many: what has ended since it was idle, or since that was told.
+    together: Worked,
     batches: Vec<Batch>,
     bytes_in_flight: Bytes,
+    /// The most of them, but for one batch.
+    bytes_in_flight_max: Bytes,
     /// Moves in a batch: the limit, or fewer after the lane has refused as many with nothing under way.
     batch_moves: usize,
     slot_bytes: Vec<Bytes>,
@@ -74,8 +83,10 @@ impl LaneState {
             queues: std::array::from_fn(|_| VecDeque::new()),
             queued_bytes: [Bytes::ZERO; PRIORITIES],
             worked: Vec::with_capacity(WORKED_MAX),
+            together: Worked::default(),
             batches: Vec::new(),
             bytes_in_flight: Bytes::ZERO,
+            bytes_in_flight_max: limits.bytes_in_flight,
             batch_moves: limits.batch_moves as usize,
             slot_bytes: slot_bytes.to_vec(),
             refused: Vec::new(),
@@ -330,14 +341,29 @@ impl LaneState {
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
         batch.span().record("busy_ns", busy.as_u64());
-        if let Some(done) = batch.done().filter(|_| self.worked.len() < WORKED_MAX) {
-            let bytes = done.map(|flight| self.bytes_of(flight)).sum();
-            self.worked.push(Worked { bytes, copies, busy });
+        if let Some(done) = batch.done() {
+            self.together.bytes += done.map(|flight| self.bytes_of(flight)).sum::<Bytes>();
+            self.together.copies = self.together.copies.saturating_add(copies);
+            self.together.busy = self.together.busy.saturating_add(busy);
         }
+        self.tell_worked();
         if batch.is_open() {
             self.given_up.push(batch);
         } else {
             self.keep_buffer(batch);
+        }
+    }
+
+    /// Has it told what was worked on, unless some of that time may be that of batches under way, or some of theirs its own.
+    fn tell_worked(&mut self) {
+        let enough = self.bytes_in_flight_max.as_u64().saturating_mul(TOGETHER_FLIGHTS);
+        let is_among_others = self.lane.works_on_many() && !self.batches.is_empty();
+        if is_among_others && self.together.bytes.as_u64() < enough {
+            return;
+        }
+        let worked = std::mem::take(&mut self.together);
+        if worked.bytes > Bytes::ZERO && self.worked.len() < WORKED_MAX {
+            self.worked.push(worked);
         }
     }
 

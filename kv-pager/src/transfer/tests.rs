@@ -13,6 +13,7 @@ use std::sync::Arc;
 struct ManualLane {
     batches: Mutex<Vec<(Vec<Move>, TicketWriter)>>,
     is_full: Mutex<bool>,
+    works_on_many: bool,
 }
 
 impl Lane for ManualLane {
@@ -27,6 +28,10 @@ impl Lane for ManualLane {
         let (writer, ticket) = TicketWriter::new(batch.len());
         self.batches.lock().push((batch.to_vec(), writer));
         Ok(ticket)
+    }
+
+    fn works_on_many(&self) -> bool {
+        self.works_on_many
     }
 }
 
@@ -44,7 +49,11 @@ fn flight(slot: usize, priority: Priority) -> Flight {
 }
 
 fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
-    let lane = Arc::new(ManualLane::default());
+    engine_over(ManualLane::default(), limits)
+}
+
+fn engine_over(lane: ManualLane, limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
+    let lane = Arc::new(lane);
     let lanes: Vec<Arc<dyn Lane>> = vec![Arc::clone(&lane) as Arc<dyn Lane>];
     let engine = TransferEngine::new(lanes, &[Bytes::new(10)], limits, Arc::new(Signal::new()));
     (lane, engine)
@@ -93,6 +102,33 @@ fn a_prefetch_that_a_request_waits_for_goes_with_the_demands() {
     engine.pump(Time::START);
     let order: Vec<usize> = lane.batches.lock()[0].0.iter().map(|part| part.source.index()).collect();
     assert_eq!(order, [4, 2, 3, 1]);
+}
+
+#[test]
+fn what_a_lane_took_is_told_by_batch_or_if_it_works_on_many_of_all_that_were_under_way_together() {
+    // The first that ends is charged for the others; one that fails teaches nothing.
+    let busy = [900, 1, 1, 30, 1, 1, 1, 1, 1, 1].map(Nanos::new);
+    let told_after = |works_on_many: bool, in_flight: u64| {
+        let limits = Limits { batch_moves: 1, bytes_in_flight: Bytes::new(in_flight), ..Limits::default() };
+        let (lane, mut engine) = engine_over(ManualLane { works_on_many, ..ManualLane::default() }, &limits);
+        enqueue(&mut engine, (0..10).map(|slot| (slot, Priority::Demand)));
+        let mut told = Vec::new();
+        for (at, took) in busy.into_iter().enumerate() {
+            engine.pump(Time::START);
+            let (_, writer) = lane.batches.lock().remove(0);
+            assert!(writer.begin(0));
+            writer.end(0, if at == 3 { Err(MoveFault::Io) } else { Ok(()) });
+            writer.publish(took, 1);
+            assert_eq!(poll(&mut engine, 0).len(), 1);
+            engine.take_worked(|_, worked| told.push((at, worked.bytes.as_u64(), worked.busy.as_u64())));
+        }
+        told
+    };
+    let each: Vec<_> = (0..10).map(|at| (at, 10, busy[at].as_u64())).filter(|told| told.0 != 3).collect();
+    assert_eq!(told_after(false, 1000), each);
+    assert_eq!(told_after(true, 1000), [(9, 90, 908)], "when the lane is idle");
+    // Two are under way at once: after four times as many.
+    assert_eq!(told_after(true, 20), [(8, 80, 907), (9, 10, 1)]);
 }
 
 #[test]
