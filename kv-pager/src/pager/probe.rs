@@ -6,8 +6,8 @@
 //!   that is believed to take long; an engine's slots are not for it;
 //! - **PB2** what it copies is nobody's: it can't be matched or shared, and the slots are free when it has ended (I3);
 //! - **PB3** a lane that is believed too slow to be asked is tried when [`PLANS`] plans have been made since anything came over it and,
-//!   while it is found faster than believed, once a plan, until the belief has changed. Another is not: what is copied twice in a row
-//!   comes from the system's cache, and tells more than a file can.
+//!   while it is found faster than believed, once a plan, until the belief has changed. Another is not: plans ask
+//!   it, and a try would only keep them waiting.
 //!
 //! Whoever believes that a lane is slow does not ask it, and nothing would ever tell that it is fast again: neither requests, which compute
 //! instead, nor what is given up on the device because it would come back too slowly. A lane that is believed fast is asked, and tells.
