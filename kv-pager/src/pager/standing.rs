@@ -3,7 +3,9 @@
 //!
 //! - **Y1** a block that only requests with a time to live have used goes that long after the last of them has closed, from every
 //!   tier; one that any other request has used stays as long as anything;
-//! - **Y2** nothing goes while a sequence, a hold, a prefetch or a move uses it: it is looked at again after as long.
+//! - **Y2** nothing goes while a sequence, a hold, a prefetch or a move uses it: it is looked at again after as long;
+//! - **Y3** to pass over a block is to pass over those before it: when it goes, and they were not used after it, they go as those of any other
+//!   request.
 //!
 //! A sequence that is closed or cut leaves a list of its blocks, 8 bytes each, and when they expire. They go leaf first.
 
@@ -103,9 +105,17 @@ impl Core {
         }
     }
 
-    /// Whether eviction passes over `block` this time, for a request of high priority has used it.
+    /// Whether eviction passes over `block` this time, for a request of high priority has used it. If not, it was passed over often enough
+    /// together with what is before it (Y3).
     pub(super) fn passes_over(&mut self, block: BlockId) -> bool {
-        self.expiries.is_used && self.index.take_pass(block)
+        if !self.expiries.is_used || self.index.take_pass(block) {
+            return self.expiries.is_used;
+        }
+        let parent = self.index.parent(block);
+        if parent.is_some() && self.index.view(parent).last_use <= self.index.view(block).last_use {
+            self.index.spend_passes(parent);
+        }
+        false
     }
 
     /// Makes room to remember what a sequence lets go, a slice a hold: what would expire first does so at once (I8). Returns whether
