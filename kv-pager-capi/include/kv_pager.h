@@ -772,7 +772,8 @@ typedef struct KvpRequest {
   size_t extra_keys_len;
   // Whose cache it is in.
   uint64_t salt;
-  // How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never.
+  // How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never. Where the
+  // engine owns the slots: after the last call that brought or offloaded them, or ended the request.
   uint64_t time_to_live_ns;
   // How long from its opening its last prompt token may take to be computed, in nanoseconds; 0 for no deadline.
   uint64_t deadline_ns;

@@ -55,7 +55,8 @@ pub struct KvpRequest {
     pub extra_keys_len: usize,
     /// Whose cache it is in.
     pub salt: u64,
-    /// How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never.
+    /// How long after it has closed its blocks are given up that only such requests have used, in nanoseconds; 0 for never. Where the
+    /// engine owns the slots: after the last call that brought or offloaded them, or ended the request.
     pub time_to_live_ns: u64,
     /// How long from its opening its last prompt token may take to be computed, in nanoseconds; 0 for no deadline.
     pub deadline_ns: u64,

@@ -757,6 +757,49 @@ static void budget(const char *directory) {
     OK(kvp_pager_close(pager));
 }
 
+/* How many blocks of the prompt are cached. */
+static size_t cached(KvpPager *pager, const KvpPrompt *prompt) {
+    uint32_t tiers[4];
+    size_t len;
+    OK(kvp_lookup(pager, prompt, tiers, 4, &len));
+    return len;
+}
+
+/* Blocks expire that only prompts with a time to live have used, where the engine owns the slots too; and stay if another has. */
+static void engine_owned_for_a_while(void) {
+    KvpPager *pager = open_pager(NULL, KVP_DEVICE_OWNER_ENGINE, KVP_DEVICE_LAYOUT_BLOCK_MAJOR, DEFAULT_ARM);
+    const uint64_t lives[4] = {1, 3600 * SECOND_NS, 0, 1};
+    for (uint64_t salt = 0; salt < 4; salt++) {
+        uint32_t tokens[PROMPT], outcomes[3];
+        fill_prompt(tokens, 3);
+        KvpRequest request = request_for(tokens, PROMPT, salt);
+        request.priority = salt % 2 ? KVP_PRIORITY_HIGH : KVP_PRIORITY_NORMAL;
+        request.time_to_live_ns = lives[salt];
+        KvpPrompt *prompt = NULL, *usual = prepare(pager, tokens, PROMPT, salt);
+        OK(kvp_prompt_prepare(pager, &request, &prompt));
+        KvpBlockAt given[3] = {{0, 1}, {1, 2}, {2, 3}};
+        KvpDeliveries *deliveries = NULL;
+        if (salt == 3) {
+            /* Made by one that lets them stay. */
+            OK(kvp_offload(pager, usual, given, 3, KVP_FENCE_OVER, &deliveries));
+            settle(deliveries, outcomes, 3);
+            OK(kvp_deliveries_free(deliveries));
+            OK(kvp_onboard(pager, prompt, given, 3, KVP_FENCE_OVER, &deliveries));
+        } else {
+            OK(kvp_offload(pager, prompt, given, 3, KVP_FENCE_OVER, &deliveries));
+        }
+        settle(deliveries, outcomes, 3);
+        OK(kvp_deliveries_free(deliveries));
+        OK(kvp_offload(pager, prompt, NULL, 0, KVP_FENCE_OVER, &deliveries));
+        OK(kvp_deliveries_free(deliveries));
+        OK(kvp_pager_poll(pager));
+        CHECK(cached(pager, prompt) == (salt == 0 ? 0 : 3));
+        kvp_prompt_free(prompt);
+        kvp_prompt_free(usual);
+    }
+    OK(kvp_pager_close(pager));
+}
+
 int main(int count, char **arguments) {
     char directory[1024];
     CHECK(count == 3 && kvp_abi_version() == KVP_ABI_VERSION && kvp_last_error_code() == KVP_ERROR_CODE_NONE);
@@ -765,6 +808,7 @@ int main(int count, char **arguments) {
     snprintf(directory, sizeof directory, "%s/layer-major", arguments[1]);
     managed(directory, KVP_DEVICE_LAYOUT_LAYER_MAJOR);
     engine_owned(arguments[2]);
+    engine_owned_for_a_while();
     tenants();
     policies(arguments[1], arguments[2]);
     snprintf(directory, sizeof directory, "%s/budget", arguments[1]);

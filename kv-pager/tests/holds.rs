@@ -7,7 +7,7 @@ use kv_pager::config::{Allowance, DeviceOwner, Limits, Quota, Watermarks};
 use kv_pager::event::BlockEvent;
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, ModelLayout};
-use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, Sequence, Step};
+use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, RequestPriority, Sequence, Step};
 use kv_pager::policy::{Lru, Policy, Steward, StewardSpec, Urgency};
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
@@ -493,6 +493,48 @@ fn an_engine_with_slots_of_its_own_over_a_small_host_and_a_file() {
             let mut copies = served.pager.offload(&prompt, &all[cached..], Fence::OVER).expect("free");
             served.settle(&mut copies);
             check(&served.pager, "an engine's slots: offloaded");
+            served.pager.check();
+        }
+    }
+}
+
+#[test]
+fn an_engine_whose_prompts_are_worth_something() {
+    for spec in [TIERS[0].1, TIERS[2].1] {
+        for policy in policies() {
+            let served = build(model(false), spec, DeviceOwner::Engine, policy);
+            let at = |block: u32| BlockAt { block: block as usize, slot: SlotId::from_index(block as usize) };
+            let all: Vec<BlockAt> = (0..LONG).map(at).collect();
+            for (round, seed) in [1, 2, 3, 1].into_iter().enumerate() {
+                let tokens = tokens(LONG, LONG / 8, seed);
+                let mut request = Request::new(&tokens).with_priority(RequestPriority::High);
+                if round != 2 {
+                    request = request.with_time_to_live(Nanos::new(1000));
+                }
+                let prompt = served.pager.prepare(&request);
+                let cached = served.pager.lookup(&prompt).len();
+                // Its end first, as where both fronts move.
+                for chunk in all[..cached].rchunks(700) {
+                    let mut loads =
+                        served.pager.onboard(&prompt, chunk, Fence::OVER).expect("slots are free");
+                    served.settle(&mut loads);
+                    check(&served.pager, "of worth: onboarded");
+                }
+                for BlockAt { slot, .. } in &all[cached..] {
+                    served.machine.device().write(GroupId::FIRST, *slot, 0, &[]);
+                }
+                for chunk in all[cached..].chunks(700) {
+                    let mut copies = served.pager.offload(&prompt, chunk, Fence::OVER).expect("free");
+                    served.settle(&mut copies);
+                    check(&served.pager, "of worth: offloaded");
+                }
+                served.pager.offload(&prompt, &[], Fence::OVER).expect("its end");
+                check(&served.pager, "of worth: told");
+                served.pager.check();
+            }
+            served.clock.advance(Nanos::new(10_000));
+            served.go_on("of worth: expired");
+            assert!(served.pager.stats().expired > 0, "{:?}", served.pager.stats());
             served.pager.check();
         }
     }

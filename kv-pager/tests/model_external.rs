@@ -8,7 +8,7 @@
 use kv_pager::config::Watermarks;
 use kv_pager::ids::{Salt, TierId};
 use kv_pager::tier::MoveFault;
-use kv_pager_testkit::external::{EngineSpec, ExternalOperation, ExternalRig, external_operation};
+use kv_pager_testkit::external::{EngineSpec, ExternalOperation, ExternalRig, Worth, external_operation};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
@@ -83,7 +83,7 @@ prop_state_machine! {
 
 /// Offloads the blocks of a prompt, and lets everything end.
 fn offload(rig: &mut ExternalRig, letters: Vec<u32>) {
-    rig.apply(&ExternalOperation::Offload { letters, salt: 0, from: 0 });
+    rig.apply(&ExternalOperation::Offload { letters, salt: 0, from: 0, worth: Worth::default() });
     rig.apply(&ExternalOperation::Settle);
 }
 
@@ -91,7 +91,12 @@ fn offload(rig: &mut ExternalRig, letters: Vec<u32>) {
 fn reuse(is_hasty: bool) {
     let mut rig = ExternalRig::new(EngineSpec { is_hasty, ..EngineSpec::tight(4, 8, 0) });
     for letter in 0..2 {
-        rig.apply(&ExternalOperation::Offload { letters: vec![letter; 3], salt: 0, from: 0 });
+        rig.apply(&ExternalOperation::Offload {
+            letters: vec![letter; 3],
+            salt: 0,
+            from: 0,
+            worth: Worth::default(),
+        });
     }
     rig.finish();
 }
@@ -115,7 +120,7 @@ fn nothing_stays_in_the_host_above_what_was_damaged_there() {
     offload(&mut rig, vec![0, 1, 0, 0]);
     let second = rig.engine().prompt(&[0, 1, 0], Salt(0));
     assert_eq!(rig.engine().pager().lookup(&second), [TierId::Host; 3]);
-    rig.apply(&ExternalOperation::Onboard { letters: vec![0], salt: 0, from: 0 });
+    rig.apply(&ExternalOperation::Onboard { letters: vec![0], salt: 0, from: 0, worth: Worth::default() });
     rig.apply(&ExternalOperation::Compute { stream: 0, fences: u64::MAX });
     let to_device = 2;
     rig.apply(&ExternalOperation::Fault { lane: to_device, fault: MoveFault::Damaged });
@@ -128,7 +133,12 @@ fn what_is_on_its_way_to_the_file_is_not_sent_there_again() {
     let watermarks = Watermarks { low: 0.1, high: 0.2 };
     let mut rig = ExternalRig::new(EngineSpec { watermarks, ..EngineSpec::tight(24, 13, 7) });
     offload(&mut rig, vec![0; 2]);
-    rig.apply(&ExternalOperation::Offload { letters: vec![0; 13], salt: 0, from: 0 });
+    rig.apply(&ExternalOperation::Offload {
+        letters: vec![0; 13],
+        salt: 0,
+        from: 0,
+        worth: Worth::default(),
+    });
     rig.apply(&ExternalOperation::Compute { stream: 0, fences: u64::MAX });
     let (to_host, to_file) = (1, 3);
     rig.apply(&ExternalOperation::Lane { lane: to_host, count: 3 });

@@ -5,7 +5,8 @@ use kv_pager::config::{Allowance, Limits, Quota, Watermarks};
 use kv_pager::ids::{Fence, GroupId, Salt, TierId, TokenId};
 use kv_pager::layout::shape;
 use kv_pager::pager::{Prompt, Request, RequestPriority, Step, TenantReport};
-use kv_pager::policy::Lru;
+use kv_pager::policy::keeping::Arm;
+use kv_pager::policy::{Lru, Policy, Steward, StewardSpec};
 use kv_pager::units::{Bytes, Nanos};
 use kv_pager::{Config, Error, Pager};
 use kv_pager_testkit::tagged::{Machine, MachineSpec};
@@ -20,14 +21,17 @@ struct Rig {
 }
 
 fn build(device: u32, host: u32, quota: Quota, tenants: u16) -> Rig {
+    build_with(device, host, quota, tenants, Box::new(Lru))
+}
+
+fn build_with(device: u32, host: u32, quota: Quota, tenants: u16, policy: Box<dyn Policy>) -> Rig {
     let model = shape("tiny").expect("known");
     let machine = Machine::new(&model, MachineSpec { device, host, file: 0, lane_limit: 64 });
     let limits = Limits { sequence_tokens: 4096, batch_moves: 4, tenants, ..Limits::default() };
     let watermarks = Watermarks { low: 0.0, high: 0.0 };
     let config = Config { limits, quota, watermarks, ..Config::default() };
     let clock = Arc::new(ManualClock::new());
-    let pager =
-        Pager::new(model, config, machine.backend(), Box::new(Lru), Arc::clone(&clock) as _).expect("fits");
+    let pager = Pager::new(model, config, machine.backend(), policy, Arc::clone(&clock) as _).expect("fits");
     Rig { machine, clock, pager }
 }
 
@@ -229,4 +233,27 @@ fn what_expires_is_given_up_a_slice_a_call() {
     rig.pager.poll();
     rig.pager.check();
     assert_eq!(rig.pager.stats().expired, 500);
+}
+
+#[test]
+fn blocks_of_high_priority_stay_longer_under_each_arm() {
+    for keeping in Arm::ALL {
+        let rounds = [RequestPriority::Normal, RequestPriority::High].map(|priority| {
+            let steward = Steward::new(StewardSpec { keeping, ..StewardSpec::default() });
+            let rig = build_with(12, 0, Quota::default(), 8, Box::new(steward));
+            let important = tokens(1, 4);
+            rig.serve(&rig.pager.prepare(&Request::new(&important).with_priority(priority))).expect("room");
+            let mut rounds = 0;
+            while rig.cached(0, 1, 4) == 4 {
+                rounds += 1;
+                rig.serve(&rig.prompt(0, 1 + rounds, 4)).expect("room");
+                rig.pager.check();
+                assert!(rounds < 100, "for ever, by {keeping:?}");
+            }
+            rig.serve(&rig.prompt(0, 2 + rounds, 4)).expect("room");
+            assert_eq!(rig.cached(0, 1, 4), 0, "the root goes with the leaf, by {keeping:?}");
+            rounds
+        });
+        assert!(rounds[1] >= 2 * rounds[0], "{keeping:?}: {rounds:?}");
+    }
 }

@@ -1,13 +1,13 @@
 //! An engine that owns its device slots: it computes into them, offloads, onboards, reads, and reuses each once its ticket has ended.
 //! Uses `external::block_pool`, `tagged`. Known by: `external`, tests.
 
-use super::{BlockPool, SlotTicket};
+use super::{BlockPool, SlotTicket, Worth};
 use crate::tagged::{Fate, Machine, MachineSpec, Stream, Tag};
 use kv_pager::clock::ManualClock;
 use kv_pager::config::{DeviceOwner, Limits, Watermarks};
 use kv_pager::ids::{Fence, GroupId, PrefixHash, Salt, TokenId};
 use kv_pager::layout::{Attention, DType, Entry, KvGroup, ModelLayout};
-use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request};
+use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, RequestPriority};
 use kv_pager::policy::{Lru, Policy, Steward};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
@@ -112,9 +112,21 @@ impl Engine {
 
     /// A prompt of blocks all of whose tokens are the letter, and one token more.
     pub fn prompt(&self, letters: &[u32], salt: Salt) -> Prompt {
+        self.prompt_worth(letters, salt, Worth::default())
+    }
+
+    /// The same, of a request that is worth something.
+    pub fn prompt_worth(&self, letters: &[u32], salt: Salt, worth: Worth) -> Prompt {
         let blocks = letters.iter().flat_map(|letter| [TokenId(*letter); TOKENS_PER_BLOCK]);
         let tokens: Vec<TokenId> = blocks.chain([TokenId(9)]).collect();
-        self.pager.prepare(&Request::new(&tokens).with_salt(salt))
+        let mut request = Request::new(&tokens).with_salt(salt);
+        if worth.is_high {
+            request = request.with_priority(RequestPriority::High);
+        }
+        if let Some(ns) = worth.time_to_live {
+            request = request.with_time_to_live(Nanos::new(ns));
+        }
+        self.pager.prepare(&request)
     }
 
     /// Its pager.

@@ -11,5 +11,5 @@ mod rig;
 
 pub use block_pool::{BlockPool, SlotTicket};
 pub use engine::{Engine, EngineSpec};
-pub use operation::{ExternalOperation, external_operation};
+pub use operation::{ExternalOperation, Worth, external_operation};
 pub use rig::ExternalRig;

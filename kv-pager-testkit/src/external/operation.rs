@@ -3,14 +3,23 @@
 use kv_pager::tier::MoveFault;
 use proptest::prelude::*;
 
+/// What a prompt is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Worth {
+    /// Whether its priority is high.
+    pub is_high: bool,
+    /// How many nanoseconds its blocks live, if no others use them.
+    pub time_to_live: Option<u64>,
+}
+
 /// One thing that happens. Numbers choose among what is there, modulo how much there is.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant's doc names its fields")]
 pub enum ExternalOperation {
     /// Blocks of a prompt, whose tokens are the letters, are computed from one on and offloaded.
-    Offload { letters: Vec<u32>, salt: u64, from: usize },
+    Offload { letters: Vec<u32>, salt: u64, from: usize, worth: Worth },
     /// Blocks of a prompt are asked for, from one on.
-    Onboard { letters: Vec<u32>, salt: u64, from: usize },
+    Onboard { letters: Vec<u32>, salt: u64, from: usize, worth: Worth },
     /// A prompt is looked up.
     Lookup { letters: Vec<u32>, salt: u64 },
     /// The engine looks at its tickets, and reuses the slots of those that have ended.
@@ -49,6 +58,9 @@ pub fn external_operation() -> impl Strategy<Value = ExternalOperation> {
         let from = prop_oneof![3 => Just(0), 1 => 1..10_usize];
         (prop::collection::vec(0..2_u32, 1..14), prop_oneof![3 => Just(0), 1 => Just(1_u64)], from)
     };
+    let time_to_live = prop_oneof![2 => Just(None), 1 => (0..3_000_u64).prop_map(Some)];
+    let worth =
+        (any::<bool>(), time_to_live).prop_map(|(is_high, time_to_live)| Worth { is_high, time_to_live });
     let lane = 0..5_usize;
     let fault = prop_oneof![
         4 => Just(MoveFault::Io),
@@ -58,8 +70,10 @@ pub fn external_operation() -> impl Strategy<Value = ExternalOperation> {
         2 => Just(MoveFault::Unwritable)
     ];
     prop_oneof![
-        8 => named().prop_map(|(letters, salt, from)| Offload { letters, salt, from }),
-        8 => named().prop_map(|(letters, salt, from)| Onboard { letters, salt, from }),
+        8 => (named(), worth.clone())
+            .prop_map(|((letters, salt, from), worth)| Offload { letters, salt, from, worth }),
+        8 => (named(), worth)
+            .prop_map(|((letters, salt, from), worth)| Onboard { letters, salt, from, worth }),
         3 => named().prop_map(|(letters, salt, _)| Lookup { letters, salt }),
         4 => Just(Look),
         3 => Just(Settle),

@@ -2,7 +2,7 @@
 //! Uses `external::engine`, `model`. Known by: tests.
 
 use super::engine::{Engine, EngineSpec};
-use super::operation::ExternalOperation;
+use super::operation::{ExternalOperation, Worth};
 use crate::model::Copies;
 use crate::tagged::Fate;
 use kv_pager::ids::{GroupId, PrefixHash, Salt, TierId};
@@ -21,6 +21,8 @@ pub struct ExternalRig {
     engine: Engine,
     /// The model's set: names of blocks that were computed, and their salts.
     written: HashMap<PrefixHash, Salt>,
+    /// Names in prompts without a time to live: what has another may be gone.
+    immortal: HashSet<PrefixHash>,
     /// The model's list.
     copies: Copies,
     /// Streams that hang.
@@ -36,7 +38,14 @@ impl ExternalRig {
     /// If it cannot be.
     pub fn new(spec: EngineSpec) -> Self {
         let engine = Engine::new(spec);
-        Self { engine, written: HashMap::new(), copies: Copies::default(), hung: HashSet::new(), brought: 0 }
+        Self {
+            engine,
+            written: HashMap::new(),
+            immortal: HashSet::new(),
+            copies: Copies::default(),
+            hung: HashSet::new(),
+            brought: 0,
+        }
     }
 
     /// The engine.
@@ -50,8 +59,12 @@ impl ExternalRig {
     /// If a claim does not hold.
     pub fn apply(&mut self, operation: &ExternalOperation) {
         match operation {
-            ExternalOperation::Offload { letters, salt, from } => self.offload(letters, Salt(*salt), *from),
-            ExternalOperation::Onboard { letters, salt, from } => self.onboard(letters, Salt(*salt), *from),
+            ExternalOperation::Offload { letters, salt, from, worth } => {
+                self.offload(letters, Salt(*salt), *from, *worth);
+            }
+            ExternalOperation::Onboard { letters, salt, from, worth } => {
+                self.onboard(letters, Salt(*salt), *from, *worth);
+            }
             ExternalOperation::Lookup { letters, salt } => {
                 let prompt = self.engine.prompt(letters, Salt(*salt));
                 self.look_up(&prompt);
@@ -118,8 +131,17 @@ impl ExternalRig {
         found.len()
     }
 
-    fn offload(&mut self, letters: &[u32], salt: Salt, from: usize) {
-        let prompt = self.engine.prompt(letters, salt);
+    /// A prompt that is about to be used.
+    fn prompt(&mut self, letters: &[u32], salt: Salt, worth: Worth) -> Prompt {
+        let prompt = self.engine.prompt_worth(letters, salt, worth);
+        if worth.time_to_live.is_none() {
+            self.immortal.extend(prompt.names());
+        }
+        prompt
+    }
+
+    fn offload(&mut self, letters: &[u32], salt: Salt, from: usize, worth: Worth) {
+        let prompt = self.prompt(letters, salt, worth);
         let stored = self.look_up(&prompt);
         let named = self.engine.offload(prompt.clone(), salt, from).to_vec();
         self.written.extend(named.iter().map(|at| (prompt.names()[at.block], salt)));
@@ -134,8 +156,8 @@ impl ExternalRig {
         }
     }
 
-    fn onboard(&mut self, letters: &[u32], salt: Salt, from: usize) {
-        let prompt = self.engine.prompt(letters, salt);
+    fn onboard(&mut self, letters: &[u32], salt: Salt, from: usize, worth: Worth) {
+        let prompt = self.prompt(letters, salt, worth);
         let stored = self.look_up(&prompt);
         let named = self.engine.onboard(prompt, salt, from).to_vec();
         for (at, outcome) in named.iter().zip(self.engine.last_outcomes()) {
@@ -195,6 +217,7 @@ impl ExternalRig {
         self.hung.clear();
         self.assert_all_ends(Engine::release_stalled);
         self.assert_nothing_is_left();
+        self.assert_the_mortal_go();
         self.assert_all_are_served();
     }
 
@@ -228,6 +251,19 @@ impl ExternalRig {
         assert_eq!(resident, self.copies.count(), "the event stream tells of all copies");
     }
 
+    /// What only prompts with a time to live have used is gone a while after the last of them (Y1).
+    fn assert_the_mortal_go(&mut self) {
+        for _ in 0..10 {
+            self.engine.let_deadline_pass();
+            self.engine.pager().poll();
+        }
+        self.follow();
+        self.check();
+        let left = self.copies.names().filter(|name| !self.immortal.contains(*name)).count();
+        assert_eq!(left, 0, "Y1: blocks have outlived all that may use them");
+        self.assert_nothing_is_left();
+    }
+
     /// A block that is offloaded now comes back, if the engine has two slots left, and the host one.
     fn assert_all_are_served(&mut self) {
         let host = self.engine.pager().occupancy(TierId::Host, GroupId::FIRST).expect("there is a host");
@@ -237,9 +273,9 @@ impl ExternalRig {
         }
         let before = self.brought;
         for _ in 0..ROUNDS_MAX {
-            self.offload(&[7], Salt(0), 0);
+            self.offload(&[7], Salt(0), 0, Worth::default());
             self.settle();
-            self.onboard(&[7], Salt(0), 0);
+            self.onboard(&[7], Salt(0), 0, Worth::default());
             self.settle();
             if self.brought > before {
                 return;

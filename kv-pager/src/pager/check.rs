@@ -26,6 +26,7 @@ impl Core {
         self.check_locations();
         self.check_movers();
         self.check_keepers();
+        self.check_expiries();
         for (block, _) in self.index.blocks() {
             if !self.index.is_detached(block) {
                 self.check_ancestry(block);

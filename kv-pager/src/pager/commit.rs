@@ -248,7 +248,7 @@ impl Core {
         let hash = state.hashes[at];
         let found = self.index.find(hash, &keys);
         let block = found.or_else(|| self.index.insert(hash, &keys, now))?;
-        self.note_committed(state, block, found.is_none());
+        self.note_user(state, block, found.is_none());
         self.index.add_reference(block);
         self.index.note_use(block, now);
         Some(block)

@@ -96,6 +96,8 @@ pub(super) struct Core {
     pub(super) changes: u64,
     /// Counts what making room has freed or started.
     pub(super) room_made: u64,
+    /// Counts the blocks that eviction has passed over.
+    pub(super) passes_spent: u64,
     /// By tier and group: how far the call at hand has come with looking for room.
     pub(super) searches: [[Search; ModelLayout::GROUPS_MAX]; TierId::COUNT],
     /// Whether any of them has come anywhere.
@@ -228,6 +230,7 @@ impl Core {
             vain_moves: [[None; ModelLayout::GROUPS_MAX]; TierId::COUNT],
             changes: 0,
             room_made: 0,
+            passes_spent: 0,
             searches: [[Search::default(); ModelLayout::GROUPS_MAX]; TierId::COUNT],
             has_searched: false,
             named: [[0; ModelLayout::GROUPS_MAX]; TierId::COUNT],

@@ -8,6 +8,9 @@
 //! Long calls are made in slices: all slots are claimed before anything is started, and what an onboard has found is referred to
 //! until its loads are ordered.
 //!
+//! A prompt's priority and time to live count as a sequence's do (`pager::standing`): what an onboard has found and what an offload passes on
+//! its way and names is used by the request.
+//!
 //! What the device has to compute only the engine knows, and says with a prompt or for a plan (`Urgency::compute_queue`): it counts until it is over, or
 //! another call says otherwise.
 //!
@@ -17,7 +20,7 @@
 use super::core::Core;
 use super::finding::{self, Grip};
 use super::handle::Prompt;
-use super::loads::{PendingLoad, Way};
+use super::loads::{PendingLoad, Way, urgency_of};
 use super::slices;
 use super::{Pager, Progress, Shared, served};
 use crate::clock::Time;
@@ -192,18 +195,27 @@ impl Pager {
         let shared = &*self.shared;
         claim(shared, wanted)?;
         let now = self.hear(prompt.urgency().compute_queue);
-        let found = finding::find(shared, &prompt.state(shared.tokens_per_block), Grip::Referred);
+        let state = prompt.state(shared.tokens_per_block);
+        let found = finding::find(shared, &state, Grip::Used);
         let mut tickets = Vec::with_capacity(wanted.len());
         // A load that is ordered has two ends.
         let mut slices = wanted.chunks(shared.slice_blocks.div_ceil(2));
         let mut name = None;
         slices::repeat(shared, |core| {
+            if !core.has_place_for_call(&state, wanted.len() - tickets.len()) {
+                return false;
+            }
             let onboard = *name.get_or_insert_with(|| core.register.begin_onboard());
             let slice = slices.next().unwrap_or_default();
+            let block_of = |at: &BlockAt| found.get(at.block).map(|found| found.block);
             tickets.extend(slice.iter().map(|at| {
-                let block = found.get(at.block).map(|found| found.block);
-                core.start_onboard(block, at.slot, onboard, (fence, now))
+                let load = Load { slot: at.slot, fence, priority: urgency_of(state.priority), onboard };
+                core.start_onboard(block_of(at), load, now)
             }));
+            if state.time_to_live.is_some() {
+                let coming = slice.iter().filter_map(|at| Some((block_of(at)?, at.slot)));
+                core.note_call_over(&state, coming, now);
+            }
             core.issue_loads(now);
             core.engine.pump(now);
             tickets.len() == wanted.len()
@@ -228,21 +240,24 @@ impl Pager {
         claim(shared, given)?;
         let now = self.hear(prompt.urgency().compute_queue);
         let state = prompt.state(shared.tokens_per_block);
-        let mut front = Front::ROOT;
-        let mut tickets = Vec::with_capacity(given.len());
+        let is_end = served::is_end(prompt, given);
+        let told = if is_end { shared.request_blocks } else { 0 };
+        let tickets = Vec::with_capacity(given.len());
+        let mut offload = Offload { state: &state, given, fence, told, front: Front::ROOT, tickets };
         slices::repeat(shared, |core| {
-            if !core.make_room_farther(now) {
+            if !core.make_room_farther(now) || !core.has_place_for_call(&state, offload.left()) {
                 return false;
             }
-            core.offload_slice(&state, given, &mut front, &mut tickets, (fence, now));
-            let is_over = tickets.len() == given.len();
+            core.offload_slice(&mut offload, now);
+            let is_over = offload.left() == 0;
             if is_over {
                 core.keepers.wake_all(state.salt);
             }
             core.engine.pump(now);
             is_over
         });
-        if served::is_end(prompt, given) {
+        let Offload { tickets, .. } = offload;
+        if is_end {
             served::tell(shared, &state, now);
         }
         Ok(self.deliveries(seen, given, tickets))
@@ -321,6 +336,37 @@ impl Front {
     }
 }
 
+/// How an engine's slot is to be written.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    slot: SlotId,
+    /// The last compute that uses it.
+    fence: Fence,
+    priority: Priority,
+    /// Which onboard has ordered it.
+    onboard: u64,
+}
+
+/// A call that copies blocks out of an engine's slots, and how far it has come.
+#[derive(Debug)]
+struct Offload<'a> {
+    state: &'a SequenceState,
+    given: &'a [BlockAt],
+    /// The compute that writes the slots.
+    fence: Fence,
+    /// How many blocks of the prompt are let go when it is told, after this call; the others are by it (Y4).
+    told: usize,
+    front: Front,
+    tickets: Vec<u64>,
+}
+
+impl Offload<'_> {
+    /// How many blocks have still to be started.
+    fn left(&self) -> usize {
+        self.given.len() - self.tickets.len()
+    }
+}
+
 /// The one group of the models that are served this way.
 const GROUP: GroupId = GroupId::FIRST;
 
@@ -355,13 +401,8 @@ impl Core {
         self.register.settled(outcome)
     }
 
-    fn start_onboard(
-        &mut self,
-        block: Option<BlockId>,
-        slot: SlotId,
-        onboard: u64,
-        (fence, now): (Fence, Time),
-    ) -> u64 {
+    fn start_onboard(&mut self, block: Option<BlockId>, load: Load, now: Time) -> u64 {
+        let Load { slot, fence, priority, onboard } = load;
         let found = block.and_then(|block| Some((block, self.nearest_part(block, GROUP)?)));
         match found {
             Some((block, from)) if !self.index.location(block, GROUP, TierId::Device).is_some() => {
@@ -369,7 +410,6 @@ impl Core {
                 self.pools.pool_mut(from, GROUP).begin_move(source);
                 self.index.note_use_ahead(block, now);
                 let ticket = self.borrow(block, slot, fence, Some(onboard));
-                let priority = Priority::Demand;
                 let deadline = self.load_deadline();
                 self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
@@ -379,36 +419,51 @@ impl Core {
     }
 
     /// Goes on with an offload by one slice: as many blocks are started, or passed on the way to the next one that is.
-    fn offload_slice(
-        &mut self,
-        state: &SequenceState,
-        given: &[BlockAt],
-        front: &mut Front,
-        tickets: &mut Vec<u64>,
-        (fence, now): (Fence, Time),
-    ) {
+    fn offload_slice(&mut self, offload: &mut Offload<'_>, now: Time) {
+        let Offload { state, given, fence, told, front, tickets } = offload;
         self.serve(state.salt);
+        self.note_standing(state);
+        let mut going = Vec::new();
         for _ in 0..self.config.limits.slice_blocks {
-            let Some(at) = given.get(tickets.len()).filter(|_| self.left > 0) else { return };
+            let Some(at) = given.get(tickets.len()).filter(|_| self.left > 0) else { break };
             if at.block < front.blocks || !self.is_front(state, front) {
                 *front = Front::ROOT;
             }
             let is_named = state.epoch == self.epoch && at.block < state.hashes.len();
             if is_named && at.block > front.blocks && self.advance(state, front) {
+                self.note_user(state, front.last, false);
                 continue;
             }
             let record =
                 if is_named && at.block == front.blocks { self.record_of(state, front, now) } else { None };
             let ticket = match record {
-                Some(block) => self.start_offload(block, at.slot, fence, now),
+                Some(block) => self.start_offload(block, at.slot, *fence, now),
                 None => Some(self.settle_claim(at.slot, Delivery::Failed)),
             };
-            let Some(ticket) = ticket else { return };
+            let Some(ticket) = ticket else { break };
             tickets.push(ticket);
             if let Some(block) = record.filter(|block| self.is_still(state, at.block, *block)) {
                 self.advance_to(front, block);
             }
+            if state.time_to_live.is_some() && at.block >= *told {
+                going.extend(record.map(|block| (block, at.slot)));
+            }
         }
+        self.note_call_over(state, going.into_iter(), now);
+    }
+
+    /// A call has ordered these blocks, each to or from the engine's slot beside it, unless it could not: they are let go by it (Y4).
+    fn note_call_over(
+        &mut self,
+        state: &SequenceState,
+        ordered: impl Iterator<Item = (BlockId, SlotId)>,
+        now: Time,
+    ) {
+        let under_way: Vec<BlockId> = ordered
+            .filter(|(block, slot)| self.index.location(*block, GROUP, TierId::Device) == *slot)
+            .map(|(block, _)| block)
+            .collect();
+        self.note_over(state, under_way.into_iter(), now);
     }
 
     /// Starts to copy a block out of an engine's slot. `None` if room for it is to be made in the next hold.
@@ -484,11 +539,12 @@ impl Core {
 
     /// The record of the block that comes after a front; made if need be.
     fn record_of(&mut self, state: &SequenceState, front: &Front, now: Time) -> Option<BlockId> {
-        if let Some(block) = self.after(state, front) {
-            return Some(block);
-        }
+        let found = self.after(state, front);
         let extra_keys: Vec<u64> = state.keys_of_block(front.blocks).collect();
-        self.index.insert(state.hashes[front.blocks], &front.keys(state, &extra_keys), now)
+        let insert = || self.index.insert(state.hashes[front.blocks], &front.keys(state, &extra_keys), now);
+        let block = found.or_else(insert)?;
+        self.note_user(state, block, found.is_none());
+        Some(block)
     }
 
     fn has_lower_location(&self, block: BlockId) -> bool {

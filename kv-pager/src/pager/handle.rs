@@ -63,7 +63,8 @@ impl<'a> Request<'a> {
 
     /// With blocks that are given up, in every tier, that long after it has closed, unless a request without a time to live has used
     /// them, or one with a time to live uses them until later. They can be found until the calls that follow have given them up,
-    /// 256 blocks each. A restart forgets that they were to expire.
+    /// 256 blocks each. A restart forgets that they were to expire. Where the engine owns the device slots, that long after the last
+    /// call that brought or offloaded them, or ended the request.
     #[must_use]
     pub fn with_time_to_live(self, time_to_live: Nanos) -> Self {
         Self { time_to_live: Some(time_to_live), ..self }
@@ -109,11 +110,13 @@ impl Prompt {
         &self.urgency
     }
 
-    /// A state that holds it, for matching.
+    /// A state that holds it and how it is to be served, for matching.
     pub(super) fn state(&self, tokens_per_block: u32) -> SequenceState {
         let mut state = SequenceState::new(tokens_per_block, 0, 0);
         state.set_request(&self.tokens, self.salt, &self.extra_keys);
         state.epoch = self.epoch;
+        state.priority = self.priority;
+        state.time_to_live = self.time_to_live;
         state.hashes.extend_from_slice(&self.hashes);
         state
     }

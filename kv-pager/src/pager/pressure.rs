@@ -90,14 +90,16 @@ impl Core {
                 self.goes_on = true;
                 return Err(Error::TierBusy { tier });
             }
-            let before = self.changes;
+            let (before, passes) = (self.changes, self.passes_spent);
             if !self.make_room(need, now) {
                 return Err(Error::TierBusy { tier });
             }
             let has_more = self.free_slots(tier, group) + self.leaving_slots(tier, group) > free + leaving;
+            // To pass over a block is not in vain: that is spent then.
+            let is_counted = self.passes_spent == passes;
             let search = self.search(tier, group);
-            search.rounds += 1;
-            search.fruitless = if has_more { 0 } else { search.fruitless + 1 };
+            search.rounds += u32::from(is_counted);
+            search.fruitless = if has_more { 0 } else { search.fruitless + u32::from(is_counted) };
             let is_fruitless = search.fruitless >= FRUITLESS_ROUNDS;
             let is_stuck = self.changes == before || is_fruitless && self.is_busy();
             if self.goes_on && !is_fruitless {
@@ -278,7 +280,11 @@ impl Core {
             if slot.is_some() {
                 self.pools.pool_mut(tier, group).touch(slot);
             }
+            let view =
+                View::new(&self.pools, &self.index, self.costs.prospects(), self.demotable(), self.now);
+            self.policy.pass_over(&view, block, tier, group);
             self.changes += 1;
+            self.passes_spent += 1;
         }
         is_passed_over
     }

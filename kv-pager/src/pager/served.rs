@@ -1,9 +1,10 @@
 //! Served: requests of an engine that owns its device slots, told to the policy as those are that had a sequence.
-//! Layer 9. Uses `pager::{core, external, slices, telling}`. Known by: `pager::external`.
+//! Layer 9. Uses `pager::{core, external, slices, standing, telling}`. Known by: `pager::external`.
 //!
 //! - **SV1** a request is told once and whole (SL4), when its last block is offloaded: all its blocks that have a record, in the host or on
 //!   their way there, and the names of those that found no room;
-//! - **SV2** each request is one use of each of its blocks, whether it was onboarded, made, or the engine had it.
+//! - **SV2** each request is one use of each of its blocks, whether it was onboarded, made, or the engine had it;
+//! - **SV3** it is over then: its blocks are let go, and those that only requests with a time to live have used begin to expire (Y4).
 //!
 //! An engine that copies blocks before its request is over gives the last of them with the call at the end; one that has nothing to copy
 //! gives none.
@@ -39,7 +40,7 @@ pub(super) fn tell(shared: &Shared, state: &SequenceState, now: Time) {
         others.for_each(|name| telling.name(*name));
         slices::tell(shared, &mut telling, state.blocks(), now);
     }
-    slices::repeat(shared, |core| core.end_slice(&mut telling, now));
+    slices::repeat(shared, |core| core.end_slice(state, &mut telling, now));
 }
 
 impl Core {
@@ -61,12 +62,19 @@ impl Core {
         front.blocks == end
     }
 
-    /// Counts a use of the next slice of what was told, which is as recently used as can be, the leaf first; and refers to it no longer.
-    /// Returns whether that was all.
-    fn end_slice(&mut self, telling: &mut Telling, now: Time) -> bool {
-        for _ in 0..self.config.limits.slice_blocks {
-            let Some(block) = telling.blocks.pop() else { return true };
-            self.index.note_end(block, now);
+    /// Counts a use of the next slice of what was told, which is as recently used as can be, the leaf first; lets it go, and refers to it
+    /// no longer. Returns whether that was all.
+    fn end_slice(&mut self, state: &SequenceState, telling: &mut Telling, now: Time) -> bool {
+        if !self.has_place_for_call(state, telling.blocks.len()) {
+            return false;
+        }
+        let first = telling.blocks.len().saturating_sub(self.config.limits.slice_blocks as usize);
+        for block in &telling.blocks[first..] {
+            self.note_user(state, *block, false);
+            self.index.note_end(*block, now);
+        }
+        self.note_over(state, telling.blocks[first..].iter().copied(), now);
+        for block in telling.blocks.drain(first..).rev() {
             self.warm_below(block);
             self.unrefer(block);
         }

@@ -3,9 +3,16 @@
 //!
 //! - **Y1** a block that only requests with a time to live have used goes that long after the last of them has closed, from every
 //!   tier; one that any other request has used stays as long as anything;
-//! - **Y2** nothing goes while a sequence, a hold, a prefetch or a move uses it: it is looked at again after as long.
+//! - **Y2** nothing goes while a sequence, a hold, a prefetch or a move uses it: it is looked at again after as long;
+//! - **Y3** to pass over a block is to pass over those before it: when it goes, and they were not used after it, they go as those of any other
+//!   request;
+//! - **Y4** where the engine owns the device slots, each call that brings or offloads blocks lets go those, and the one that ends the request
+//!   lets go all its blocks (SV3): a request whose last call never comes leaves nothing for ever;
+//! - **Y5** who has used a block has used those before it: what stands on them takes with it those that have not been used since.
 //!
-//! A sequence that is closed or cut leaves a list of its blocks, 8 bytes each, and when they expire. They go leaf first.
+//! A sequence that is closed or cut, and a call of an engine's, leaves a list of its blocks, 8 bytes each, and when they expire. They go
+//! leaf first. Lists of calls overlap, and few of them begin at the root, so none is done with before its last block: what was used since
+//! is in a later one, but what is before that may not be.
 
 use super::core::Core;
 use crate::clock::Time;
@@ -25,13 +32,13 @@ struct Known {
     tag: u32,
 }
 
-/// What a sequence has left to expire.
+/// What a sequence, or a call of an engine's, has left to expire.
 #[derive(Debug)]
 struct Expiry {
-    /// When the sequence let them go: what was used since is somebody else's.
+    /// When they were let go: what was used since is somebody else's.
     closed: Time,
     time_to_live: Nanos,
-    /// Its blocks, root first.
+    /// The blocks, in the order of the prompt.
     chain: Vec<Known>,
 }
 
@@ -43,6 +50,8 @@ pub(super) struct Expiries {
     next: u64,
     /// Blocks in all lists: no more than the index has records, or those that expire first do so at once (I8).
     remembered: usize,
+    /// How many lists in a row were looked at for a place, and are in use.
+    spared: usize,
     /// Whether any request has had a time to live, or more than the usual priority: most engines give none.
     is_used: bool,
 }
@@ -52,6 +61,11 @@ impl Expiries {
         self.remembered += expiry.chain.len();
         self.entries.insert((at, self.next), expiry);
         self.next += 1;
+    }
+
+    /// What is in use is looked at again after as long as it has to live (Y2).
+    fn look_again(&mut self, now: Time, expiry: Expiry) {
+        self.add(now.after(expiry.time_to_live.max(Nanos::new(1))), expiry);
     }
 
     fn take_first(&mut self) -> Option<Expiry> {
@@ -64,7 +78,7 @@ impl Expiries {
 /// How far a list was gone through.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
-    /// To its end, or to what others have used.
+    /// To its end, or to what requests without a time to live have used.
     Over,
     /// As far as one call goes.
     More,
@@ -82,7 +96,7 @@ impl Core {
     pub(super) fn note_request(&mut self, state: &SequenceState, matched: &[MatchedBlock]) {
         if self.expiries.is_used {
             for found in matched {
-                self.index.note_request(found.block, state.priority.passes(), state.time_to_live.is_some());
+                self.note_user(state, found.block, false);
             }
         }
     }
@@ -93,8 +107,8 @@ impl Core {
         self.expiries.is_used.then(|| (state.priority.passes(), state.time_to_live.is_some()))
     }
 
-    /// `block` is committed by a request, which made it or found it made.
-    pub(super) fn note_committed(&mut self, state: &SequenceState, block: BlockId, is_new: bool) {
+    /// `block` is used by a request, which made it or found it made.
+    pub(super) fn note_user(&mut self, state: &SequenceState, block: BlockId, is_new: bool) {
         if self.expiries.is_used {
             if is_new && state.time_to_live.is_some() {
                 self.index.mark_mortal(block);
@@ -103,30 +117,63 @@ impl Core {
         }
     }
 
-    /// Whether eviction passes over `block` this time, for a request of high priority has used it.
+    /// Whether eviction passes over `block` this time, for a request of high priority has used it. If not, it was passed over often enough
+    /// together with what is before it (Y3).
     pub(super) fn passes_over(&mut self, block: BlockId) -> bool {
-        self.expiries.is_used && self.index.take_pass(block)
+        if !self.expiries.is_used || self.index.take_pass(block) {
+            return self.expiries.is_used;
+        }
+        let parent = self.index.parent(block);
+        if parent.is_some() && self.index.view(parent).last_use <= self.index.view(block).last_use {
+            self.index.spend_passes(parent);
+        }
+        false
     }
 
     /// Makes room to remember what a sequence lets go, a slice a hold: what would expire first does so at once (I8). Returns whether
     /// there is room.
     pub(super) fn has_place_to_expire(&mut self, state: &SequenceState) -> bool {
-        let slice = self.config.limits.slice_blocks as usize;
-        let free = self.index.capacity() - self.expiries.remembered;
-        if state.time_to_live.is_none() || state.entries.len().min(slice) <= free {
+        if self.has_place_for(state, state.entries.len()) {
             return true;
         }
+        let slice = self.config.limits.slice_blocks as usize;
         let next = state.entries.iter().rev().take(slice).map(|entry| entry.block);
         let is_mortal =
             |block: &BlockId| block.is_some() && self.index.is_named(*block) && self.index.is_mortal(*block);
-        if next.filter(is_mortal).count() <= free {
-            return true;
-        }
+        next.filter(is_mortal).count() <= self.places_to_expire() || self.make_place_to_expire()
+    }
+
+    /// The same for `blocks` blocks of a request of an engine's, or a slice of them if they are more.
+    pub(super) fn has_place_for_call(&mut self, state: &SequenceState, blocks: usize) -> bool {
+        self.has_place_for(state, blocks) || self.make_place_to_expire()
+    }
+
+    /// Whether a slice of so many blocks can be remembered, if there is need to.
+    fn has_place_for(&self, state: &SequenceState, blocks: usize) -> bool {
+        let slice = self.config.limits.slice_blocks as usize;
+        state.time_to_live.is_none() || blocks.min(slice) <= self.places_to_expire()
+    }
+
+    /// How many blocks more can be remembered.
+    fn places_to_expire(&self) -> usize {
+        self.index.capacity().saturating_sub(self.expiries.remembered)
+    }
+
+    /// Lets expire at once what would first, or the next that nothing uses; what is in use is forgotten only if all is. Returns whether
+    /// there is nothing.
+    fn make_place_to_expire(&mut self) -> bool {
         let Some(mut first) = self.expiries.take_first() else { return true };
-        // The slice has been looked at in this hold.
-        let mut left = slice.div_ceil(2);
-        if self.expire_chain(&mut first, &mut left) == Walk::More {
-            self.expiries.add(self.now, first);
+        // A slice has been looked at in this hold.
+        let mut left = (self.config.limits.slice_blocks as usize).div_ceil(2);
+        let spared = std::mem::take(&mut self.expiries.spared);
+        match self.expire_chain(&mut first, &mut left) {
+            Walk::Over => {}
+            Walk::More => self.expiries.add(self.now, first),
+            Walk::InUse if spared >= self.expiries.entries.len() => {}
+            Walk::InUse => {
+                self.expiries.spared = spared + 1;
+                self.expiries.look_again(self.now, first);
+            }
         }
         false
     }
@@ -134,15 +181,25 @@ impl Core {
     /// A sequence lets go a slice of its blocks, from `first` on: what only such as it have used will expire. `O(slice)`, if it has a
     /// time to live.
     pub(super) fn note_let_go(&mut self, state: &SequenceState, first: usize) {
+        self.note_over(state, state.entries.iter().skip(first).map(|entry| entry.block), self.now);
+    }
+
+    /// The same for a slice of blocks of a request of an engine's, in any order.
+    pub(super) fn note_over(
+        &mut self,
+        state: &SequenceState,
+        blocks: impl Iterator<Item = BlockId>,
+        now: Time,
+    ) {
         let Some(time_to_live) = state.time_to_live else { return };
-        let now = self.now;
         let mut chain = Vec::new();
-        for block in state.entries.iter().skip(first).map(|entry| entry.block) {
+        for block in blocks {
             if block.is_some() && self.index.is_named(block) && self.index.is_mortal(block) {
                 self.index.extend_use(block, now);
                 chain.push(Known { block, tag: self.tag(block) });
             }
         }
+        chain.sort_by_key(|known| self.index.view(known.block).depth);
         if !chain.is_empty() {
             self.expiries.add(now.after(time_to_live), Expiry { closed: now, time_to_live, chain });
         }
@@ -164,20 +221,19 @@ impl Core {
         let mut left = BLOCKS_A_CALL;
         while left > 0 && self.has_expired(now) {
             let Some(mut expiry) = self.expiries.take_first() else { return };
-            self.handle(left.min(expiry.chain.len()));
-            match self.expire_chain(&mut expiry, &mut left) {
+            let before = left;
+            let walk = self.expire_chain(&mut expiry, &mut left);
+            self.handle(before - left);
+            match walk {
                 Walk::Over => {}
                 Walk::More => self.expiries.add(now, expiry),
-                Walk::InUse => {
-                    let at = now.after(expiry.time_to_live.max(Nanos::new(1)));
-                    self.expiries.add(at, expiry);
-                }
+                Walk::InUse => self.expiries.look_again(now, expiry),
             }
         }
     }
 
-    /// Gives up blocks of such a list, leaf first, as far as nobody else has used them; looks at no more than `left`, which are
-    /// counted off.
+    /// Gives up blocks of such a list, leaf first, and what is before them, as far as nobody else has used them; looks at no more than
+    /// `left`, which are counted off.
     fn expire_chain(&mut self, expiry: &mut Expiry, left: &mut usize) -> Walk {
         while let Some(Known { block, tag }) = expiry.chain.last().copied() {
             if *left == 0 {
@@ -189,9 +245,13 @@ impl Core {
                 expiry.chain.pop();
                 continue;
             }
-            // Who has used this block has used those before it.
-            if !self.index.is_mortal(block) || self.index.view(block).last_use > expiry.closed {
+            // Who has used this block has used those before it (Y5).
+            if !self.index.is_mortal(block) {
                 return Walk::Over;
+            }
+            if self.index.view(block).last_use > expiry.closed {
+                expiry.chain.pop();
+                continue;
             }
             if self.index.view(block).references > 0 || self.is_any_used(block) {
                 return Walk::InUse;
@@ -200,12 +260,25 @@ impl Core {
             if self.index.children(block).any(|child| !self.index.is_detached(child)) {
                 return Walk::InUse;
             }
+            let parent = self.index.parent(block);
             self.counters.expired += 1;
             self.detach(block);
             self.sweep_detached(block);
             expiry.chain.pop();
+            if expiry.chain.is_empty() && parent.is_some() && self.index.is_named(parent) {
+                expiry.chain.push(Known { block: parent, tag: self.tag(parent) });
+            }
         }
         Walk::Over
+    }
+
+    /// Asserts that no more is remembered than there are records, and a slice (I8).
+    pub(super) fn check_expiries(&self) {
+        let Expiries { entries, remembered, .. } = &self.expiries;
+        let listed: usize = entries.values().map(|expiry| expiry.chain.len()).sum();
+        assert!(listed == *remembered, "{listed} blocks are in lists, and {remembered} are remembered");
+        let most = self.index.capacity() + self.config.limits.slice_blocks as usize;
+        assert!(listed <= most, "I8: {listed} blocks are to expire, and {most} may be");
     }
 
     /// Whether a hold or a move is at any part of `block`.

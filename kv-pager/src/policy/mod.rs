@@ -40,7 +40,7 @@ pub use lru::Lru;
 pub use steward::{Answer, FileWrites, Steward, StewardSpec};
 pub use view::{Prospects, View};
 
-use crate::ids::{BlockId, GroupId};
+use crate::ids::{BlockId, GroupId, TierId};
 use keeping::Study;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -110,6 +110,11 @@ pub trait Policy: Debug + Send {
     /// evict for it beyond the free slots, each just before the block that comes in its place: if that may not come, nothing goes. Asked
     /// often, so that most calls should do little.
     fn promote(&mut self, _view: &View<'_>, _idle: &Idle, _decisions: &mut Vec<Decision>) {}
+
+    /// A victim that was named is passed over, for a request of high priority has used it: it is to stay about as long as if it had been
+    /// used just now, though nobody has. It is passed over no more than twice for each such request, however soon it is named again. In
+    /// [`View::coldest`] it is the warmest.
+    fn pass_over(&mut self, _view: &View<'_>, _block: BlockId, _tier: TierId, _group: GroupId) {}
 
     /// Which blocks to move out of a tier, so that `need.slots` become free.
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>);

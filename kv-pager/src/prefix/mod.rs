@@ -396,6 +396,11 @@ impl PrefixIndex {
         passes > 0
     }
 
+    /// Eviction does not pass over `block` until the next request that asks for it.
+    pub fn spend_passes(&mut self, block: BlockId) {
+        self.record_mut(block).notes.set_passes(0);
+    }
+
     /// Notes that `block` is in use until now, which is no new request.
     pub fn extend_use(&mut self, block: BlockId, now: Time) {
         self.record_mut(block).last_use = now;

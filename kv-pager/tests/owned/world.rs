@@ -5,11 +5,12 @@ use kv_pager::cost::Profile;
 use kv_pager::cost::machine::{VirtualMachine, VirtualTierSize};
 use kv_pager::ids::{Fence, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Format, shape};
-use kv_pager::pager::{Backend, BlockAt, Deliveries, Delivery, Prompt, Request};
+use kv_pager::pager::{Backend, BlockAt, Deliveries, Delivery, Prompt, Request, RequestPriority};
 use kv_pager::policy::{
     Decision, LoadPlan, Matched, Need, Policy, Reason, Setting, Steward, StewardSpec, Told, View,
 };
 use kv_pager::sync::Mutex;
+use kv_pager::units::Nanos;
 use kv_pager::{Config, Pager};
 use std::ops::Range;
 use std::sync::Arc;
@@ -71,6 +72,22 @@ impl Engine {
     /// The same, of a salt.
     pub(crate) fn prompt_of(&self, salt: Salt, ids: &[u64]) -> Prompt {
         self.pager.prepare(&Request::new(&tokens(ids)).with_salt(salt))
+    }
+
+    /// The same, of a request of high priority.
+    pub(crate) fn urgent_prompt(&self, ids: &[u64]) -> Prompt {
+        self.pager.prepare(&Request::new(&tokens(ids)).with_priority(RequestPriority::High))
+    }
+
+    /// The same, of a request with a time to live.
+    pub(crate) fn mortal_prompt(&self, ids: &[u64], time_to_live: Nanos) -> Prompt {
+        self.pager.prepare(&Request::new(&tokens(ids)).with_time_to_live(time_to_live))
+    }
+
+    /// Lets so much time pass.
+    pub(crate) fn rest(&self, time: Nanos) {
+        self.machine.run_until(self.machine.now().after(time));
+        self.pager.poll();
     }
 
     /// Lets the next thing happen.

@@ -324,6 +324,12 @@ impl Policy for Steward {
         }
     }
 
+    fn pass_over(&mut self, view: &View<'_>, block: BlockId, tier: TierId, group: GroupId) {
+        if let Some(standing) = self.standings.iter_mut().find(|standing| standing.keeps(tier, group)) {
+            standing.pass_over(view, block);
+        }
+    }
+
     fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
         let Need { tier, group, slots, demotions } = need;
         let keeps = |standing: &&mut Standing| standing.keeps(tier, group);

@@ -7,7 +7,9 @@
 //! - **ST3** a victim is looked at once more before it is named, and is not named again before the next look;
 //! - **ST4** a request is taken in slice by slice, and what leaves the tier between two of them is not touched after;
 //! - **ST5** where requests bring blocks into this tier, those on their way count as being here, and one that has arrived before its request
-//!   was told comes in with it all the same: its coming alone was no use.
+//!   was told comes in with it all the same: its coming alone was no use;
+//! - **ST6** a victim that was passed over is spared until as many blocks have left as the tier holds, or nothing else may go: it is not
+//!   offered meanwhile, and the arm learns nothing of it.
 //!
 //! It follows by looking: a slot that is told of is compared with what was known of it, and so is its parent. Whatever
 //! happened in between, and in whatever order, the two agree afterwards. An entry of the arm is a slot.
@@ -17,10 +19,13 @@ use crate::policy::Told;
 use crate::policy::View;
 use crate::policy::keeping::shadow::Named;
 use crate::policy::keeping::{Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Slots that are looked at after the arm got ready for all of them: few enough for what it got ready to be there still.
 const LOOKS_AT_ONCE: usize = 128;
+/// Slots of what is spared that are looked at in one go.
+const SPARED_AT_ONCE: usize = 32;
 
 /// What the arm has been told of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +36,24 @@ enum Stage {
     Withheld,
     /// That it may go.
     Offered,
+}
+
+/// Whether a slot is in the list of those that are spared (ST6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sparing {
+    /// It is not.
+    Unlisted,
+    /// It is, but what was spared there has gone.
+    Lapsed,
+    /// What stands there is spared.
+    Spared,
+}
+
+impl Sparing {
+    /// For the next block in the slot.
+    fn lapse(self) -> Self {
+        if self == Self::Unlisted { self } else { Self::Lapsed }
+    }
 }
 
 /// What is known of a slot.
@@ -45,6 +68,7 @@ struct Record {
     is_backed: bool,
     /// Whether it is to be looked at again, told of or not.
     is_due: bool,
+    sparing: Sparing,
 }
 
 const VACANT: Record = Record {
@@ -55,6 +79,7 @@ const VACANT: Record = Record {
     stage: Stage::Unknown,
     is_backed: false,
     is_due: false,
+    sparing: Sparing::Unlisted,
 };
 
 /// See the module.
@@ -70,6 +95,9 @@ pub(super) struct Standing {
     records: Box<[Record]>,
     /// Slots to be looked at again: victims that may have stayed, and their parents.
     due: Vec<SlotId>,
+    /// Slots of what is spared, and until how many blocks have left (ST6).
+    spared: VecDeque<(SlotId, u64)>,
+    departed: u64,
     /// Names of what has come and gone since the last look: a kept buffer.
     changed: Vec<u64>,
     /// The request at hand: its blocks here, and the others.
@@ -119,6 +147,8 @@ impl Standing {
             arm,
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
+            spared: VecDeque::with_capacity(bounds.capacity as usize),
+            departed: 0,
             changed: Vec::with_capacity(2 * LOOKS_AT_ONCE),
             touches: Vec::with_capacity(bounds.request_blocks as usize),
             absent: Vec::with_capacity(bounds.request_blocks as usize),
@@ -156,6 +186,7 @@ impl Standing {
 
     /// Looks at these slots, and at those that are due. `O(slots)`.
     pub(super) fn follow(&mut self, view: &View<'_>, slots: &[SlotId]) {
+        self.end_sparing(view);
         let mut due = std::mem::take(&mut self.due);
         for slot in &due {
             let record = &mut self.records[slot.index()];
@@ -311,17 +342,66 @@ impl Standing {
 
     /// Takes back that the block in `slot` has come, if it came with the request that is being told (ST5).
     fn withdraw(&mut self, view: &View<'_>, slot: SlotId) {
-        let Record { block, stage, name, parent, is_due, .. } = self.records[slot.index()];
+        let Record { block, stage, name, parent, is_due, sparing, .. } = self.records[slot.index()];
         if self.is_nearest && stage != Stage::Unknown && view.is_untold(block) {
             self.arm.depart(entry(slot), Departure::Withdrawn);
-            self.records[slot.index()] = Record { name, block, parent, is_due, ..VACANT };
+            let sparing = sparing.lapse();
+            self.records[slot.index()] = Record { name, block, parent, is_due, sparing, ..VACANT };
         }
+    }
+
+    /// A victim that was named is passed over (ST6).
+    pub(super) fn pass_over(&mut self, view: &View<'_>, block: BlockId) {
+        let Some(slot) = self.slot_of(view, block) else { return };
+        let until = self.departed + self.records.len() as u64;
+        let before = std::mem::replace(&mut self.records[slot.index()].sparing, Sparing::Spared);
+        if before == Sparing::Unlisted {
+            self.spared.push_back((slot, until));
+        }
+        self.review(view, slot);
+    }
+
+    /// What has been spared long enough is offered again.
+    fn end_sparing(&mut self, view: &View<'_>) {
+        let mut left = SPARED_AT_ONCE;
+        while left > 0 && self.spared.front().is_some_and(|(_, until)| *until <= self.departed) {
+            self.spare_no_longer(view);
+            left -= 1;
+        }
+    }
+
+    /// What has been spared longest is offered again.
+    fn spare_no_longer(&mut self, view: &View<'_>) {
+        let Some((slot, _)) = self.spared.pop_front() else { return };
+        self.records[slot.index()].sparing = Sparing::Unlisted;
+        self.look(view, slot);
+    }
+
+    /// Offers what has been spared longest of that which could go, if any of the first is. Those that could not are looked at last next
+    /// time.
+    fn spare_one_less(&mut self, view: &View<'_>) -> bool {
+        for _ in 0..self.spared.len().min(SPARED_AT_ONCE) {
+            let Some((slot, until)) = self.spared.front().copied() else { break };
+            self.notice(view, slot);
+            if !self.is_spared(slot) || self.could_go(view, slot) {
+                self.spare_no_longer(view);
+                return true;
+            }
+            self.spared.pop_front();
+            self.spared.push_back((slot, until));
+        }
+        false
     }
 
     /// The next victim (ST3), with how likely it is asked for again, as far as the arm says.
     pub(super) fn victim(&mut self, view: &View<'_>) -> Option<(BlockId, Option<f64>)> {
         loop {
-            let victim = self.arm.victim()?;
+            let Some(victim) = self.arm.victim() else {
+                if self.spare_one_less(view) {
+                    continue;
+                }
+                return None;
+            };
             let slot = SlotId::from_index(victim.index());
             let record = self.records[slot.index()];
             let odds = self.arm.odds(victim);
@@ -409,9 +489,11 @@ impl Standing {
         }
         if before.stage != Stage::Unknown {
             self.arm.depart(entry(slot), Departure::Evicted);
+            self.departed += 1;
         }
         let parent = if block.is_some() { view.parent(block) } else { BlockId::NONE };
-        self.records[slot.index()] = Record { name, block, parent, is_due: before.is_due, ..VACANT };
+        let (is_due, sparing) = (before.is_due, before.sparing.lapse());
+        self.records[slot.index()] = Record { name, block, parent, is_due, sparing, ..VACANT };
         for parent in [before.parent, parent] {
             if let Some(slot) = self.slot_of(view, parent) {
                 self.review(view, slot);
@@ -441,8 +523,17 @@ impl Standing {
         }
     }
 
-    /// Whether nothing holds the part in `slot` and no child that stays lies in the tier.
+    /// Whether nothing holds the part in `slot`, no child that stays lies in the tier, and it is not spared.
     fn may_go(&self, view: &View<'_>, slot: SlotId) -> bool {
+        !self.is_spared(slot) && self.could_go(view, slot)
+    }
+
+    fn is_spared(&self, slot: SlotId) -> bool {
+        self.records[slot.index()].sparing == Sparing::Spared
+    }
+
+    /// The same, spared or not.
+    fn could_go(&self, view: &View<'_>, slot: SlotId) -> bool {
         let record = &self.records[slot.index()];
         view.is_idle(self.tier, self.group, slot)
             && (!self.is_full
@@ -456,5 +547,10 @@ impl Standing {
         assert_eq!(known, self.arm.len(), "ST1: what the arm of tier {} knows", self.tier);
         let due = self.records.iter().filter(|record| record.is_due).count();
         assert_eq!(due, self.due.len(), "ST3: slots that are due in tier {}", self.tier);
+        let listed = self.records.iter().filter(|record| record.sparing != Sparing::Unlisted).count();
+        assert_eq!(listed, self.spared.len(), "ST6: slots of what is spared in tier {}", self.tier);
+        let is_offered =
+            |record: &&Record| record.sparing == Sparing::Spared && record.stage == Stage::Offered;
+        assert_eq!(self.records.iter().filter(is_offered).count(), 0, "ST6: spared, and offered");
     }
 }
