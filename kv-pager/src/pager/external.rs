@@ -371,7 +371,7 @@ impl Core {
                 let ticket = self.borrow(block, slot, fence, Some(onboard));
                 let priority = Priority::Demand;
                 let deadline = self.load_deadline();
-                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
+                self.pending.add(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
             }
             _ => self.settle_claim(slot, Delivery::Failed),
