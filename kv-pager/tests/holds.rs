@@ -3,12 +3,14 @@
 mod shape;
 
 use kv_pager::clock::ManualClock;
-use kv_pager::config::{Allowance, DeviceOwner, Limits, Quota, Watermarks};
+use kv_pager::config::{Allowance, DeviceOwner, Limits, Quota, Reserves, Watermarks};
 use kv_pager::event::BlockEvent;
 use kv_pager::ids::{Fence, GroupId, Salt, SlotId, TierId, TokenId};
 use kv_pager::layout::{Attention, ModelLayout};
 use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, RequestPriority, Sequence, Step};
-use kv_pager::policy::{Lru, Policy, Steward, StewardSpec, Urgency};
+use kv_pager::policy::{
+    Decision, LoadPlan, Lru, Matched, Need, Policy, Steward, StewardSpec, Urgency, View, Waiting,
+};
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
@@ -51,6 +53,7 @@ fn build(model: ModelLayout, spec: MachineSpec, owner: DeviceOwner, policy: Box<
         limits,
         device_owner: owner,
         watermarks: Watermarks { low: 0.02, high: 0.04 },
+        reserves: Reserves { prefetched_share: 0.6, held_share: 0.3, ..Reserves::default() },
         ..Config::default()
     };
     let clock = Arc::new(ManualClock::new());
@@ -61,6 +64,28 @@ fn build(model: ModelLayout, spec: MachineSpec, owner: DeviceOwner, policy: Box<
 fn policies() -> [Box<dyn Policy>; 2] {
     let spec = StewardSpec { has_shadows: true, ..StewardSpec::default() };
     [Box::new(Lru), Box::new(Steward::new(spec))]
+}
+
+/// Loads what is cached, and would rather compute than wait for any of it.
+#[derive(Debug)]
+struct Impatient;
+
+impl Policy for Impatient {
+    fn name(&self) -> &'static str {
+        "impatient"
+    }
+
+    fn meet(&mut self, _view: &View<'_>, waiting: &Waiting) -> usize {
+        waiting.blocks.iter().sum::<u32>() as usize
+    }
+
+    fn plan(&mut self, view: &View<'_>, matched: &Matched<'_>) -> LoadPlan {
+        Lru.plan(view, matched)
+    }
+
+    fn make_room(&mut self, view: &View<'_>, need: Need, decisions: &mut Vec<Decision>) {
+        Lru.make_room(view, need, decisions);
+    }
 }
 
 /// A prompt of `blocks` blocks and a token, of which the first `shared` are those of all others.
@@ -535,6 +560,83 @@ fn an_engine_whose_prompts_are_worth_something() {
             served.clock.advance(Nanos::new(10_000));
             served.go_on("of worth: expired");
             assert!(served.pager.stats().expired > 0, "{:?}", served.pager.stats());
+        }
+    }
+}
+
+/// Serves `prompts`, and then others until the former are nowhere near; those are erased, so that the device has room.
+fn leave_far(served: &Served, spec: MachineSpec, prompts: &[Vec<TokenId>]) {
+    let others: Vec<Vec<TokenId>> = (0..=spec.device / LONG).map(|at| tokens(LONG, 0, 20 + at)).collect();
+    let requests = prompts.iter().map(|prompt| Request::new(prompt));
+    for request in requests.chain(others.iter().map(|prompt| Request::new(prompt).with_salt(Salt(1)))) {
+        let mut sequence = served.open(&request);
+        served.compute(&mut sequence);
+        sequence.close(Fence::OVER);
+    }
+    served.go_on("left far");
+    served.pager.invalidate(Salt(1)).expect("no drive");
+    served.go_on("erased");
+}
+
+#[test]
+fn prefetches_of_which_many_are_called_off_and_many_asked_for() {
+    let spec = MachineSpec { device: 4 * LONG, host: 8 * LONG, file: 0, lane_limit: 32 };
+    for policy in policies() {
+        let name = policy.name();
+        let what = |of: &str| format!("{name}, {of}");
+        let served = build(model(false), spec, DeviceOwner::Managed, policy);
+        let prompts = [1, 2].map(|seed| tokens(LONG, 0, seed));
+        leave_far(&served, spec, &prompts);
+        let prefetch = |prompt: &[TokenId]| {
+            let prefetch = served.pager.prefetch(&served.pager.prepare(&Request::new(prompt)));
+            (0..60).for_each(|_| served.pager.poll());
+            prefetch.expect("may be brought")
+        };
+        let [dropped, wanted] = [&prompts[0], &prompts[1]].map(|prompt| prefetch(prompt));
+        let moving = || [&dropped, &wanted].map(|prefetch| prefetch.kept().moving);
+        assert!(moving().iter().all(|moving| *moving > LONG as usize / 2), "{:?} moves wait", moving());
+        check(&served.pager, &what("prefetched"));
+        let mut sequence = served.open(&Request::new(&prompts[1]));
+        check(&served.pager, &what("asked for"));
+        served.compute(&mut sequence);
+        let [behind, come] = moving();
+        assert!(behind > LONG as usize / 2 && come == 0, "{behind} and {come} moves wait");
+        drop(dropped);
+        check(&served.pager, &what("called off"));
+        served.pager.check();
+        let lanes = served.pager.stats().lanes;
+        assert!(lanes.iter().all(|lane| lane.queued == 0), "{lanes:?}");
+        drop(wanted);
+        sequence.close(Fence::OVER);
+        served.go_on(&what("after"));
+        served.pager.check();
+    }
+}
+
+#[test]
+fn loads_of_which_many_are_called_off_or_wait_too_long() {
+    for (name, spec) in TIERS {
+        for is_late in [false, true] {
+            let policy: Box<dyn Policy> = if is_late { Box::new(Lru) } else { Box::new(Impatient) };
+            let served = build(model(false), spec, DeviceOwner::Managed, policy);
+            let prompt = tokens(LONG, 0, 1);
+            leave_far(&served, spec, std::slice::from_ref(&prompt));
+            let before = served.pager.stats();
+            let mut sequence = served.open(&Request::new(&prompt));
+            if is_late {
+                served.clock.advance(Limits::default().move_deadline);
+            }
+            served.compute(&mut sequence);
+            let after = served.pager.stats();
+            let (failed, cut) =
+                (after.failed_loads - before.failed_loads, after.cut_loads - before.cut_loads);
+            let what = format!("{name}, late: {is_late}: {failed} loads failed, {cut} were called off");
+            assert!(failed > u64::from(LONG) / 2, "{what}");
+            assert!(is_late || cut > u64::from(LONG) / 2, "{what}");
+            check(&served.pager, &what);
+            served.pager.check();
+            sequence.close(Fence::OVER);
+            served.go_on(name);
             served.pager.check();
         }
     }

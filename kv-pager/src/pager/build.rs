@@ -117,6 +117,20 @@ pub(super) fn capacities(tiers: &TierSet) -> [Vec<u32>; TierId::COUNT] {
     })
 }
 
+/// How many records of blocks these slots need: one lives by a slot, or by a reference to a block without one, which has a device slot
+/// set aside for it.
+///
+/// # Errors
+/// [`Error::Configuration`] if there are not as many names.
+pub(super) fn records(capacities: &[Vec<u32>; TierId::COUNT]) -> Result<usize, Error> {
+    let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
+    let set_aside: u64 = capacities[TierId::Device.index()].iter().map(|slots| u64::from(*slots)).sum();
+    usize::try_from(slots + set_aside).ok().filter(|blocks| *blocks < u32::MAX as usize).ok_or_else(|| {
+        let why = format!("{slots} slots in all tiers are more than there are names for; use larger blocks");
+        wrong("Backend::tiers", why)
+    })
+}
+
 /// Bytes that a move carries, by group.
 pub(super) fn move_bytes(model: &ModelLayout) -> Vec<Bytes> {
     model.group_ids().map(|group| model.part_bytes(group)).collect()

@@ -78,7 +78,7 @@ impl Core {
                 }
             }
         }
-        for load in &self.pending {
+        for load in self.pending.waiting() {
             let source = self.index.location(load.block, load.group, load.from);
             *expected.entry((load.from, load.group, source)).or_insert(0) += 1;
             *expected.entry((TierId::Device, load.group, load.device)).or_insert(0) += 1;

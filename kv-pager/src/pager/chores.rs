@@ -78,8 +78,7 @@ impl Core {
             let Some(next) = self.do_chore(chores, now) else { return false };
             chores.stage = if chores.is_for_loads { Stage::Over } else { next };
         }
-        self.engine.pump(now);
-        true
+        self.engine.pump(now)
     }
 
     /// Does the chore at hand. Returns the next one; `None` if this one takes another hold.

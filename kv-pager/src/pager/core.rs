@@ -26,9 +26,8 @@ use crate::prefix::{PrefixIndex, TenantId};
 use crate::sequence::SequenceState;
 use crate::sync::Held;
 use crate::tier::{Health, Signal};
-use crate::transfer::{Ended, TransferEngine};
+use crate::transfer::{Ended, Goal, Queue, TransferEngine};
 use crate::units::Nanos;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// After so many demotions in a row that failed, none is tried for so many deadlines.
@@ -71,7 +70,7 @@ pub(super) struct Core {
     pub(super) courses: Vec<Course>,
     pub(super) signal: Arc<Signal>,
     /// Loads that have their device slot and wait for a queue or a host slot.
-    pub(super) pending: VecDeque<PendingLoad>,
+    pub(super) pending: Queue<PendingLoad>,
     /// Given up, with a fence that was not over: no more than there are holds, and those are bounded by slots and sequences.
     pub(super) parked: Parked,
     /// Closed: their memory is used again.
@@ -159,13 +158,16 @@ pub(super) struct Core {
     pub(super) doomed: Vec<BlockId>,
     pub(super) fallen: Vec<Vec<BlockId>>,
     pub(super) changed: Vec<SlotId>,
-    pub(super) meant: Vec<(GroupId, SlotId)>,
+    /// By tier that they go to: moves that are to be called off, or moved ahead.
+    pub(super) goals: [Vec<Goal>; TierId::COUNT],
+    pub(super) called_off: Vec<PendingLoad>,
 }
 
 impl Held for Core {
     fn begin_hold(&mut self) {
         self.left = HOLD_BLOCKS;
         self.goes_on = false;
+        self.engine.begin_hold();
         #[cfg(feature = "hold-blocks")]
         self.index.begin_hold();
     }
@@ -183,28 +185,25 @@ impl Core {
         config.check()?;
         let tiers = build::tier_set(&model, &config, &backend)?;
         let capacities = build::capacities(&tiers);
-        // A record lives by a slot, or by a reference to a block without one, which has a device slot set aside for it.
-        let slots: u64 = capacities.iter().flatten().map(|slots| u64::from(*slots)).sum();
-        let set_aside: u64 = capacities[TierId::Device.index()].iter().map(|slots| u64::from(*slots)).sum();
-        let blocks = usize::try_from(slots + set_aside)
-            .ok()
-            .filter(|blocks| *blocks < u32::MAX as usize)
-            .ok_or_else(|| Error::Configuration {
-                setting: "Backend::tiers",
-                why: format!(
-                    "{slots} slots in all tiers are more than there are names for; use larger blocks"
-                ),
-            })?;
+        let blocks = build::records(&capacities)?;
         let mut full = [false; ModelLayout::GROUPS_MAX];
         model.group_ids().for_each(|group| full[group.index()] = model.is_full(group));
         let move_bytes = build::move_bytes(&model);
         let persistent = TierId::ALL
             .map(|tier| tiers[tier.index()].as_ref().is_some_and(|tier| tier.persistence().is_some()));
         let spans = Spans::new(backend.lanes.iter().map(|lane| lane.ends()));
+        let index =
+            PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]);
+        let waiting = &capacities[TierId::Device.index()];
         let mut core = Self {
-            index: PrefixIndex::new(blocks, model.tokens_per_block() as usize, &full[..model.groups().len()]),
-            pools: TierPools::new(capacities),
-            engine: TransferEngine::new(backend.lanes, &move_bytes, &config.limits, Arc::clone(&signal)),
+            engine: TransferEngine::new(
+                backend.lanes,
+                &move_bytes,
+                &capacities,
+                &config.limits,
+                Arc::clone(&signal),
+                &index.looks(),
+            ),
             costs: Costs::new(&model, &tiers),
             courses: vec![Course::NONE; config.limits.sequences as usize],
             model,
@@ -216,7 +215,9 @@ impl Core {
             policy,
             follows: false,
             signal,
-            pending: VecDeque::new(),
+            pending: Queue::new(waiting, config.limits.moves_queued, index.looks()),
+            index,
+            pools: TierPools::new(capacities),
             parked: Parked::default(),
             spare: Vec::new(),
             open_sequences: 0,
@@ -268,7 +269,8 @@ impl Core {
             doomed: Vec::new(),
             fallen: Vec::new(),
             changed: Vec::new(),
-            meant: Vec::new(),
+            goals: [const { Vec::new() }; TierId::COUNT],
+            called_off: Vec::new(),
             config,
         };
         core.start_policy();

@@ -411,7 +411,7 @@ impl Core {
                 self.index.note_use_ahead(block, now);
                 let ticket = self.borrow(block, slot, fence, Some(onboard));
                 let deadline = self.load_deadline();
-                self.add_pending(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
+                self.pending.add(PendingLoad { block, group: GROUP, from, device: slot, priority, deadline });
                 ticket
             }
             _ => self.settle_claim(slot, Delivery::Failed),

@@ -11,7 +11,7 @@ use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, MoveId, SlotId, TierId};
 use crate::sequence::RequestPriority;
 use crate::tier::Move;
-use crate::transfer::{Flight, Priority, Purpose};
+use crate::transfer::{Flight, Goal, Place, Priority, Purpose, Queued};
 
 /// A load that has its device slot. One move is counted at the source slot and one at the device slot from the start.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,16 @@ pub(super) struct PendingLoad {
     pub(super) priority: Priority,
     /// When it is called off if it waits still.
     pub(super) deadline: Time,
+}
+
+impl Queued for PendingLoad {
+    fn goal(&self) -> Goal {
+        Goal { block: self.block, group: self.group, slot: self.device }
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
 }
 
 /// The queue for loads of a request.
@@ -55,38 +65,27 @@ enum Attempt {
 }
 
 impl Core {
-    /// Adds a load that waits: behind those that are as urgent, before those that are less so.
-    pub(super) fn add_pending(&mut self, load: PendingLoad) {
-        let at = match self.pending.back() {
-            Some(last) if last.priority > load.priority => {
-                self.pending.partition_point(|other| other.priority <= load.priority)
-            }
-            _ => self.pending.len(),
-        };
-        self.pending.insert(at, load);
-    }
-
     /// When a load that is ordered now has waited too long.
     pub(super) fn load_deadline(&self) -> Time {
         self.now.after(self.config.limits.move_deadline)
     }
 
-    /// Where the loads of each priority begin: those wait there in the order in which they were added.
-    fn oldest_loads(&self) -> impl Iterator<Item = usize> + '_ {
-        let first = |priority| self.pending.partition_point(|load| load.priority < priority);
-        [Priority::Urgent, Priority::Demand].into_iter().map(first).filter(|at| *at < self.pending.len())
+    /// The loads of each priority that have waited longest.
+    fn oldest_loads(&self) -> impl Iterator<Item = Place> + '_ {
+        Priority::ALL.into_iter().filter_map(|priority| self.pending.first(priority))
     }
 
     /// When the next load that waits here is called off.
     pub(super) fn next_load_deadline(&self) -> Time {
-        self.oldest_loads().map(|at| self.pending[at].deadline).min().unwrap_or(Time::NEVER)
+        self.oldest_loads().map(|at| self.pending.item(at).deadline).min().unwrap_or(Time::NEVER)
     }
 
     /// Calls off the loads that have waited too long, as many as this hold may handle.
     fn call_off_late(&mut self, now: Time) {
         while self.left > 0 {
-            let late = self.oldest_loads().find(|at| self.pending[*at].deadline <= now);
-            let Some(load) = late.and_then(|at| self.pending.remove(at)) else { return };
+            let late = self.oldest_loads().find(|at| self.pending.item(*at).deadline <= now);
+            let Some(late) = late else { return };
+            let load = self.pending.take(late);
             self.handle(1);
             self.call_off(load);
         }
@@ -96,14 +95,14 @@ impl Core {
     /// may handle; if those are not all, it [goes on](Core::goes_on) in the next.
     pub(super) fn issue_loads(&mut self, now: Time) {
         self.call_off_late(now);
-        while let Some(load) = self.pending.front().copied() {
+        while let Some(front) = self.pending.front() {
             if self.left == 0 {
                 self.goes_on = true;
                 return;
             }
-            match self.attempt(load) {
+            match self.attempt(*self.pending.item(front)) {
                 Attempt::Gone => {
-                    self.pending.pop_front();
+                    self.pending.take(front);
                     self.handle(1);
                 }
                 Attempt::Later => return,
@@ -123,15 +122,15 @@ impl Core {
 
     /// Starts the loads out of host memory that wait behind one that needs a slot there: the slots that it could have may be theirs.
     fn overtake(&mut self) {
-        let mut at = 1;
+        let mut next = self.pending.front().and_then(|front| self.pending.behind(front));
         while self.left > 0 {
-            let Some(load) = self.pending.get(at).copied() else { return };
+            let Some(at) = next else { return };
+            next = self.pending.behind(at);
             self.handle(1);
+            let load = *self.pending.item(at);
             let is_in_host = self.whole(load.block, load.group, TierId::Host).is_some();
             if is_in_host && matches!(self.attempt(load), Attempt::Gone) {
-                self.pending.remove(at);
-            } else {
-                at += 1;
+                self.pending.take(at);
             }
         }
     }
@@ -171,7 +170,8 @@ impl Core {
 
     /// Starts the first hop of the loads at the front that need a host slot, as far as they are of one group. Returns how many.
     fn land_from_file(&mut self, now: Time) -> usize {
-        let Some(group) = self.pending.front().map(|load| load.group) else { return 0 };
+        let Some(first) = self.pending.waiting().next().copied() else { return 0 };
+        let group = first.group;
         let needs_slot = |load: &&PendingLoad| {
             load.group == group
                 && load.from == TierId::File
@@ -180,13 +180,13 @@ impl Core {
                 && self.pools.pool(TierId::Device, group).holds(load.device) > 0
         };
         let tenants = self.index.tenants();
-        let salt = self.pending.front().map(|load| self.index.view(load.block).salt);
+        let salt = Some(self.index.view(first.block).salt);
         let is_same =
             |load: &&PendingLoad| !tenants.has_quotas() || Some(self.index.view(load.block).salt) == salt;
         // Half of what this hold may handle, for room is to be made for them.
         let most = self.left.div_ceil(2) as usize;
         let room = self.engine.room(TierId::File, TierId::Host).min(most);
-        let wanted = self.pending.iter().take(room).take_while(needs_slot).take_while(is_same).count();
+        let wanted = self.pending.waiting().take(room).take_while(needs_slot).take_while(is_same).count();
         self.handle(wanted);
         let wanted_slots = u32::try_from(wanted).expect("no more than a hold handles");
         let room_for = std::mem::replace(&mut self.room_for, salt);
@@ -201,8 +201,8 @@ impl Core {
         let is_taken = self.pools.pool_mut(TierId::Host, group).take(free, |slot| slots.push(slot));
         assert!(is_taken, "{free} host slots were free, and could not be taken");
         for host in slots.drain(..) {
-            let PendingLoad { block, device, priority, .. } =
-                self.pending.pop_front().expect("counted above");
+            let front = self.pending.front().expect("counted above");
+            let PendingLoad { block, device, priority, .. } = self.pending.take(front);
             let pool = self.pools.pool_mut(TierId::Host, group);
             pool.reserve(host, block);
             pool.begin_move(host);
@@ -214,12 +214,20 @@ impl Core {
         free as usize
     }
 
-    /// When nothing is under way that could make room, the loads that wait are computed instead: no request is ever stuck.
+    /// When nothing is under way that could make room, the loads that wait are computed instead: no request is ever stuck. As many as this
+    /// hold may handle; the next goes on.
     fn give_up_if_stuck(&mut self) {
-        if !self.engine.is_busy() {
-            while let Some(load) = self.pending.pop_front() {
-                self.call_off(load);
+        if self.engine.is_busy() {
+            return;
+        }
+        while let Some(front) = self.pending.front() {
+            if self.left == 0 {
+                self.goes_on = true;
+                return;
             }
+            self.handle(1);
+            let load = self.pending.take(front);
+            self.call_off(load);
         }
     }
 

@@ -16,11 +16,11 @@
 use super::core::Core;
 use super::course::Lateness;
 use crate::clock::Time;
-use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
+use crate::ids::{BlockId, Fence, TierId};
 use crate::policy::{View, Waiting};
 use crate::pool::SlotState;
 use crate::sequence::{Entry, EntryKind, SequenceState};
-use crate::transfer::{Flight, Purpose};
+use crate::transfer::{Flight, Goal, Purpose};
 use crate::units::Nanos;
 use std::ops::Range;
 
@@ -222,40 +222,44 @@ impl Core {
 
     /// Calls off the loads into these entries that have not begun (ME1). Returns of how many there were any.
     fn call_off_loads(&mut self, state: &SequenceState, places: Range<usize>, now: Time) -> usize {
-        let mut meant = std::mem::take(&mut self.meant);
-        meant.clear();
+        let mut goals = std::mem::take(&mut self.goals);
         for place in places {
+            let block = state.entries[place].block;
             for group in self.groups() {
                 let slot = state.slot(group, place);
-                // Others that wait for it have plans of their own.
-                if slot.is_some() && self.device(group).holds(slot) == 1 {
-                    meant.push((group, slot));
+                let is_there = slot.is_some() && block.is_some();
+                // Others that wait for it have plans of their own; what was left goes on elsewhere.
+                let is_meant = is_there
+                    && self.device(group).holds(slot) == 1
+                    && self.index.location(block, group, TierId::Device) == slot;
+                if is_meant {
+                    goals[TierId::Device.index()].push(Goal { block, group, slot });
+                    let in_host = self.index.location(block, group, TierId::Host);
+                    let landing = Goal { block, group, slot: in_host };
+                    goals[TierId::Host.index()].extend(in_host.is_some().then_some(landing));
                 }
             }
         }
-        meant.sort_unstable();
+        let [on_device, in_host, _] = &mut goals;
         let before = self.counters.failed_loads;
-        let has = |meant: &[(GroupId, SlotId)], group, slot| meant.binary_search(&(group, slot)).is_ok();
-        for _ in 0..self.pending.len() {
-            let Some(load) = self.pending.pop_front() else { break };
-            if has(&meant, load.group, load.device) {
-                self.call_off(load);
-            } else {
-                self.pending.push_back(load);
-            }
-        }
-        let is_meant = |flight: &Flight| match flight.purpose {
-            Purpose::Onboard => has(&meant, flight.part.group, flight.part.target),
-            Purpose::Land { device } => has(&meant, flight.part.group, device),
-            Purpose::Demote
-            | Purpose::Replicate
-            | Purpose::Promote
-            | Purpose::CopyOnWrite
-            | Purpose::Probe => false,
+        let mut loads = std::mem::take(&mut self.called_off);
+        self.pending.take_found(on_device, |_| true, &mut loads);
+        loads.drain(..).for_each(|load| self.call_off(load));
+        self.called_off = loads;
+        let Self { engine, index, .. } = self;
+        engine.call_off(TierId::Host, TierId::Device, on_device, |flight| flight.purpose == Purpose::Onboard);
+        let is_for_it = |flight: &Flight, device| {
+            index.location(flight.block, flight.part.group, TierId::Device) == device
         };
-        self.engine.call_off(TierId::Host, TierId::Device, is_meant);
-        self.engine.call_off(TierId::File, TierId::Host, is_meant);
-        self.meant = meant;
+        engine.call_off(
+            TierId::File,
+            TierId::Host,
+            in_host,
+            |flight| matches!(flight.purpose, Purpose::Land { device } if is_for_it(flight, device)),
+        );
+        on_device.clear();
+        in_host.clear();
+        self.goals = goals;
         if !self.take_in(now) {
             // The rest ends with the next call, which whoever waits is to make.
             self.signal.ring();

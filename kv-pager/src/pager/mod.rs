@@ -310,7 +310,7 @@ impl Pager {
     /// How many holds of the pager's lock looked at how many different blocks; the last counts those that looked at more. For tests.
     #[cfg(feature = "hold-blocks")]
     pub fn hold_blocks(&self) -> Vec<u64> {
-        self.shared.core.lock().index.holds().to_vec()
+        self.shared.core.lock().index.holds()
     }
 
     /// Asserts the invariants of everything that the pager knows. `O(slots + blocks)`; for tests.
@@ -318,11 +318,7 @@ impl Pager {
     /// # Panics
     /// If one of them does not hold.
     pub fn check(&self) {
-        #[cfg_attr(
-            not(feature = "hold-blocks"),
-            expect(unused_mut, reason = "what it looks at is not counted")
-        )]
-        let mut core = self.shared.core.lock();
+        let core = self.shared.core.lock();
         core.check();
         #[cfg(feature = "hold-blocks")]
         core.index.forget_hold();

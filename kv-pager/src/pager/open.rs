@@ -29,7 +29,7 @@ impl Core {
         is_opened?;
         self.issue_loads(now);
         if self.engine.has_prefetches() {
-            self.hasten(&state.sorted_blocks());
+            self.hasten(state, 0..state.entries.len());
         }
         self.engine.pump(now);
         Ok(())
@@ -61,8 +61,7 @@ impl Core {
         Ok(())
     }
 
-    /// Goes on opening a long sequence by one slice of what its stage says. [`Stage::Survey`] and [`Stage::Seek`] are the caller's,
-    /// without the lock.
+    /// Goes on opening a long sequence by one slice of what its stage says. [`Stage::Survey`] is the caller's, without the lock.
     ///
     /// # Errors
     /// Those of [`Core::open`]; then what it has is to be [given back](Core::give_up_slice).
@@ -91,9 +90,14 @@ impl Core {
             }
             Stage::Fill => self.fill_slice(state, opening, now)?,
             Stage::Hasten => {
-                self.hasten(&opening.sought);
-                self.engine.pump(now);
-                opening.stage = Stage::Note;
+                let slice = self.config.limits.slice_blocks as usize;
+                let until = state.entries.len().min(opening.hastened + slice);
+                self.hasten(state, opening.hastened..until);
+                opening.hastened = until;
+                if until == state.entries.len() {
+                    self.engine.pump(now);
+                    opening.stage = Stage::Note;
+                }
             }
             Stage::Note => {
                 let left = opening.matched.len() - opening.noted;
@@ -106,7 +110,7 @@ impl Core {
                     opening.stage = Stage::Open;
                 }
             }
-            Stage::Survey | Stage::Seek | Stage::Open | Stage::Anew => {}
+            Stage::Survey | Stage::Open | Stage::Anew => {}
         }
         Ok(())
     }
@@ -173,7 +177,7 @@ impl Core {
         }
         self.issue_loads(now);
         if is_filled && self.engine.has_prefetches() {
-            opening.stage = Stage::Seek;
+            opening.stage = Stage::Hasten;
             return Ok(());
         }
         if is_filled {
@@ -432,7 +436,7 @@ impl Core {
             let Claim { block, group, from, .. } = claim;
             let priority = urgency_of(state.priority);
             let deadline = self.load_deadline();
-            self.add_pending(PendingLoad { block, group, from, device, priority, deadline });
+            self.pending.add(PendingLoad { block, group, from, device, priority, deadline });
         }
         self.claims = claims;
     }

@@ -33,9 +33,7 @@ pub(super) enum Stage {
     Trim,
     /// Take slots for the next slice, and order its loads.
     Fill,
-    /// Sort what it waits for, since prefetches are queued: without the lock.
-    Seek,
-    /// Move ahead those of the prefetches that it waits for.
+    /// Move ahead those of the prefetches that the next slice waits for.
     Hasten,
     /// Note the next slice of hits.
     Note,
@@ -62,8 +60,8 @@ pub(super) struct Opening {
     pub(super) claims: Vec<Claim>,
     /// How many of the match have been noted as hits, the leaf first.
     pub(super) noted: usize,
-    /// Its blocks in the order of their names, if prefetches may bring some of them.
-    pub(super) sought: Vec<BlockId>,
+    /// Prefetches for all entries before it have been moved ahead.
+    pub(super) hastened: usize,
     /// By block and group, in a model with windows.
     seen: Vec<Seen>,
     /// What the match stands on and is not kept yet, and how much of it is by now.

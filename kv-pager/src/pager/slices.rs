@@ -157,11 +157,6 @@ fn go_on(shared: &Shared, state: &mut SequenceState, opening: &mut Opening, now:
             state.extend_entries(state.blocks());
             continue;
         }
-        if opening.stage == Stage::Seek {
-            opening.sought = state.sorted_blocks();
-            opening.stage = Stage::Hasten;
-            continue;
-        }
         let core = shared.core.lock();
         let (is_done, core) = with_room(shared, now, core, |core| core.open_slice(state, opening, now));
         let has_loads = core.goes_on;
@@ -341,10 +336,7 @@ pub(super) fn tell(shared: &Shared, telling: &mut Telling, length: usize, now: T
 
 /// Gives back all that a keeper holds, and calls off its moves that nobody waits for.
 pub(super) fn end_keeper(shared: &Shared, id: KeeperId) {
-    let mut given = Vec::new();
-    repeat(shared, |core| core.end_keeper_slice(id, &mut given));
-    given.sort_unstable();
-    shared.core.lock().call_off_kept(&given);
+    repeat(shared, |core| core.end_keeper_slice(id));
     keep_house(shared, shared.clock.now());
 }
 

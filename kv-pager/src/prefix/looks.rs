@@ -1,75 +1,82 @@
 //! How many blocks one hold of the pager's lock looks at, where the feature `hold-blocks` asks for it; nothing otherwise.
-//! Layer 3. Uses `ids`, `sync`. Known by: `prefix`.
+//! Layer 3. Uses `ids`, `sync`. Known by: `prefix`, `transfer`.
 //!
-//! A block counts once a hold, whatever is read or changed of its record or of where its parts are.
+//! A block counts once a hold, whatever is read or changed of its record, of where its parts are, or of a move of it that waits.
 
 use crate::ids::BlockId;
 #[cfg(feature = "hold-blocks")]
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+#[cfg(feature = "hold-blocks")]
+use std::sync::Arc;
 
 /// So many blocks are told apart; the last counter is for holds that looked at more.
 #[cfg(feature = "hold-blocks")]
 const BLOCKS_MAX: usize = 4096;
 
-/// See the module.
+/// See the module. All clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Looks {
+    #[cfg(feature = "hold-blocks")]
+    counters: Arc<Counters>,
+}
+
+#[cfg(feature = "hold-blocks")]
 #[derive(Debug)]
-pub(super) struct Looks {
+struct Counters {
     /// By record: the hold that looked at it last.
-    #[cfg(feature = "hold-blocks")]
     last: Box<[AtomicU32]>,
-    #[cfg(feature = "hold-blocks")]
-    hold: u32,
-    #[cfg(feature = "hold-blocks")]
+    hold: AtomicU32,
     blocks: AtomicU32,
-    #[cfg(feature = "hold-blocks")]
-    holds: Box<[u64]>,
+    holds: Box<[AtomicU64]>,
 }
 
 #[cfg(not(feature = "hold-blocks"))]
 impl Looks {
-    pub(super) fn new(_records: usize) -> Self {
+    pub(crate) fn new(_records: usize) -> Self {
         Self {}
     }
 
     #[inline]
     #[expect(clippy::unused_self, reason = "the other one counts")]
-    pub(super) fn note(&self, _block: BlockId) {}
+    pub(crate) fn note(&self, _block: BlockId) {}
 }
 
 #[cfg(feature = "hold-blocks")]
 impl Looks {
-    pub(super) fn new(records: usize) -> Self {
-        Self {
+    pub(crate) fn new(records: usize) -> Self {
+        let counters = Counters {
             last: (0..records).map(|_| AtomicU32::new(0)).collect(),
-            hold: 1,
+            hold: AtomicU32::new(1),
             blocks: AtomicU32::new(0),
-            holds: vec![0; BLOCKS_MAX + 1].into_boxed_slice(),
-        }
+            holds: (0..=BLOCKS_MAX).map(|_| AtomicU64::new(0)).collect(),
+        };
+        Self { counters: Arc::new(counters) }
     }
 
     /// `block` is looked at.
-    pub(super) fn note(&self, block: BlockId) {
-        let last = &self.last[block.index()];
-        if last.load(Ordering::Relaxed) != self.hold {
-            last.store(self.hold, Ordering::Relaxed);
-            self.blocks.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn note(&self, block: BlockId) {
+        let Counters { last, hold, blocks, .. } = &*self.counters;
+        let hold = hold.load(Ordering::Relaxed);
+        if block.is_some() && last[block.index()].swap(hold, Ordering::Relaxed) != hold {
+            blocks.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A hold has ended, and the next begins.
-    pub(super) fn begin_hold(&mut self) {
-        let blocks = std::mem::take(self.blocks.get_mut()) as usize;
-        self.holds[blocks.min(BLOCKS_MAX)] += 1;
-        self.hold += 1;
+    pub(super) fn begin_hold(&self) {
+        let Counters { hold, blocks, holds, .. } = &*self.counters;
+        let blocks = blocks.swap(0, Ordering::Relaxed) as usize;
+        holds[blocks.min(BLOCKS_MAX)].fetch_add(1, Ordering::Relaxed);
+        hold.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the hold at hand has looked at so far does not count: it was for a check.
-    pub(super) fn forget_hold(&mut self) {
-        *self.blocks.get_mut() = 0;
+    pub(super) fn forget_hold(&self) {
+        self.counters.blocks.store(0, Ordering::Relaxed);
     }
 
     /// How many holds looked at how many blocks.
-    pub(super) fn holds(&self) -> &[u64] {
-        &self.holds
+    pub(super) fn holds(&self) -> Vec<u64> {
+        self.counters.holds.iter().map(|holds| holds.load(Ordering::Relaxed)).collect()
     }
 }

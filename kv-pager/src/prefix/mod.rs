@@ -22,13 +22,13 @@ mod uses;
 
 pub use block::{BlockKeys, BlockView};
 pub use hash::PrefixHasher;
+pub(crate) use looks::Looks;
 pub use tenants::{TenantId, Tenants, UNLIMITED};
 
 use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, ModelEpoch, PrefixHash, Salt, SlotId, TierId, TokenId};
 use block::Record;
 use extra::ExtraKeys;
-use looks::Looks;
 use std::collections::HashMap;
 use uses::Uses;
 
@@ -298,21 +298,26 @@ impl PrefixIndex {
         Some(parent)
     }
 
+    /// What counts the blocks that are looked at.
+    pub(crate) fn looks(&self) -> Looks {
+        self.looks.clone()
+    }
+
     /// A hold of the pager's lock begins: what the last one looked at is counted.
     #[cfg(feature = "hold-blocks")]
-    pub(crate) fn begin_hold(&mut self) {
+    pub(crate) fn begin_hold(&self) {
         self.looks.begin_hold();
     }
 
     /// What the hold at hand has looked at so far does not count.
     #[cfg(feature = "hold-blocks")]
-    pub(crate) fn forget_hold(&mut self) {
+    pub(crate) fn forget_hold(&self) {
         self.looks.forget_hold();
     }
 
     /// How many holds of the pager's lock looked at how many different blocks; the last counts those that looked at more.
     #[cfg(feature = "hold-blocks")]
-    pub(crate) fn holds(&self) -> &[u64] {
+    pub(crate) fn holds(&self) -> Vec<u64> {
         self.looks.holds()
     }
 

@@ -15,9 +15,7 @@ mod entry;
 
 pub use entry::{Entry, EntryKind};
 
-use crate::ids::{
-    BlockId, Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId,
-};
+use crate::ids::{Fence, GroupId, ModelEpoch, PrefixHash, Salt, SequenceId, SlotId, TierId, TokenId};
 use crate::layout::ModelLayout;
 use crate::prefix::PrefixHasher;
 use crate::units::Nanos;
@@ -210,13 +208,6 @@ impl SequenceState {
             let start = position - position % self.tokens_per_block;
             [start, position].into_iter().any(|from| model.reach(group, from).blocks().any(is_gone))
         })
-    }
-
-    /// Its blocks in the order of their names. Allocates.
-    pub fn sorted_blocks(&self) -> Vec<BlockId> {
-        let mut blocks: Vec<BlockId> = self.entries.iter().map(|entry| entry.block).collect();
-        blocks.sort_unstable();
-        blocks
     }
 
     /// Tokens in a block.

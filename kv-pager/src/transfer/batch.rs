@@ -19,12 +19,15 @@ enum Told {
 /// A ticket with its flights.
 #[derive(Debug)]
 pub(super) struct Batch {
+    number: u64,
     ticket: Ticket,
     flights: Vec<Flight>,
     told: Vec<Told>,
     /// How many moves had ended when we last looked: nothing new, no look.
     seen: usize,
     untold: usize,
+    /// How many may still touch their slots, as far as has been told.
+    open: usize,
     /// How many of the moves that were given up have been told as over.
     concluded: usize,
     deadline: Time,
@@ -36,15 +39,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(ticket: Ticket, flights: Vec<Flight>, deadline: Time, span: Span) -> Self {
+    /// The lane's batch of this `number`: each has a higher one than those before it.
+    pub(super) fn new(number: u64, ticket: Ticket, flights: Vec<Flight>, deadline: Time, span: Span) -> Self {
         let untold = flights.len();
         let told = vec![Told::Nothing; untold];
         Self {
+            number,
             ticket,
             flights,
             told,
             seen: 0,
             untold,
+            open: untold,
             concluded: 0,
             deadline,
             is_overdue: false,
@@ -53,22 +59,37 @@ impl Batch {
         }
     }
 
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn span(&self) -> &Span {
         &self.span
     }
 
+    /// Whether it is late and has not been called off for it.
+    fn is_late(&self, now: Time) -> bool {
+        now >= self.deadline && !self.is_overdue
+    }
+
+    /// At how many flights the next poll looks: none if nothing is new.
+    pub(super) fn looks(&self, now: Time) -> usize {
+        let is_new =
+            self.ticket.ended() != self.seen || self.has_more || self.has_more_to_tell() || self.is_late(now);
+        if is_new { self.flights.len() } else { 0 }
+    }
+
     /// Tells what has ended since the last look, until `ended` has `most`. Returns whether it was all.
     pub(super) fn poll(&mut self, now: Time, ends: LaneEnds, most: usize, ended: &mut Vec<Ended>) -> bool {
-        let is_late = now >= self.deadline && !self.is_overdue;
-        if is_late {
+        if self.looks(now) == 0 {
+            return true;
+        }
+        if self.is_late(now) {
             self.is_overdue = true;
             self.ticket.cancel();
             for index in 0..self.flights.len() {
                 self.ticket.cancel_move(index);
             }
-        }
-        if self.ticket.ended() == self.seen && !is_late && !self.has_more && !self.has_more_to_tell() {
-            return true;
         }
         self.seen = self.ticket.ended();
         self.has_more = false;
@@ -93,6 +114,7 @@ impl Batch {
             }
             self.told[index] = told;
             self.concluded += usize::from(before == Told::GivenUp);
+            self.open -= usize::from(told == Told::All);
             self.untold -= usize::from(told != Told::TimedOut && before != Told::GivenUp);
             if let Some(outcome) = outcome {
                 let flight = self.flights[index];
@@ -121,13 +143,10 @@ impl Batch {
         &self.ticket
     }
 
-    /// Calls off those of its flights that are meant and have not begun.
-    pub(super) fn call_off(&self, is_meant: &impl Fn(&Flight) -> bool) {
-        for (index, flight) in self.flights.iter().enumerate() {
-            if self.told[index] == Told::Nothing && is_meant(flight) {
-                self.ticket.cancel_move(index);
-            }
-        }
+    /// Calls off flight `index`, of which nothing was told, if it has not begun.
+    pub(super) fn call_off(&self, index: usize) {
+        assert!(self.told[index] == Told::Nothing, "flight {index}: {:?} was told", self.told[index]);
+        self.ticket.cancel_move(index);
     }
 
     /// The flights that ended well, if there are any and the others were called off before they began.
@@ -140,9 +159,9 @@ impl Batch {
         is_told.then(|| self.flights.iter().enumerate().filter(is_done).map(|(_, flight)| flight))
     }
 
-    /// Whether a flight that was given up may still touch its slots.
+    /// Whether a flight that was given up may still touch its slots. `O(1)`.
     pub(super) fn is_open(&self) -> bool {
-        self.told.iter().any(|told| *told != Told::All)
+        self.open > 0
     }
 
     /// The flights that may still touch their slots.

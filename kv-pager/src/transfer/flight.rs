@@ -1,6 +1,7 @@
 //! A flight: one move with what it is for.
 //! Layer 7. Uses `ids`, `tier`. Known by: `transfer`, `pager`.
 
+use super::queue::{Goal, Queued};
 use crate::clock::Time;
 use crate::ids::{BlockId, SlotId, TierId};
 use crate::tier::{Move, MoveFault};
@@ -17,6 +18,13 @@ pub enum Priority {
     Prefetch = 2,
     /// It makes room.
     Offload = 3,
+}
+
+impl Priority {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; Self::COUNT] = [Self::Urgent, Self::Demand, Self::Prefetch, Self::Offload];
 }
 
 /// What is to happen when a flight has ended.
@@ -61,6 +69,16 @@ pub struct Flight {
     pub priority: Priority,
     /// When it is given up if it has not begun.
     pub deadline: Time,
+}
+
+impl Queued for Flight {
+    fn goal(&self) -> Goal {
+        Goal { block: self.block, group: self.part.group, slot: self.part.target }
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
 }
 
 /// How a flight ended.

@@ -1,17 +1,17 @@
-//! One lane's queues and batches.
-//! Layer 7. Uses `clock`, `config`, `tier`. Known by: `transfer`.
+//! One lane's queue and batches.
+//! Layer 7. Uses `clock`, `config`, `prefix`, `tier`. Known by: `transfer`.
 
 use super::batch::Batch;
+use super::queue::{Goal, Place, Queue, Queued};
 use super::{Ended, Flight, Outcome, Priority};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::error::ErrorKind;
-use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal};
+use crate::prefix::Looks;
+use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal, Ticket};
 use crate::units::{Bytes, Nanos};
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-const PRIORITIES: usize = 4;
 
 /// What a lane has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,17 +49,25 @@ const TOGETHER_FLIGHTS: u64 = 4;
 /// How many batches are remembered until somebody learns from them: the rest is not told.
 const WORKED_MAX: usize = 64;
 
+/// How many moves one poll looks at in batches of which something is new: no batch has more.
+pub(super) const MOVES_A_POLL: usize = 512;
+/// How many moves begin in one hold of the lock, unless the first batch has more.
+pub(super) const MOVES_A_HOLD: usize = 256;
+
 /// A lane with what waits for it and what is under way.
 #[derive(Debug)]
 pub(super) struct LaneState {
     lane: Arc<dyn Lane>,
-    queues: [VecDeque<Flight>; PRIORITIES],
-    /// Bytes in each of them.
-    queued_bytes: [Bytes; PRIORITIES],
+    /// What waits, and what is under way until something is told of it.
+    queue: Queue<Flight>,
+    /// Bytes that wait, by priority.
+    queued_bytes: [Bytes; Priority::COUNT],
     worked: Vec<Worked>,
     /// Of a lane that works on many: what has ended since it was idle, or since that was told.
     together: Worked,
+    /// By number.
     batches: Vec<Batch>,
+    submitted: u64,
     bytes_in_flight: Bytes,
     /// The most of them, but for one batch.
     bytes_in_flight_max: Bytes,
@@ -67,32 +75,42 @@ pub(super) struct LaneState {
     batch_moves: usize,
     slot_bytes: Vec<Bytes>,
     /// What the lane would not take, or did not in time, until it is told.
-    refused: Vec<(Flight, MoveFault)>,
+    refused: VecDeque<(Flight, MoveFault)>,
     /// Those of which a flight failed and may go on, maybe for ever. Each keeps slots, so there are never more than slots.
     given_up: Vec<Batch>,
     /// Kept buffers: no batch allocates its flights anew.
     spare: Vec<Vec<Flight>>,
     moves: Vec<Move>,
+    found: Vec<Flight>,
     stats: LaneStats,
 }
 
 impl LaneState {
-    pub(super) fn new(lane: Arc<dyn Lane>, slot_bytes: &[Bytes], limits: &Limits) -> Self {
+    /// `slots` are, by group, those of the target.
+    pub(super) fn new(
+        lane: Arc<dyn Lane>,
+        slot_bytes: &[Bytes],
+        slots: &[u32],
+        limits: &Limits,
+        looks: Looks,
+    ) -> Self {
         Self {
             lane,
-            queues: std::array::from_fn(|_| VecDeque::new()),
-            queued_bytes: [Bytes::ZERO; PRIORITIES],
+            queue: Queue::new(slots, limits.moves_queued, looks),
+            queued_bytes: [Bytes::ZERO; Priority::COUNT],
             worked: Vec::with_capacity(WORKED_MAX),
             together: Worked::default(),
             batches: Vec::new(),
+            submitted: 0,
             bytes_in_flight: Bytes::ZERO,
             bytes_in_flight_max: limits.bytes_in_flight,
             batch_moves: limits.batch_moves as usize,
             slot_bytes: slot_bytes.to_vec(),
-            refused: Vec::new(),
+            refused: VecDeque::new(),
             given_up: Vec::new(),
             spare: Vec::new(),
             moves: Vec::with_capacity(limits.batch_moves as usize),
+            found: Vec::new(),
             stats: LaneStats::default(),
         }
     }
@@ -110,7 +128,7 @@ impl LaneState {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+        self.queue.len()
     }
 
     pub(super) fn room(&self, limits: &Limits) -> usize {
@@ -119,8 +137,19 @@ impl LaneState {
 
     pub(super) fn enqueue(&mut self, flight: Flight, limits: &Limits) {
         assert!(self.room(limits) > 0, "the queue of lane {} is full", self.ends());
+        self.add(flight);
+    }
+
+    fn add(&mut self, flight: Flight) {
         self.queued_bytes[flight.priority as usize] += self.bytes_of(&flight);
-        self.queues[flight.priority as usize].push_back(flight);
+        self.queue.add(flight);
+    }
+
+    /// Takes out a flight that waits.
+    fn take(&mut self, place: Place) -> Flight {
+        let flight = self.queue.take(place);
+        self.count_out(&flight);
+        flight
     }
 
     fn bytes_of(&self, flight: &Flight) -> Bytes {
@@ -139,23 +168,24 @@ impl LaneState {
         self.bytes_in_flight + self.queued_bytes[..=priority as usize].iter().copied().sum::<Bytes>()
     }
 
-    /// Calls off what `is_meant` names: what waits ends as cancelled with the next poll, what the lane has not begun yet as soon as
-    /// it says so. `O(flights of the lane)`.
-    pub(super) fn call_off(&mut self, is_meant: impl Fn(&Flight) -> bool) {
-        for priority in 0..PRIORITIES {
-            for _ in 0..self.queues[priority].len() {
-                let Some(flight) = self.queues[priority].pop_front() else { break };
-                if is_meant(&flight) {
-                    self.count_out(&flight);
-                    self.refused.push((flight, MoveFault::Cancelled));
-                } else {
-                    self.queues[priority].push_back(flight);
-                }
+    /// Calls off the flights that are asked for by `goals` and that `is_meant` says are: what waits ends as cancelled with the next poll,
+    /// what the lane has not begun yet as soon as it says so. `O(goals)`, and sorts what it finds.
+    pub(super) fn call_off(&mut self, goals: &[Goal], is_meant: impl Fn(&Flight) -> bool) {
+        for place in goals.iter().filter_map(|goal| self.queue.find(*goal)) {
+            if let Some((number, index)) = self.queue.begun(place)
+                && is_meant(self.queue.item(place))
+            {
+                let batch = self.batches.binary_search_by_key(&number, Batch::number);
+                self.batches[batch.expect("something of it is untold")].call_off(index);
             }
         }
-        for batch in &self.batches {
-            batch.call_off(&is_meant);
+        let mut found = std::mem::take(&mut self.found);
+        self.queue.take_found(goals, is_meant, &mut found);
+        for flight in found.drain(..) {
+            self.count_out(&flight);
+            self.refused.push_back((flight, MoveFault::Cancelled));
         }
+        self.found = found;
     }
 
     /// What has been worked on since the last call.
@@ -164,105 +194,128 @@ impl LaneState {
     }
 
     pub(super) fn has_prefetches(&self) -> bool {
-        !self.queues[Priority::Prefetch as usize].is_empty()
+        self.queue.len_of(Priority::Prefetch) > 0
     }
 
-    /// Moves prefetches to the end of the demands, in their order.
-    pub(super) fn hasten(&mut self, is_wanted: impl Fn(&Flight) -> bool, limits: &Limits) {
-        let prefetches = Priority::Prefetch as usize;
-        for _ in 0..self.queues[prefetches].len() {
-            let Some(flight) = self.queues[prefetches].pop_front() else { break };
-            if is_wanted(&flight) {
-                self.count_out(&flight);
-                self.enqueue(Flight { priority: Priority::Demand, ..flight }, limits);
-            } else {
-                self.queues[prefetches].push_back(flight);
-            }
+    /// Moves those of the prefetches that are asked for by `goals` to the end of the demands, in the order in which they wait.
+    /// `O(goals)`, and sorts what it finds.
+    pub(super) fn hasten(&mut self, goals: &[Goal]) {
+        let mut found = std::mem::take(&mut self.found);
+        self.queue.take_found(goals, |flight| flight.priority == Priority::Prefetch, &mut found);
+        for flight in found.drain(..) {
+            self.count_out(&flight);
+            self.add(Flight { priority: Priority::Demand, ..flight });
         }
+        self.found = found;
     }
 
-    /// Starts batches while there is room for their bytes (E2), the most urgent first (E3).
-    pub(super) fn pump(&mut self, now: Time, limits: &Limits, signal: &Arc<Signal>) {
-        while self.queued() > 0 && self.bytes_in_flight < limits.bytes_in_flight {
+    /// Starts batches while there is room for their bytes (E2), the most urgent first (E3), and none but the first of a hold has more moves
+    /// than are `left` of what may begin in it (E6). Returns whether that was all that can start.
+    pub(super) fn pump(
+        &mut self,
+        now: Time,
+        limits: &Limits,
+        signal: &Arc<Signal>,
+        left: &mut usize,
+    ) -> bool {
+        while !self.queue.is_empty() && self.bytes_in_flight < limits.bytes_in_flight {
             // What only makes room collects while the lane works: one large batch is cheaper than many small ones.
-            let urgent: usize = self.queues[..Priority::Offload as usize].iter().map(VecDeque::len).sum();
+            let is_urgent = self.queued() > self.queue.len_of(Priority::Offload);
             let is_working = self.batches.iter().any(|batch| batch.deadline().is_some());
-            if urgent == 0 && is_working && self.queued() < self.batch_moves {
-                return;
+            if !is_urgent && is_working && self.queued() < self.batch_moves {
+                return true;
             }
             let mut flights = self.spare.pop().unwrap_or_default();
             let mut bytes = Bytes::ZERO;
             self.moves.clear();
-            'fill: for (queue, queued) in self.queues.iter_mut().zip(&mut self.queued_bytes) {
-                while let Some(flight) = queue.front() {
-                    let part_bytes = self.slot_bytes[flight.part.group.index()];
-                    let sum = bytes + part_bytes;
-                    let is_full = flights.len() >= self.batch_moves || sum > limits.batch_bytes;
-                    if is_full && !flights.is_empty() {
-                        break 'fill;
-                    }
-                    bytes = sum;
-                    self.moves.push(flight.part);
-                    flights.push(*flight);
-                    queue.pop_front();
-                    *queued = Bytes::new(queued.as_u64() - part_bytes.as_u64());
+            for flight in self.queue.waiting() {
+                let sum = bytes + self.bytes_of(flight);
+                let is_full = flights.len() >= self.batch_moves || sum > limits.batch_bytes;
+                if is_full && !flights.is_empty() {
+                    break;
                 }
+                bytes = sum;
+                self.moves.push(flight.part);
+                flights.push(*flight);
+            }
+            if flights.len() > *left && *left < MOVES_A_HOLD {
+                flights.clear();
+                self.spare.push(flights);
+                return false;
             }
             match self.lane.submit(&self.moves) {
                 Ok(ticket) => {
                     ticket.attach(signal);
+                    *left = left.saturating_sub(flights.len());
                     self.batch_moves = (self.batch_moves * 2).min(limits.batch_moves as usize);
                     self.bytes_in_flight += bytes;
-                    let span = tracing::debug_span!(
-                        "transfer",
-                        lane = %self.lane.ends(),
-                        moves = flights.len(),
-                        bytes = bytes.as_u64(),
-                        busy_ns = tracing::field::Empty,
-                    );
-                    self.batches.push(Batch::new(ticket, flights, now.after(limits.move_deadline), span));
+                    self.begin(ticket, flights, bytes, now.after(limits.move_deadline));
                 }
                 Err(error) if error.kind() == ErrorKind::Retry => {
                     let is_too_large = self.batches.is_empty() && flights.len() > 1;
                     if is_too_large {
                         self.batch_moves = flights.len() / 2;
                     }
-                    while let Some(flight) = flights.pop() {
-                        self.queued_bytes[flight.priority as usize] += self.bytes_of(&flight);
-                        self.queues[flight.priority as usize].push_front(flight);
-                    }
+                    flights.clear();
                     self.spare.push(flights);
                     if !is_too_large {
-                        return;
+                        return true;
                     }
                 }
                 Err(error) => {
-                    let fault = if error.kind() == ErrorKind::DeviceLost {
-                        MoveFault::DeviceLost
-                    } else {
-                        MoveFault::Io
-                    };
-                    self.refused.extend(flights.drain(..).map(|flight| (flight, fault)));
-                    self.spare.push(flights);
+                    *left = left.saturating_sub(flights.len());
+                    let is_lost = error.kind() == ErrorKind::DeviceLost;
+                    self.refuse(flights, if is_lost { MoveFault::DeviceLost } else { MoveFault::Io });
                     signal.ring();
                 }
             }
         }
+        true
     }
 
-    /// Tells what has ended, was refused, or has waited longer than it may (E4), until `ended` has `most`. Returns whether it was all.
-    pub(super) fn poll(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
-        if !self.poll_given_up(now, most, ended) {
+    /// The lane has taken on `flights`, the first that wait.
+    fn begin(&mut self, ticket: Ticket, flights: Vec<Flight>, bytes: Bytes, deadline: Time) {
+        self.submitted += 1;
+        for (index, flight) in flights.iter().enumerate() {
+            let place = self.queue.first(flight.priority).expect("nobody has taken it meanwhile");
+            self.queue.begin(place, self.submitted, index);
+            self.count_out(flight);
+        }
+        let span = tracing::debug_span!(
+            "transfer",
+            lane = %self.lane.ends(),
+            moves = flights.len(),
+            bytes = bytes.as_u64(),
+            busy_ns = tracing::field::Empty,
+        );
+        self.batches.push(Batch::new(self.submitted, ticket, flights, deadline, span));
+    }
+
+    /// The lane does not take on `flights`, the first that wait.
+    fn refuse(&mut self, mut flights: Vec<Flight>, fault: MoveFault) {
+        for flight in flights.drain(..) {
+            let place = self.queue.first(flight.priority).expect("nobody has taken it meanwhile");
+            self.take(place);
+            self.refused.push_back((flight, fault));
+        }
+        self.spare.push(flights);
+    }
+
+    /// Tells what has ended, was refused, or has waited longer than it may (E4), until `ended` has `most`, or `looks`, which is counted
+    /// down, is not enough for the next batch (E6). Returns whether it was all.
+    pub(super) fn poll(&mut self, now: Time, most: usize, looks: &mut usize, ended: &mut Vec<Ended>) -> bool {
+        if !self.poll_given_up(now, most, looks, ended) {
             return false;
         }
         let ends = self.lane.ends();
         let first = ended.len();
-        for priority in 0..PRIORITIES {
+        for priority in Priority::ALL {
             while ended.len() + self.refused.len() < most
-                && let Some(late) = self.queues[priority].pop_front_if(|flight| flight.deadline <= now)
+                && let Some(place) = self.queue.first(priority)
+                && self.queue.item(place).deadline <= now
             {
-                self.count_out(&late);
-                self.refused.push((late, MoveFault::Cancelled));
+                let late = self.take(place);
+                self.refused.push_back((late, MoveFault::Cancelled));
             }
         }
         let told = self.refused.len().min(most.saturating_sub(first));
@@ -275,6 +328,8 @@ impl LaneState {
         self.stats.failed += told as u64;
         let mut index = 0;
         while index < self.batches.len() {
+            let Some(left) = looks.checked_sub(self.batches[index].looks(now)) else { return false };
+            *looks = left;
             let first = ended.len();
             let is_all = self.batches[index].poll(now, ends, most, ended);
             for end in &ended[first..] {
@@ -294,15 +349,24 @@ impl LaneState {
 
     /// Whether something was refused, or has waited longer than it may.
     fn has_ended(&self, now: Time) -> bool {
-        let is_late = |queue: &VecDeque<Flight>| queue.front().is_some_and(|flight| flight.deadline <= now);
-        !self.refused.is_empty() || self.queues.iter().any(is_late)
+        !self.refused.is_empty() || self.oldest().any(|flight| flight.deadline <= now)
     }
 
-    /// Tells which of what was given up is known to be over, until `ended` has `most`. Returns whether it was all.
-    fn poll_given_up(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
+    /// Those that have waited longest, by priority.
+    fn oldest(&self) -> impl Iterator<Item = &Flight> {
+        Priority::ALL
+            .into_iter()
+            .filter_map(|priority| self.queue.first(priority))
+            .map(|at| self.queue.item(at))
+    }
+
+    /// Tells which of what was given up is known to be over, until `ended` has `most`, or `looks` is not enough. Returns whether it was all.
+    fn poll_given_up(&mut self, now: Time, most: usize, looks: &mut usize, ended: &mut Vec<Ended>) -> bool {
         let ends = self.lane.ends();
         let mut index = 0;
         while index < self.given_up.len() {
+            let Some(left) = looks.checked_sub(self.given_up[index].looks(now)) else { return false };
+            *looks = left;
             let is_all = self.given_up[index].poll(now, ends, most, ended);
             if !self.given_up[index].is_open() {
                 let batch = self.given_up.remove(index);
@@ -321,7 +385,8 @@ impl LaneState {
         self.given_up.iter().any(Batch::has_more_to_tell)
     }
 
-    /// Counts an end. What is told of for the first time counts as in flight no more: a hung move holds its slots, not the lane.
+    /// Counts an end. What is told of for the first time counts as in flight no more, and is not to be called off: a hung move holds its
+    /// slots, not the lane.
     fn count(&mut self, end: &Ended) {
         let bytes = self.slot_bytes[end.flight.part.group.index()];
         match end.outcome {
@@ -332,6 +397,7 @@ impl LaneState {
             Outcome::Failed(_) => self.stats.failed += 1,
             Outcome::Over => return,
         }
+        self.queue.end(end.flight.goal());
         self.bytes_in_flight = Bytes::new(self.bytes_in_flight.as_u64() - bytes.as_u64());
     }
 
@@ -380,13 +446,13 @@ impl LaneState {
     }
 
     pub(super) fn next_deadline(&self) -> Time {
-        let queued = self.queues.iter().filter_map(|queue| queue.front()).map(|flight| flight.deadline);
+        let queued = self.oldest().map(|flight| flight.deadline);
         self.batches.iter().filter_map(Batch::deadline).chain(queued).min().unwrap_or(Time::NEVER)
     }
 
     pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
         let refused = self.refused.iter().map(|(flight, _)| flight);
         let open = self.batches.iter().chain(&self.given_up).flat_map(Batch::open_flights);
-        self.queues.iter().flatten().chain(refused).chain(open)
+        self.queue.waiting().chain(refused).chain(open)
     }
 }

@@ -1,28 +1,36 @@
 //! The transfer engine: queues, batches and tickets of moves, lane by lane.
-//! Layer 7. Uses `ids`, `units`, `clock`, `config`, `tier`. Known by: `pager`.
+//! Layer 7. Uses `ids`, `units`, `clock`, `config`, `prefix`, `tier`. Known by: `pager`.
 //!
 //! - **E1** a flight is told of exactly once as ended, or once as ended in a way that may go on and at most once more, by a later
 //!   poll, as over;
 //! - **E2** a lane is given no batch while it has as many bytes under way as the limits allow;
 //! - **E3** an urgent demand load starts before others, a demand load before a prefetch, a prefetch before an offload, each kind in the order asked for;
 //! - **E4** a flight that waits past its deadline, or whose batch exceeds its own, ends: as cancelled if it had not begun, as timed
-//!   out if it had.
+//!   out if it had;
+//! - **E5** at most one flight of a lane goes to a slot at a time: until it was told of as ended, the slot is what it is found by;
+//! - **E6** however much waits and is under way, one call handles no more than is named or allowed: a poll looks at 512 moves of the
+//!   batches of which something is new, and in one hold of the lock 256 moves begin, or one batch. What is left is for the next.
 //!
 //! It returns facts and acts on none: what a flight was for is the pager's business.
 
 mod batch;
 mod flight;
 mod lane_state;
+mod queue;
+
+pub(crate) use queue::{Place, Queue, Queued};
 
 pub use flight::{Ended, Flight, Outcome, Priority, Purpose};
 pub use lane_state::{LaneStats, Worked};
+pub use queue::Goal;
 
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::ids::{MoveId, TierId};
+use crate::prefix::Looks;
 use crate::tier::{Lane, LaneEnds, Signal};
 use crate::units::Bytes;
-use lane_state::LaneState;
+use lane_state::{LaneState, MOVES_A_HOLD, MOVES_A_POLL};
 use std::sync::Arc;
 
 /// All lanes with what waits for them and what is under way.
@@ -33,24 +41,38 @@ pub struct TransferEngine {
     next_move: u64,
     limits: Limits,
     signal: Arc<Signal>,
+    /// How many moves may begin in this hold of the lock still (E6).
+    startable: usize,
 }
 
 impl TransferEngine {
     /// An engine over `lanes`; of two with the same ends the later one serves. `slot_bytes` are, by group, what a move
-    /// carries. Every end rings `signal`.
-    pub fn new(
+    /// carries, and `slots`, by tier and group, how many a move can go to. Every end rings `signal`; whose
+    /// moves that wait are looked at is noted in `looks`.
+    pub(crate) fn new(
         lanes: Vec<Arc<dyn Lane>>,
         slot_bytes: &[Bytes],
+        slots: &[Vec<u32>; TierId::COUNT],
         limits: &Limits,
         signal: Arc<Signal>,
+        looks: &Looks,
     ) -> Self {
         let mut by_ends = [[None; TierId::COUNT]; TierId::COUNT];
         for (index, lane) in lanes.iter().enumerate() {
             let LaneEnds { source, target } = lane.ends();
             by_ends[source.index()][target.index()] = Some(index);
         }
-        let lanes = lanes.into_iter().map(|lane| LaneState::new(lane, slot_bytes, limits)).collect();
-        Self { lanes, by_ends, next_move: 0, limits: *limits, signal }
+        let state = |lane: Arc<dyn Lane>| {
+            let slots = &slots[lane.ends().target.index()];
+            LaneState::new(lane, slot_bytes, slots, limits, looks.clone())
+        };
+        let lanes = lanes.into_iter().map(state).collect();
+        Self { lanes, by_ends, next_move: 0, limits: *limits, signal, startable: MOVES_A_HOLD }
+    }
+
+    /// The pager's lock is taken: as many moves may begin as in any hold (E6).
+    pub fn begin_hold(&mut self) {
+        self.startable = MOVES_A_HOLD;
     }
 
     /// Whether there is a lane with these ends.
@@ -82,7 +104,7 @@ impl TransferEngine {
     /// Queues a flight; [`TransferEngine::pump`] starts it.
     ///
     /// # Panics
-    /// If there is no such lane or its queue has no room: ask first.
+    /// If there is no such lane or its queue has no room: ask first. If a flight of this lane goes to the same slot (E5).
     pub fn enqueue(&mut self, source: TierId, target: TierId, mut flight: Flight, now: Time) {
         let lane = self.by_ends[source.index()][target.index()].expect("asked for a lane that is there");
         flight.part.id = MoveId(self.next_move);
@@ -92,11 +114,15 @@ impl TransferEngine {
         self.lanes[lane].enqueue(flight, &self.limits);
     }
 
-    /// Starts what waits, as far as the limits allow. `O(moves started)`.
-    pub fn pump(&mut self, now: Time) {
-        for lane in &mut self.lanes {
-            lane.pump(now, &self.limits, &self.signal);
+    /// Starts what waits, as far as the limits allow. Returns whether that was all that can start now; if not, it rings, so that somebody
+    /// goes on (E6). `O(moves started)`.
+    pub fn pump(&mut self, now: Time) -> bool {
+        let Self { lanes, limits, signal, startable, .. } = self;
+        let is_all = lanes.iter_mut().all(|lane| lane.pump(now, limits, signal, startable));
+        if !is_all {
+            signal.ring();
         }
+        is_all
     }
 
     /// Whether a prefetch waits in a queue.
@@ -104,27 +130,36 @@ impl TransferEngine {
         self.lanes.iter().any(LaneState::has_prefetches)
     }
 
-    /// Queues those of the prefetches that are wanted behind the demands, for a request waits for them now. `O(prefetches queued)`.
-    pub fn hasten(&mut self, is_wanted: impl Fn(&Flight) -> bool) {
-        for lane in &mut self.lanes {
-            lane.hasten(&is_wanted, &self.limits);
+    /// Queues those of the prefetches of this lane that are asked for by `goals` behind the demands, in the order in which they wait: a
+    /// request waits for them now. `O(goals)`, and sorts what it finds.
+    pub fn hasten(&mut self, source: TierId, target: TierId, goals: &[Goal]) {
+        if let Some(lane) = self.by_ends[source.index()][target.index()] {
+            self.lanes[lane].hasten(goals);
         }
     }
 
-    /// Moves what has ended to `ended`, lane by lane in the order of submission, until that has `most`. Returns whether it was all.
-    /// `O(moves under way)` at most.
+    /// Moves what has ended to `ended`, lane by lane in the order of submission, until that has `most` or enough was looked at (E6). Returns
+    /// whether it was all. `O(moves looked at + batches under way)`.
     pub fn poll(&mut self, now: Time, most: usize, ended: &mut Vec<Ended>) -> bool {
-        let is_all = self.lanes.iter_mut().all(|lane| lane.poll(now, most, ended));
+        let mut looks = MOVES_A_POLL;
+        let is_all = self.lanes.iter_mut().all(|lane| lane.poll(now, most, &mut looks, ended));
         if self.lanes.iter().any(LaneState::has_more_to_tell) {
             self.signal.ring();
         }
         is_all
     }
 
-    /// Calls off the flights of this lane that `is_meant` names: they end as cancelled, unless they have begun. `O(flights)`.
-    pub fn call_off(&mut self, source: TierId, target: TierId, is_meant: impl Fn(&Flight) -> bool) {
+    /// Calls off the flights of this lane that are asked for by `goals`, if `is_meant` says so: they end as cancelled, unless they have
+    /// begun. `O(goals)`, and sorts what it finds.
+    pub fn call_off(
+        &mut self,
+        source: TierId,
+        target: TierId,
+        goals: &[Goal],
+        is_meant: impl Fn(&Flight) -> bool,
+    ) {
         if let Some(lane) = self.by_ends[source.index()][target.index()] {
-            self.lanes[lane].call_off(is_meant);
+            self.lanes[lane].call_off(goals, is_meant);
         }
     }
 

@@ -1,12 +1,16 @@
-use super::{Ended, Flight, Outcome, Priority, Purpose, TransferEngine};
+use super::{Ended, Flight, Goal, MOVES_A_POLL, Outcome, Priority, Purpose, TransferEngine};
 use crate::clock::Time;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::ids::{BlockId, Fence, GroupId, MoveId, SlotId, TierId};
+use crate::prefix::Looks;
 use crate::sync::Mutex;
 use crate::tier::{Lane, LaneEnds, Move, MoveFault, Signal, Ticket, TicketWriter};
 use crate::units::{Bytes, Nanos};
 use std::sync::Arc;
+
+/// Slots of each tier.
+const SLOTS: u32 = 5000;
 
 /// A lane that does nothing by itself: the test ends its moves.
 #[derive(Debug, Default)]
@@ -14,6 +18,7 @@ struct ManualLane {
     batches: Mutex<Vec<(Vec<Move>, TicketWriter)>>,
     is_full: Mutex<bool>,
     works_on_many: bool,
+    is_lost: Mutex<bool>,
 }
 
 impl Lane for ManualLane {
@@ -24,6 +29,9 @@ impl Lane for ManualLane {
     fn submit(&self, batch: &[Move]) -> Result<Ticket, Error> {
         if *self.is_full.lock() {
             return Err(Error::QueueFull { limit: 0 });
+        }
+        if *self.is_lost.lock() {
+            return Err(Error::DeviceLost { tier: TierId::Device, why: "unplugged".to_owned() });
         }
         let (writer, ticket) = TicketWriter::new(batch.len());
         self.batches.lock().push((batch.to_vec(), writer));
@@ -55,7 +63,10 @@ fn engine(limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
 fn engine_over(lane: ManualLane, limits: &Limits) -> (Arc<ManualLane>, TransferEngine) {
     let lane = Arc::new(lane);
     let lanes: Vec<Arc<dyn Lane>> = vec![Arc::clone(&lane) as Arc<dyn Lane>];
-    let engine = TransferEngine::new(lanes, &[Bytes::new(10)], limits, Arc::new(Signal::new()));
+    let slots = [vec![SLOTS], vec![SLOTS], Vec::new()];
+    let looks = Looks::new(10);
+    let signal = Arc::new(Signal::new());
+    let engine = TransferEngine::new(lanes, &[Bytes::new(10)], &slots, limits, signal, &looks);
     (lane, engine)
 }
 
@@ -63,6 +74,14 @@ fn enqueue(engine: &mut TransferEngine, flights: impl IntoIterator<Item = (usize
     for (slot, priority) in flights {
         engine.enqueue(TierId::Host, TierId::Device, flight(slot, priority), Time::START);
     }
+}
+
+fn goal(slot: usize) -> Goal {
+    Goal { block: BlockId::NONE, group: GroupId::FIRST, slot: SlotId::from_index(slot) }
+}
+
+fn goals(slots: impl IntoIterator<Item = usize>) -> Vec<Goal> {
+    slots.into_iter().map(goal).collect()
 }
 
 fn poll(engine: &mut TransferEngine, now: u64) -> Vec<(usize, Outcome)> {
@@ -96,7 +115,8 @@ fn a_prefetch_that_a_request_waits_for_goes_with_the_demands() {
     let prefetches = [1, 2, 3].map(|slot| (slot, Priority::Prefetch));
     enqueue(&mut engine, prefetches.into_iter().chain([(4, Priority::Demand)]));
     assert!(engine.has_prefetches());
-    engine.hasten(|flight| flight.part.source.index() > 1);
+    let another = Goal { block: BlockId::from_index(1), ..goal(1) };
+    engine.hasten(TierId::Host, TierId::Device, &[goal(3), another, goal(4), goal(2), goal(3), goal(9)]);
     let before = engine.bytes_before(TierId::Host, TierId::Device, Priority::Demand);
     assert_eq!(before, Bytes::new(30), "what waits is counted where it waits");
     engine.pump(Time::START);
@@ -242,4 +262,90 @@ fn what_is_over_before_it_was_told_as_given_up_is_told_by_the_next_poll_which_is
         assert_eq!(poll(&mut engine, 100), [(0, Outcome::Over)]);
         assert_eq!(engine.flights().count(), 0);
     }
+}
+
+#[test]
+fn what_is_called_off_ends_as_cancelled_unless_it_has_begun() {
+    let limits = Limits { batch_bytes: Bytes::new(20), bytes_in_flight: Bytes::new(20), ..Limits::default() };
+    let (lane, mut engine) = engine(&limits);
+    enqueue(&mut engine, (0..8).map(|slot| (slot, Priority::Demand)));
+    enqueue(&mut engine, [(8, Priority::Urgent), (9, Priority::Offload)]);
+    engine.pump(Time::START);
+    let (_, writer) = lane.batches.lock().remove(0);
+    assert!(writer.begin(0), "8");
+    let is_meant = |flight: &Flight| flight.part.source.index() != 6;
+    engine.call_off(TierId::Host, TierId::Device, &goals([9, 5, 6, 0, 8, 2, 5, 77]), is_meant);
+    let other = Goal { block: BlockId::from_index(3), ..goal(3) };
+    engine.call_off(TierId::Host, TierId::Device, &[other], |_| true);
+    assert_eq!(engine.bytes_before(TierId::Host, TierId::Device, Priority::Demand), Bytes::new(20 + 50));
+    let cancelled = Outcome::Failed(MoveFault::Cancelled);
+    let told = poll(&mut engine, 0);
+    assert_eq!(told, [(2, cancelled), (5, cancelled), (9, cancelled), (0, cancelled)], "in their order");
+    writer.end(0, Ok(()));
+    assert_eq!(poll(&mut engine, 0), [(8, Outcome::Done)], "it had begun");
+    engine.call_off(TierId::Host, TierId::Device, &goals([8, 0, 5]), |_| true);
+    assert_eq!(poll(&mut engine, 0), [], "they have ended");
+    enqueue(&mut engine, [(8, Priority::Demand), (5, Priority::Demand)]);
+    assert_eq!(engine.queued(TierId::Host, TierId::Device), 7);
+}
+
+#[test]
+#[should_panic(expected = "another move to its slot")]
+fn two_moves_to_a_slot_panic() {
+    let (_, mut engine) = engine(&Limits::default());
+    enqueue(&mut engine, [(1, Priority::Demand), (1, Priority::Offload)]);
+}
+
+#[test]
+fn no_more_moves_begin_in_a_hold_than_may_and_the_next_is_asked_for() {
+    for (batch_moves, most, is_lost) in
+        [(256, 256, false), (100, 200, false), (400, 400, false), (256, 256, true)]
+    {
+        let limits = Limits { batch_moves, ..Limits::default() };
+        let (lane, mut engine) = engine(&limits);
+        enqueue(&mut engine, (0..2000).map(|slot| (slot, Priority::Demand)));
+        *lane.is_lost.lock() = is_lost;
+        let mut pumps = 0;
+        loop {
+            let (before, seen) = (engine.queued(TierId::Host, TierId::Device), engine.signal.count());
+            engine.begin_hold();
+            let is_all = engine.pump(Time::START) && engine.pump(Time::START);
+            let begun = before - engine.queued(TierId::Host, TierId::Device);
+            pumps += 1;
+            if is_all {
+                assert!(begun <= most, "{begun} moves");
+                break;
+            }
+            assert!(!engine.pump(Time::START), "nor by another pump of the same hold");
+            assert_eq!(begun, most);
+            assert!(engine.signal.wait_past(seen, Nanos::ZERO));
+        }
+        assert_eq!(engine.queued(TierId::Host, TierId::Device), 0);
+        assert_eq!(pumps, 2000_usize.div_ceil(most));
+        let ended = poll(&mut engine, 0);
+        assert_eq!(ended.len(), if is_lost { 2000 } else { 0 });
+    }
+}
+
+#[test]
+fn a_poll_looks_at_no_more_moves_than_it_may() {
+    let limits = Limits { batch_moves: 200, ..Limits::default() };
+    let (lane, mut engine) = engine(&limits);
+    enqueue(&mut engine, (0..2000).map(|slot| (slot, Priority::Demand)));
+    while !engine.pump(Time::START) {
+        engine.begin_hold();
+    }
+    for (_, writer) in lane.batches.lock().iter() {
+        assert!(writer.begin(199));
+        writer.end(199, Ok(()));
+    }
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let mut ended = Vec::new();
+        assert!(!engine.poll(Time::START, usize::MAX, &mut ended));
+        assert_eq!(ended.len(), MOVES_A_POLL / 200);
+        told.extend(ended.iter().map(|end| end.flight.part.source.index()));
+    }
+    told.extend(poll(&mut engine, 0).iter().map(|(source, _)| *source));
+    assert_eq!(told, (0..10).map(|batch| batch * 200 + 199).collect::<Vec<_>>());
 }

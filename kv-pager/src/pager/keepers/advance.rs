@@ -8,7 +8,9 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::pager::core::Core;
 use crate::pager::loads::Way;
 use crate::prefix::{BlockKeys, UNLIMITED};
-use crate::transfer::{Priority, Purpose};
+use crate::sequence::{Entry, EntryKind, SequenceState};
+use crate::transfer::{Goal, Priority, Purpose};
+use std::ops::Range;
 
 /// How many blocks one call takes in at most, for all keepers together.
 const BLOCKS_A_CALL: usize = 128;
@@ -267,9 +269,25 @@ impl Core {
         true
     }
 
-    /// Moves ahead what a request waits for that was queued for a queued one (K4): `blocks`, in the order of their names.
-    /// `O(prefetches queued)`.
-    pub(in crate::pager) fn hasten(&mut self, blocks: &[BlockId]) {
-        self.engine.hasten(|flight| blocks.binary_search(&flight.block).is_ok());
+    /// Moves ahead what a request waits for at these entries that was queued for a queued one (K4).
+    pub(in crate::pager) fn hasten(&mut self, state: &SequenceState, places: Range<usize>) {
+        let mut goals = std::mem::take(&mut self.goals);
+        for Entry { block, .. } in
+            state.entries[places].iter().filter(|entry| entry.kind == EntryKind::Loading)
+        {
+            for group in self.groups() {
+                for tier in KEPT_IN {
+                    let slot = self.index.location(*block, group, tier);
+                    let goal = Goal { block: *block, group, slot };
+                    goals[tier.index()].extend(slot.is_some().then_some(goal));
+                }
+            }
+        }
+        let [on_device, in_host, _] = &mut goals;
+        self.engine.hasten(TierId::Host, TierId::Device, on_device);
+        self.engine.hasten(TierId::File, TierId::Host, in_host);
+        on_device.clear();
+        in_host.clear();
+        self.goals = goals;
     }
 }

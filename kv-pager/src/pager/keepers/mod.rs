@@ -24,7 +24,7 @@ use crate::layout::ModelLayout;
 use crate::pool::SlotState;
 use crate::prefix::{PrefixIndex, UNLIMITED};
 use crate::sequence::SequenceState;
-use crate::transfer::Priority;
+use crate::transfer::{Goal, Priority};
 use search::Search;
 
 pub(in crate::pager) use search::Leaf;
@@ -287,36 +287,44 @@ impl Core {
         tenants.find(salt).map_or(tenants.default_quota(class), |tenant| tenants.quota(tenant, class))
     }
 
-    /// Gives back a slice of what a keeper holds, which ends, and adds those blocks to `given`. Returns whether that was all: then it is
-    /// no more.
-    pub(in crate::pager) fn end_keeper_slice(&mut self, id: KeeperId, given: &mut Vec<BlockId>) -> bool {
+    /// Gives back a slice of what a keeper holds, which ends, and calls off those moves to there that it has started, nobody else waits for
+    /// and no lane has begun. Returns whether that was all: then the keeper is no more.
+    pub(in crate::pager) fn end_keeper_slice(&mut self, id: KeeperId) -> bool {
         let Some(at) = self.keepers.list.iter().position(|keeper| keeper.id == id) else { return true };
         let mut keeper = self.keepers.list.remove(at);
         keeper.is_away = true;
         let first = keeper.blocks.len().saturating_sub(self.config.limits.slice_blocks as usize);
-        given.extend_from_slice(&keeper.blocks[first..]);
-        self.cut_keeper(&mut keeper, first);
-        if first > 0 {
-            self.keepers.list.insert(at, keeper);
+        let mut goals = std::mem::take(&mut self.goals);
+        for at in first..keeper.blocks.len() {
+            let block = keeper.blocks[at];
+            for group in self.groups() {
+                for tier in KEPT_IN {
+                    let slot = keeper.slot(at, group, tier);
+                    let is_coming = slot.is_some()
+                        && self.pools.pool(tier, group).state(slot) == SlotState::Filling
+                        && self.pools.pool(tier, group).block(slot) == block;
+                    let goal = Goal { block, group, slot };
+                    goals[tier.index()].extend(is_coming.then_some(goal));
+                }
+            }
         }
-        first == 0
-    }
-
-    /// Calls off those of the moves of a keeper that has given back `blocks`, in the order of their names, that nobody else waits for
-    /// and no lane has taken on. `O(moves that wait)`.
-    pub(in crate::pager) fn call_off_kept(&mut self, blocks: &[BlockId]) {
+        self.cut_keeper(&mut keeper, first);
         let Self { engine, pools, .. } = self;
         for (from, to) in
             [(TierId::File, TierId::Host), (TierId::Host, TierId::Device), (TierId::Device, TierId::Host)]
         {
-            engine.call_off(from, to, |flight| {
+            engine.call_off(from, to, &goals[to.index()], |flight| {
                 let holds = pools.pool(to, flight.part.group).holds(flight.part.target);
-                let is_ours =
-                    flight.priority == Priority::Prefetch && blocks.binary_search(&flight.block).is_ok();
-                is_ours && holds == 0
+                flight.priority == Priority::Prefetch && holds == 0
             });
         }
+        goals.iter_mut().for_each(Vec::clear);
+        self.goals = goals;
         self.signal.ring();
+        if first > 0 {
+            self.keepers.list.insert(at, keeper);
+        }
+        first == 0
     }
 
     /// Counts where a slice of the blocks of a keeper are, from block `from` on. Returns whether that was the last.
