@@ -11,6 +11,7 @@ use kv_pager::pager::{BlockAt, Deliveries, Delivery, Prompt, Request, RequestPri
 use kv_pager::policy::{
     Decision, LoadPlan, Lru, Matched, Need, Policy, Steward, StewardSpec, Urgency, View, Waiting,
 };
+use kv_pager::pool::SlotState;
 use kv_pager::tier::{Health, Lane, LaneEnds, Move, MoveFault};
 use kv_pager::units::Nanos;
 use kv_pager::{Config, ErrorKind, Pager};
@@ -609,6 +610,75 @@ fn prefetches_of_which_many_are_called_off_and_many_asked_for() {
         drop(wanted);
         sequence.close(Fence::OVER);
         served.go_on(&what("after"));
+        served.pager.check();
+    }
+}
+
+#[test]
+fn a_front_on_the_device_under_which_much_lies_in_the_host() {
+    let (chain, front) = (LONG / 3, 16);
+    let spec = MachineSpec { device: chain + 100, host: 4 * chain, file: 20 * chain, lane_limit: 32 };
+    for policy in policies() {
+        let name = policy.name();
+        let served = build(model(false), spec, DeviceOwner::Managed, policy);
+        let whole = tokens(chain, 0, 1);
+        let lie = || served.pager.lookup(&served.pager.prepare(&Request::new(&whole)));
+        let serve = |tokens: &[TokenId], salt| {
+            let mut sequence = served.open(&Request::new(tokens).with_salt(salt));
+            served.compute(&mut sequence);
+            sequence.close(Fence::OVER);
+        };
+        let fill_host = || {
+            for seed in 2..20 {
+                serve(&tokens(chain, 0, seed), Salt(1));
+                served.go_on(name);
+            }
+            served.pager.invalidate(Salt(1)).expect("a sound drive");
+        };
+        serve(&whole, Salt::default());
+        fill_host();
+        assert!(lie().iter().all(|tier| *tier == TierId::File), "{name}: all of it is far");
+        // Its front comes to the device, and leaves the host.
+        let mut reader = served.open(&Request::new(&whole[..=(front * TOKENS) as usize]));
+        served.compute(&mut reader);
+        fill_host();
+        reader.close(Fence::OVER);
+        // All of it is asked for, and the rest comes no nearer than the host.
+        let asking = served.open(&Request::new(&whole));
+        for _ in 0..200 {
+            for lane in served.machine.lanes() {
+                let is_up = lane.ends().target == TierId::Device;
+                lane.advance(usize::MAX, |_| if is_up { Fate::Failed(MoveFault::Io) } else { Fate::Done });
+            }
+            served.pager.poll();
+        }
+        asking.close(Fence::OVER);
+        served.go_on(name);
+        let places = lie();
+        let near = places.iter().take_while(|tier| **tier == TierId::Device).count();
+        assert!(near < chain as usize / 4, "{name}: {near} on the device");
+        assert_eq!(places[near..], vec![TierId::Host; chain as usize - near], "{name}");
+        let in_host = served.pager.occupancy(TierId::Host, GroupId::FIRST).expect("there is a host");
+        assert_eq!(
+            in_host.of(SlotState::Resident) as usize,
+            places.len() - near,
+            "{name}: no front in the host"
+        );
+        // Somebody needs the whole device, and nothing gets from there to the host: what stands on the front may not lie nearer than what
+        // is left of it.
+        let prompt = tokens(spec.device - 1, 0, 30);
+        let opened = (0..2000).find_map(|_| {
+            for lane in served.machine.lanes() {
+                let is_down = lane.ends().source == TierId::Device;
+                lane.advance(usize::MAX, |_| if is_down { Fate::Failed(MoveFault::Io) } else { Fate::Done });
+            }
+            served.pager.open(&Request::new(&prompt)).ok()
+        });
+        check(&served.pager, name);
+        let mut sequence = opened.expect("in the end the front gives way");
+        served.compute(&mut sequence);
+        sequence.close(Fence::OVER);
+        served.go_on(name);
         served.pager.check();
     }
 }

@@ -23,6 +23,18 @@ const VAIN_MOVES_A_BLOCK: u32 = 4;
 /// whole file, waiting that long for one slot after the other is in vain too.
 const MOVES_A_SLOT: u32 = 16;
 
+/// Slots in which what stands on a block is looked for in one hold: of each some ancestors are looked at.
+const SLOTS_THINNED: usize = 32;
+
+/// Whether a block may be given up above what stands on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Goes,
+    Stays,
+    /// More stands on it than one hold looks at.
+    Unknown,
+}
+
 /// How far a call has come with looking for room in a class: in as many holds of the lock as it takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Search {
@@ -34,6 +46,8 @@ pub(super) struct Search {
     /// Whether it has come to the last resort, and how many slots that has passed over.
     is_last: bool,
     passed: u32,
+    /// How many slots nearer than what is left of a block have been looked at without finding any that could go.
+    thinned: u32,
     pub(super) by_quota: QuotaLook,
 }
 
@@ -172,6 +186,7 @@ impl Core {
     fn drop_coldest(&mut self, tier: TierId, group: GroupId, slots: u32) {
         let mut victims = std::mem::take(&mut self.victims[tier.index()]);
         let mut passed = std::mem::take(&mut self.passed);
+        let mut parents = std::mem::take(&mut self.missing);
         let capacity = self.pools.pool(tier, group).capacity();
         while self.search(tier, group).passed < capacity {
             victims.clear();
@@ -180,15 +195,22 @@ impl Core {
             let wanted = slots.saturating_sub(free) as usize;
             let need = Need { tier, group, slots, demotions: 0 };
             let pool = self.pools.pool(tier, group);
+            let (mut looks, mut rooted) = (self.left / 2, None);
             for slot in pool.coldest().filter(|slot| !pool.is_moving(*slot)).take(self.left as usize) {
                 let block = pool.block(slot);
-                let may_go = self.may_drop_for(need, block)
-                    && self.idle_slot(block, group, tier).is_some()
-                    && (self.index.may_evict(block, group, tier) || self.may_drop_above(block, group, tier));
-                if may_go {
-                    victims.push(block);
+                let is_idle = self.may_drop_for(need, block) && self.idle_slot(block, group, tier).is_some();
+                let fate = if is_idle {
+                    self.may_be_last(block, group, tier, &mut looks, &mut parents)
                 } else {
-                    passed.push(slot);
+                    Above::Stays
+                };
+                match fate {
+                    Above::Goes => victims.push(block),
+                    Above::Stays => passed.push(slot),
+                    Above::Unknown => {
+                        rooted = Some((slot, block));
+                        break;
+                    }
                 }
                 if victims.len() >= wanted {
                     break;
@@ -199,9 +221,16 @@ impl Core {
                 let Some(slot) = self.idle_slot(*victim, group, tier) else { continue };
                 if self.index.may_evict(*victim, group, tier) {
                     self.free_copy(*victim, group, tier, slot);
-                } else if self.may_drop_above(*victim, group, tier) {
+                } else {
                     self.drop_above(*victim, group, tier, slot);
                 }
+            }
+            if let Some((slot, block)) = rooted.filter(|_| victims.is_empty()) {
+                if !self.thin_out(block, group, tier) {
+                    self.pools.pool_mut(tier, group).touch(slot);
+                    self.search(tier, group).passed += 1;
+                }
+                self.left = 0;
             }
             if self.free_slots(tier, group) >= slots {
                 break;
@@ -220,6 +249,7 @@ impl Core {
         }
         self.victims[tier.index()] = victims;
         self.passed = passed;
+        self.missing = parents;
     }
 
     /// What is asked of the policy: no more than half of what this hold has left, for a child or an ancestor of each may be looked at.
@@ -367,24 +397,81 @@ impl Core {
         self.model.anchor() == Some(group) && !self.index.has_child_up_to(block, tier)
     }
 
-    /// Whether a block can be given up in `tier` though descendants lie farther, with those that are nearer than what is left of it:
-    /// none of them is in use. `O(descendants)`.
-    fn may_drop_above(&self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+    /// Whether a block can be given up in `tier`, if need be with what lies nearer of its descendants than what is left of it: none of
+    /// them is in use. Looks at `looks` of those at most, which are counted off. `parents` is a buffer.
+    fn may_be_last(
+        &self,
+        block: BlockId,
+        group: GroupId,
+        tier: TierId,
+        looks: &mut u32,
+        parents: &mut Vec<BlockId>,
+    ) -> Above {
+        if self.index.may_evict(block, group, tier) {
+            return Above::Goes;
+        }
         if !self.is_last_leaf(block, group, tier) {
-            return false;
+            return Above::Stays;
         }
-        let Some(left) = self.index.nearest_except(block, tier) else { return true };
-        let nearer = &TierId::ALL[tier.index() + 1..left.index()];
-        let mut stack: Vec<BlockId> = self.index.children(block).collect();
-        while let Some(child) = stack.pop() {
-            let mut places =
-                nearer.iter().filter(|place| self.index.location(child, group, **place).is_some());
-            if places.any(|place| self.idle_slot(child, group, *place).is_none()) {
-                return false;
+        let Some(left) = self.index.nearest_except(block, tier) else { return Above::Goes };
+        if self.index.references(block) > 0 {
+            return Above::Stays;
+        }
+        for place in &TierId::ALL[tier.index() + 1..left.index()] {
+            parents.clear();
+            parents.push(block);
+            while let Some(parent) = parents.pop() {
+                if self.index.children_in(parent, group, *place) == 0 {
+                    continue;
+                }
+                for child in self.index.children(parent) {
+                    let Some(fewer) = looks.checked_sub(1) else { return Above::Unknown };
+                    *looks = fewer;
+                    if !self.index.location(child, group, *place).is_some() {
+                        continue;
+                    }
+                    if self.idle_slot(child, group, *place).is_none() {
+                        return Above::Stays;
+                    }
+                    parents.push(child);
+                }
             }
-            stack.extend(self.index.children(child));
         }
-        self.index.view(block).references == 0
+        Above::Goes
+    }
+
+    /// So much stands on `block` nearer than what would be left of it that one hold can't tell whether all of that may go. Gives up
+    /// some of it, leaf first, that is among the coldest; the next holds find less. Returns whether there is more to try.
+    fn thin_out(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
+        let depth = self.index.view(block).depth;
+        let left = self.index.nearest_except(block, tier).map_or(TierId::COUNT, TierId::index);
+        let mut slots = std::mem::take(&mut self.slots);
+        let (mut has_any, mut capacity) = (false, 0);
+        for place in &TierId::ALL[tier.index() + 1..left] {
+            slots.clear();
+            slots.extend(self.pools.pool(*place, group).coldest().take(SLOTS_THINNED));
+            capacity += self.pools.pool(*place, group).capacity();
+            for slot in &slots {
+                let leaf = self.pools.pool(*place, group).block(*slot);
+                let stands_on =
+                    self.index.view(leaf).depth > depth && self.index.ancestor_at(leaf, depth) == block;
+                let may_go = stands_on
+                    && self.idle_slot(leaf, group, *place) == Some(*slot)
+                    && self.index.may_evict(leaf, group, *place);
+                if may_go {
+                    self.free_copy(leaf, group, *place, *slot);
+                    has_any = true;
+                } else {
+                    self.pools.pool_mut(*place, group).touch(*slot);
+                }
+            }
+        }
+        let looked = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        slots.clear();
+        self.slots = slots;
+        let search = self.search(tier, group);
+        search.thinned = if has_any { 0 } else { search.thinned.saturating_add(looked.max(1)) };
+        search.thinned < capacity
     }
 
     /// Frees a copy under which descendants lie farther, and what of those is nearer than what is left of the block.
