@@ -79,7 +79,7 @@ fn what_was_learnt_and_cannot_be_is_not_saved_and_all_else_is_written() {
     for node in nodes.iter_mut() {
         node.base_ns *= 16.0;
     }
-    nodes.push(Node { tokens: 1 << 31, base_ns: 1e12, context_ns: 1e9, window_ns: 0.0 });
+    nodes.push(Node { tokens: 1 << 31, base_ns: 2.4e11, context_ns: 1e9, window_ns: 0.0 });
     std::fs::write(directory.join("measured.json"), profile.to_json()).expect("there is room");
 
     let save = ["--save-profile", "learnt.json", "--json", "found.json", "--report", "page.html"];

@@ -141,6 +141,37 @@ fn a_load_that_finds_no_host_slot_is_given_up_by_its_deadline_whatever_else_is_u
 }
 
 #[test]
+fn many_loads_are_given_up_where_a_drive_that_hangs_has_all_host_slots() {
+    let (machine, clock, pager) = build(256, 40, 2000, Box::new(Lru));
+    let [few, many] = [prompt(1, 50), prompt(2, 240)];
+    let lie = |tokens: &[TokenId]| pager.lookup(&pager.prepare(&Request::new(tokens)));
+    for letter in 1..8 {
+        let tokens = prompt(letter, if letter == 1 { 50 } else { 240 });
+        while !pager.open(&Request::new(&tokens)).is_ok_and(serve) {
+            machine.advance_all();
+        }
+    }
+    let in_file = |tokens| lie(tokens).iter().filter(|tier| **tier == TierId::File).count();
+    assert!(in_file(&few) >= 40 && in_file(&many) > 150, "{} and {}", in_file(&few), in_file(&many));
+    // What takes all device slots and computes nothing leaves them free.
+    while pager.open(&Request::new(&prompt(50, 256))).is_err() {
+        machine.advance_all();
+    }
+    let up = LaneEnds { source: TierId::File, target: TierId::Host };
+    let lane = machine.lanes().iter().find(|lane| lane.ends() == up).expect("there is one");
+    let reader = pager.open(&Request::new(&few)).expect("room");
+    assert_eq!(lane.advance(99, |_| Fate::Stalled), 40, "as many as the host has slots");
+    clock.advance(DEADLINE);
+    pager.poll();
+    drop(reader);
+    // More loads than one hold of the lock goes through, and nothing is under way that could make room for the first.
+    let mut sequence = pager.open(&Request::new(&many)).expect("room");
+    assert!(sequence.matched_tokens() > 150 * TOKENS as usize);
+    assert_eq!(sequence.next_step(10_000).expect("room"), Step::Compute(0..many.len()));
+    pager.check();
+}
+
+#[test]
 fn requests_are_served_though_a_tier_that_their_loads_pass_through_is_lost() {
     for lost in [TierId::Host, TierId::File] {
         serve_beside_a_lost_tier(lost, Box::new(Lru));

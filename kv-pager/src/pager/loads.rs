@@ -120,10 +120,12 @@ impl Core {
         }
     }
 
-    /// Starts the loads out of host memory that wait behind one that needs a slot there: the slots that it could have may be theirs.
+    /// Starts the loads out of host memory that wait behind one that needs a slot there: the slots that it could have may be theirs. Some
+    /// of this hold is left for giving up.
     fn overtake(&mut self) {
         let mut next = self.pending.front().and_then(|front| self.pending.behind(front));
-        while self.left > 0 {
+        let kept = self.left / 2;
+        while self.left > kept {
             let Some(at) = next else { return };
             next = self.pending.behind(at);
             self.handle(1);
@@ -215,19 +217,19 @@ impl Core {
     }
 
     /// When nothing is under way that could make room, the loads that wait are computed instead: no request is ever stuck. As many as this
-    /// hold may handle; the next goes on.
+    /// hold may handle, and one at least; the next goes on.
     fn give_up_if_stuck(&mut self) {
         if self.engine.is_busy() {
             return;
         }
         while let Some(front) = self.pending.front() {
+            self.handle(1);
+            let load = self.pending.take(front);
+            self.call_off(load);
             if self.left == 0 {
                 self.goes_on = true;
                 return;
             }
-            self.handle(1);
-            let load = self.pending.take(front);
-            self.call_off(load);
         }
     }
 

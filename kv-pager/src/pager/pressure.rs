@@ -23,8 +23,8 @@ const VAIN_MOVES_A_BLOCK: u32 = 4;
 /// whole file, waiting that long for one slot after the other is in vain too.
 const MOVES_A_SLOT: u32 = 16;
 
-/// Slots in which what stands on a block is looked for in one hold: of each some ancestors are looked at.
-const SLOTS_THINNED: usize = 32;
+/// Slots in which what stands on a block is looked for in one hold: of each up to some 24 ancestors are looked at.
+const SLOTS_THINNED: usize = 8;
 
 /// Whether a block may be given up above what stands on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -195,8 +195,10 @@ impl Core {
             let wanted = slots.saturating_sub(free) as usize;
             let need = Need { tier, group, slots, demotions: 0 };
             let pool = self.pools.pool(tier, group);
-            let (mut looks, mut rooted) = (self.left / 2, None);
-            for slot in pool.coldest().filter(|slot| !pool.is_moving(*slot)).take(self.left as usize) {
+            // Of what this hold has left half goes to these, a quarter to what stands on them, and a quarter to thinning that out.
+            let (mut looks, mut rooted) = (self.left / 4, None);
+            let most = self.left.div_ceil(2) as usize;
+            for slot in pool.coldest().filter(|slot| !pool.is_moving(*slot)).take(most) {
                 let block = pool.block(slot);
                 let is_idle = self.may_drop_for(need, block) && self.idle_slot(block, group, tier).is_some();
                 let fate = if is_idle {
@@ -216,7 +218,8 @@ impl Core {
                     break;
                 }
             }
-            self.handle(victims.len() + passed.len());
+            let is_all = victims.len() + passed.len() < most;
+            self.handle(if is_all { victims.len() + passed.len() } else { self.left as usize });
             for victim in &victims {
                 let Some(slot) = self.idle_slot(*victim, group, tier) else { continue };
                 if self.index.may_evict(*victim, group, tier) {
@@ -227,8 +230,8 @@ impl Core {
             }
             if let Some((slot, block)) = rooted.filter(|_| victims.is_empty()) {
                 if !self.thin_out(block, group, tier) {
+                    // Others have their turn first.
                     self.pools.pool_mut(tier, group).touch(slot);
-                    self.search(tier, group).passed += 1;
                 }
                 self.left = 0;
             }
@@ -441,7 +444,8 @@ impl Core {
     }
 
     /// So much stands on `block` nearer than what would be left of it that one hold can't tell whether all of that may go. Gives up
-    /// some of it, leaf first, that is among the coldest; the next holds find less. Returns whether there is more to try.
+    /// some of it, leaf first, that is among the coldest; the next holds find less. What is not of it is warm again, so that all that lies
+    /// there is looked at in the end; after that the block counts as passed over. Returns whether any was given up.
     fn thin_out(&mut self, block: BlockId, group: GroupId, tier: TierId) -> bool {
         let depth = self.index.view(block).depth;
         let left = self.index.nearest_except(block, tier).map_or(TierId::COUNT, TierId::index);
@@ -471,7 +475,8 @@ impl Core {
         self.slots = slots;
         let search = self.search(tier, group);
         search.thinned = if has_any { 0 } else { search.thinned.saturating_add(looked.max(1)) };
-        search.thinned < capacity
+        search.passed += u32::from(search.thinned >= capacity);
+        has_any
     }
 
     /// Frees a copy under which descendants lie farther, and what of those is nearer than what is left of the block.

@@ -58,13 +58,15 @@ pub(super) const MOVES_A_HOLD: usize = 256;
 #[derive(Debug)]
 pub(super) struct LaneState {
     lane: Arc<dyn Lane>,
-    /// What waits, and what is under way until something is told of it.
+    /// What waits, and what is under way, until it is told of, called off or refused (E5).
     queue: Queue<Flight>,
     /// Bytes that wait, by priority.
     queued_bytes: [Bytes; Priority::COUNT],
     worked: Vec<Worked>,
     /// Of a lane that works on many: what has ended since it was idle, or since that was told.
     together: Worked,
+    /// Whether one failed meanwhile.
+    is_spoiled: bool,
     /// By number.
     batches: Vec<Batch>,
     submitted: u64,
@@ -100,6 +102,7 @@ impl LaneState {
             queued_bytes: [Bytes::ZERO; Priority::COUNT],
             worked: Vec::with_capacity(WORKED_MAX),
             together: Worked::default(),
+            is_spoiled: false,
             batches: Vec::new(),
             submitted: 0,
             bytes_in_flight: Bytes::ZERO,
@@ -407,10 +410,13 @@ impl LaneState {
         self.stats.busy = self.stats.busy.saturating_add(busy);
         self.stats.copies += u64::from(copies);
         batch.span().record("busy_ns", busy.as_u64());
-        if let Some(done) = batch.done() {
-            self.together.bytes += done.map(|flight| self.bytes_of(flight)).sum::<Bytes>();
-            self.together.copies = self.together.copies.saturating_add(copies);
-            self.together.busy = self.together.busy.saturating_add(busy);
+        match batch.done() {
+            Some(done) => {
+                self.together.bytes += done.map(|flight| self.bytes_of(flight)).sum::<Bytes>();
+                self.together.copies = self.together.copies.saturating_add(copies);
+                self.together.busy = self.together.busy.saturating_add(busy);
+            }
+            None => self.is_spoiled = true,
         }
         self.tell_worked();
         if batch.is_open() {
@@ -420,15 +426,16 @@ impl LaneState {
         }
     }
 
-    /// Has it told what was worked on, unless some of that time may be that of batches under way, or some of theirs its own.
+    /// Has it told what was worked on, unless some of that time may be that of batches under way, or some of theirs its own. Where one of
+    /// them failed, nobody knows how much of the others' time it was charged for.
     fn tell_worked(&mut self) {
         let enough = self.bytes_in_flight_max.as_u64().saturating_mul(TOGETHER_FLIGHTS);
-        let is_among_others = self.lane.works_on_many() && !self.batches.is_empty();
-        if is_among_others && self.together.bytes.as_u64() < enough {
+        let is_working = self.batches.iter().any(|batch| batch.deadline().is_some());
+        if self.lane.works_on_many() && is_working && self.together.bytes.as_u64() < enough {
             return;
         }
-        let worked = std::mem::take(&mut self.together);
-        if worked.bytes > Bytes::ZERO && self.worked.len() < WORKED_MAX {
+        let (worked, is_spoiled) = (std::mem::take(&mut self.together), std::mem::take(&mut self.is_spoiled));
+        if !is_spoiled && worked.bytes > Bytes::ZERO && self.worked.len() < WORKED_MAX {
             self.worked.push(worked);
         }
     }

@@ -7,7 +7,8 @@
 //! - **E3** an urgent demand load starts before others, a demand load before a prefetch, a prefetch before an offload, each kind in the order asked for;
 //! - **E4** a flight that waits past its deadline, or whose batch exceeds its own, ends: as cancelled if it had not begun, as timed
 //!   out if it had;
-//! - **E5** at most one flight of a lane goes to a slot at a time: until it was told of as ended, the slot is what it is found by;
+//! - **E5** at most one flight of a lane goes to a slot at a time: until it was told of as ended, is called off or refused, the slot is what
+//!   it is found by;
 //! - **E6** however much waits and is under way, one call handles no more than is named or allowed: a poll looks at 512 moves of the
 //!   batches of which something is new, and in one hold of the lock 256 moves begin, or one batch. What is left is for the next.
 //!
@@ -175,7 +176,7 @@ impl TransferEngine {
         lane.map_or(Bytes::ZERO, |lane| self.lanes[lane].stats().bytes)
     }
 
-    /// Tells of each batch that ended well since the last call, with the ends of its lane.
+    /// Tells of each batch that ended well since the last call, or of those that a lane worked on together, with the ends of the lane.
     pub fn take_worked(&mut self, mut tell: impl FnMut(LaneEnds, Worked)) {
         for lane in &mut self.lanes {
             let ends = lane.ends();

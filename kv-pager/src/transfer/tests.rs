@@ -126,9 +126,9 @@ fn a_prefetch_that_a_request_waits_for_goes_with_the_demands() {
 
 #[test]
 fn what_a_lane_took_is_told_by_batch_or_if_it_works_on_many_of_all_that_were_under_way_together() {
-    // The first that ends is charged for the others; one that fails teaches nothing.
+    // The first that ends is charged for the others.
     let busy = [900, 1, 1, 30, 1, 1, 1, 1, 1, 1].map(Nanos::new);
-    let told_after = |works_on_many: bool, in_flight: u64| {
+    let told_after = |works_on_many: bool, in_flight: u64, failing: usize| {
         let limits = Limits { batch_moves: 1, bytes_in_flight: Bytes::new(in_flight), ..Limits::default() };
         let (lane, mut engine) = engine_over(ManualLane { works_on_many, ..ManualLane::default() }, &limits);
         enqueue(&mut engine, (0..10).map(|slot| (slot, Priority::Demand)));
@@ -137,7 +137,7 @@ fn what_a_lane_took_is_told_by_batch_or_if_it_works_on_many_of_all_that_were_und
             engine.pump(Time::START);
             let (_, writer) = lane.batches.lock().remove(0);
             assert!(writer.begin(0));
-            writer.end(0, if at == 3 { Err(MoveFault::Io) } else { Ok(()) });
+            writer.end(0, if at == failing { Err(MoveFault::Io) } else { Ok(()) });
             writer.publish(took, 1);
             assert_eq!(poll(&mut engine, 0).len(), 1);
             engine.take_worked(|_, worked| told.push((at, worked.bytes.as_u64(), worked.busy.as_u64())));
@@ -145,10 +145,12 @@ fn what_a_lane_took_is_told_by_batch_or_if_it_works_on_many_of_all_that_were_und
         told
     };
     let each: Vec<_> = (0..10).map(|at| (at, 10, busy[at].as_u64())).filter(|told| told.0 != 3).collect();
-    assert_eq!(told_after(false, 1000), each);
-    assert_eq!(told_after(true, 1000), [(9, 90, 908)], "when the lane is idle");
+    assert_eq!(told_after(false, 1000, 3), each, "one that fails teaches nothing");
+    assert_eq!(told_after(true, 1000, usize::MAX), [(9, 100, 938)], "when the lane is idle");
     // Two are under way at once: after four times as many.
-    assert_eq!(told_after(true, 20), [(8, 80, 907), (9, 10, 1)]);
+    assert_eq!(told_after(true, 20, usize::MAX), [(7, 80, 936), (9, 20, 2)]);
+    assert_eq!(told_after(true, 1000, 0), [], "one that failed was charged for the others, or they for it");
+    assert_eq!(told_after(true, 20, 0), [(9, 10, 1)]);
 }
 
 #[test]
