@@ -406,9 +406,10 @@ impl PrefixIndex {
         self.record_mut(block).notes.set_passes(0);
     }
 
-    /// Notes that `block` is in use until now, which is no new request.
-    pub fn extend_use(&mut self, block: BlockId, now: Time) {
-        self.record_mut(block).last_use = now;
+    /// Notes that `block` was in use until then, which is no new request, nor takes back a later use.
+    pub fn extend_use(&mut self, block: BlockId, until: Time) {
+        let record = self.record_mut(block);
+        record.last_use = record.last_use.max(until);
     }
 
     /// How many sequences rely on the record of `block`.
@@ -435,10 +436,11 @@ impl PrefixIndex {
         record.uses.add_ahead();
     }
 
-    /// Notes that a request which has used `block` is over: it counts as one use, also where that was noted ahead.
-    pub fn note_end(&mut self, block: BlockId, now: Time) {
+    /// Notes that a request which has used `block` was over then: it counts as one use, also where that was noted ahead, and takes back
+    /// no later one.
+    pub fn note_end(&mut self, block: BlockId, end: Time) {
         let record = self.record_mut(block);
-        record.last_use = now;
+        record.last_use = record.last_use.max(end);
         record.uses.end();
     }
 
