@@ -396,14 +396,22 @@ impl PrefixIndex {
     /// Whether eviction passes over `block` once more; it does so once less after that.
     pub fn take_pass(&mut self, block: BlockId) -> bool {
         let notes = &mut self.record_mut(block).notes;
-        let passes = notes.passes();
-        notes.set_passes(passes.saturating_sub(1));
-        passes > 0
+        match notes.passes() {
+            0 => return false,
+            1 => notes.spend_passes(),
+            more => notes.set_passes(more - 1),
+        }
+        true
     }
 
-    /// Eviction does not pass over `block` until the next request that asks for it.
+    /// Eviction does not pass over `block` until the next request that asks for it: it has done so as often as it was to.
     pub fn spend_passes(&mut self, block: BlockId) {
-        self.record_mut(block).notes.set_passes(0);
+        self.record_mut(block).notes.spend_passes();
+    }
+
+    /// Whether eviction has passed over `block` as often as it was to, and no request has used it since.
+    pub fn has_spent_passes(&self, block: BlockId) -> bool {
+        self.record(block).notes.has_spent()
     }
 
     /// Notes that `block` was in use until then, which is no new request, nor takes back a later use.
