@@ -181,6 +181,41 @@ fn blocks_of_a_request_of_high_priority_stay_longer() {
 }
 
 #[test]
+fn what_was_not_passed_over_itself_spends_nothing_of_what_is_before_it() {
+    // Another uses the front of a prompt of some priority alone, or goes on from there; both ends leave while the front is in use.
+    let (normal, high) = (RequestPriority::Normal, RequestPriority::High);
+    let rounds = [(normal, 1), (high, 0), (high, 1)].map(|(priority, more)| {
+        let rig = build(12, 0, Quota::default(), 8);
+        let important = tokens(1, 3);
+        rig.serve(&rig.pager.prepare(&Request::new(&important).with_priority(priority))).expect("room");
+        rig.clock.advance(Nanos::new(1));
+        let mut other = tokens(1, 2);
+        other.push(TokenId(0));
+        let front = rig.pager.open(&Request::new(&other)).expect("room");
+        rig.clock.advance(Nanos::new(1));
+        other.truncate(2 * TOKENS as usize);
+        other.extend(tokens(9, more));
+        other.push(TokenId(0));
+        rig.serve(&rig.pager.prepare(&Request::new(&other))).expect("room");
+        let serve_another = |letter| {
+            rig.clock.advance(Nanos::new(1));
+            rig.serve(&rig.prompt(0, letter, 3)).expect("room");
+        };
+        (10..30).for_each(serve_another);
+        assert_eq!(rig.cached(0, 1, 3), 2, "both ends have left");
+        drop(front);
+        (30..100)
+            .take_while(|letter| {
+                serve_another(*letter);
+                rig.cached(0, 1, 2) == 2
+            })
+            .count()
+    });
+    assert_eq!(rounds[2], rounds[1], "what others put on it took no passes of its: {rounds:?}");
+    assert!(rounds[2] > rounds[0], "{rounds:?}");
+}
+
+#[test]
 fn blocks_expire_after_the_last_request_with_a_time_to_live_and_not_while_in_use() {
     let rig = build(40, 40, Quota::default(), 8);
     let text = tokens(1, 4);

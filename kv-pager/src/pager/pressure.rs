@@ -291,7 +291,13 @@ impl Core {
                 Decision::Drop { block, .. } => {
                     self.drop_copy(block, group, tier);
                 }
-                Decision::Demote { block, .. } => victims.push(block),
+                Decision::Demote { block, .. } => {
+                    // What is before it is named with it, long before it has been copied.
+                    if self.idle_slot(block, group, tier).is_some() {
+                        self.pass_no_more(self.passed_with(block));
+                    }
+                    victims.push(block);
+                }
                 // Nothing comes where room is short.
                 Decision::Promote { .. } => {}
             }
@@ -496,8 +502,9 @@ impl Core {
         if !self.is_uniform() || self.is_persistent(tier) || self.index.is_detached(block) {
             return false;
         }
-        let hash = self.index.hash(block);
+        let (hash, passed) = (self.index.hash(block), self.passed_with(block));
         let Some(parent) = self.index.remove_last(block, tier) else { return false };
+        self.pass_no_more(passed);
         self.events.push(BlockEvent::Removed { hash, tier });
         self.pools.pool_mut(tier, GroupId::FIRST).free(slot);
         self.note_room(tier, GroupId::FIRST);
@@ -512,6 +519,7 @@ impl Core {
 
     /// Frees a copy by eviction, and forgets the block if it was the last.
     pub(super) fn free_copy(&mut self, block: BlockId, group: GroupId, tier: TierId, slot: SlotId) {
+        self.pass_no_more(self.passed_with(block));
         let kept = self.nearest_farther(block, group, tier);
         let was_leaving = self.pools.pool(tier, group).state(slot) == SlotState::Leaving;
         self.counters.count_eviction(tier, kept.is_some(), was_leaving);

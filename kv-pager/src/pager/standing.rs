@@ -4,8 +4,9 @@
 //! - **Y1** a block that only requests with a time to live have used goes that long after the last of them has closed, from every
 //!   tier; one that any other request has used stays as long as anything;
 //! - **Y2** nothing goes while a sequence, a hold, a prefetch or a move uses it: it is looked at again after as long;
-//! - **Y3** to pass over a block is to pass over those before it: when it goes, and they were not used after it, they go as those of any other
-//!   request;
+//! - **Y3** to pass over a block is to pass over those before it: when one that was passed over as often as it was to goes, or is to be
+//!   copied so that it can, those before it that were not used after it go as those of any other request. One that never was passed over
+//!   takes nothing from them;
 //! - **Y4** where the engine owns the device slots, each call that brings or offloads blocks lets go those, and the one that ends the request
 //!   lets go all its blocks (SV3): a request whose last call never comes leaves nothing for ever;
 //! - **Y5** who has used a block has used those before it: what stands on them takes with it those that have not been used since.
@@ -117,17 +118,29 @@ impl Core {
         }
     }
 
-    /// Whether eviction passes over `block` this time, for a request of high priority has used it. If not, it was passed over often enough
-    /// together with what is before it (Y3).
+    /// Whether eviction passes over `block` this time, for a request of high priority has used it.
     pub(super) fn passes_over(&mut self, block: BlockId) -> bool {
-        if !self.expiries.is_used || self.index.take_pass(block) {
-            return self.expiries.is_used;
+        self.expiries.is_used && self.index.take_pass(block)
+    }
+
+    /// What is before `block`, if that was passed over together with it as often as it was to (Y3); else `NONE`.
+    pub(super) fn passed_with(&self, block: BlockId) -> BlockId {
+        if !self.expiries.is_used || !self.index.has_spent_passes(block) {
+            return BlockId::NONE;
         }
         let parent = self.index.parent(block);
         if parent.is_some() && self.index.view(parent).last_use <= self.index.view(block).last_use {
-            self.index.spend_passes(parent);
+            parent
+        } else {
+            BlockId::NONE
         }
-        false
+    }
+
+    /// `block`, which [`Core::passed_with`] gave, is not passed over any more.
+    pub(super) fn pass_no_more(&mut self, block: BlockId) {
+        if block.is_some() {
+            self.index.spend_passes(block);
+        }
     }
 
     /// Makes room to remember what a sequence lets go, a slice a hold: what would expire first does so at once (I8). Returns whether

@@ -396,19 +396,28 @@ impl PrefixIndex {
     /// Whether eviction passes over `block` once more; it does so once less after that.
     pub fn take_pass(&mut self, block: BlockId) -> bool {
         let notes = &mut self.record_mut(block).notes;
-        let passes = notes.passes();
-        notes.set_passes(passes.saturating_sub(1));
-        passes > 0
+        match notes.passes() {
+            0 => return false,
+            1 => notes.spend_passes(),
+            more => notes.set_passes(more - 1),
+        }
+        true
     }
 
-    /// Eviction does not pass over `block` until the next request that asks for it.
+    /// Eviction does not pass over `block` until the next request that asks for it: it has done so as often as it was to.
     pub fn spend_passes(&mut self, block: BlockId) {
-        self.record_mut(block).notes.set_passes(0);
+        self.record_mut(block).notes.spend_passes();
     }
 
-    /// Notes that `block` is in use until now, which is no new request.
-    pub fn extend_use(&mut self, block: BlockId, now: Time) {
-        self.record_mut(block).last_use = now;
+    /// Whether eviction has passed over `block` as often as it was to, and no request has used it since.
+    pub fn has_spent_passes(&self, block: BlockId) -> bool {
+        self.record(block).notes.has_spent()
+    }
+
+    /// Notes that `block` was in use until then, which is no new request, nor takes back a later use.
+    pub fn extend_use(&mut self, block: BlockId, until: Time) {
+        let record = self.record_mut(block);
+        record.last_use = record.last_use.max(until);
     }
 
     /// How many sequences rely on the record of `block`.
@@ -435,10 +444,11 @@ impl PrefixIndex {
         record.uses.add_ahead();
     }
 
-    /// Notes that a request which has used `block` is over: it counts as one use, also where that was noted ahead.
-    pub fn note_end(&mut self, block: BlockId, now: Time) {
+    /// Notes that a request which has used `block` was over then: it counts as one use, also where that was noted ahead, and takes back
+    /// no later one.
+    pub fn note_end(&mut self, block: BlockId, end: Time) {
         let record = self.record_mut(block);
-        record.last_use = now;
+        record.last_use = record.last_use.max(end);
         record.uses.end();
     }
 

@@ -29,6 +29,9 @@ const MORTAL: Bits = Bits { first: 3, count: 1 };
 const PASSES: Bits = Bits { first: 4, count: 2 };
 const TENANT: Bits = Bits { first: 6, count: 10 };
 
+/// In place of passes: the block had some, and none is left.
+const SPENT: u16 = 3;
+
 /// A record's notes.
 #[derive(Clone, Copy)]
 pub(super) struct Notes(u16);
@@ -37,7 +40,7 @@ impl Notes {
     /// The most tenants that are told apart, the shared one not counted.
     pub(super) const TENANTS_MAX: u16 = (1 << TENANT.count) - 1;
     /// How often eviction can pass over a block.
-    pub(super) const PASSES_MAX: u16 = (1 << PASSES.count) - 1;
+    pub(super) const PASSES_MAX: u16 = SPENT - 1;
 
     /// Those of a record in `stage`, and nothing else.
     pub(super) fn new(stage: Stage) -> Self {
@@ -86,11 +89,21 @@ impl Notes {
 
     /// How often eviction has still to pass over the block.
     pub(super) fn passes(self) -> u16 {
-        self.get(PASSES)
+        if self.has_spent() { 0 } else { self.get(PASSES) }
     }
 
     pub(super) fn set_passes(&mut self, passes: u16) {
         self.set(PASSES, passes.min(Self::PASSES_MAX));
+    }
+
+    /// Whether eviction has passed over the block as often as it was to.
+    pub(super) fn has_spent(self) -> bool {
+        self.get(PASSES) == SPENT
+    }
+
+    /// None of its passes is left.
+    pub(super) fn spend_passes(&mut self) {
+        self.set(PASSES, SPENT);
     }
 
     /// Who the block is counted to.
@@ -123,6 +136,10 @@ mod tests {
         notes.set_stage(Stage::Detached);
         notes.set_mortal(false);
         assert_eq!((notes.stage(), notes.tenant()), (Stage::Detached, TenantId(Notes::TENANTS_MAX)));
-        assert_eq!((notes.passes(), notes.is_odd_epoch(), notes.is_mortal()), (3, true, false));
+        assert_eq!((notes.passes(), notes.is_odd_epoch(), notes.is_mortal()), (2, true, false));
+        notes.spend_passes();
+        assert_eq!((notes.passes(), notes.has_spent(), notes.is_mortal()), (0, true, false));
+        notes.set_passes(0);
+        assert!(!notes.has_spent());
     }
 }

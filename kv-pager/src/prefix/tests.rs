@@ -3,6 +3,7 @@ use crate::clock::Time;
 use crate::ids::{
     BlockId, GroupId, HashKey, ModelEpoch, ModelFingerprint, PrefixHash, Salt, SlotId, TierId, TokenId,
 };
+use crate::units::Nanos;
 
 const FIRST: GroupId = GroupId::FIRST;
 
@@ -77,6 +78,21 @@ fn a_record_goes_when_nothing_keeps_it() {
     assert_eq!(index.remove_unused(root), None, "it has a child");
     index.check();
     assert_eq!(index.len(), 2);
+}
+
+#[test]
+fn an_end_that_is_told_late_takes_back_no_later_use() {
+    let mut index = PrefixIndex::new(8, 4, &[true]);
+    let [root, middle, leaf] = chain(&mut index);
+    let [early, late] = [5, 9].map(|ns| Time::START.after(Nanos::new(ns)));
+    for block in [root, middle] {
+        index.note_use(block, late);
+    }
+    index.note_end(root, early);
+    index.extend_use(middle, early);
+    index.note_end(leaf, early);
+    let last_uses = [root, middle, leaf].map(|block| index.view(block).last_use);
+    assert_eq!(last_uses, [late, late, early]);
 }
 
 #[test]

@@ -94,6 +94,7 @@ mod tests;
 
 pub use arm::{Arm, UnknownArm};
 pub use cost_aware::CostAware;
+pub(super) use order::Order;
 pub use prices::{DEPTH_BANDS, Prices};
 
 use shadow::{Footprint, Named};

@@ -1,5 +1,5 @@
 //! Lists through the entries' own links, first in, first out, with removal from the middle.
-//! Layer 8. Uses `policy::keeping`. Known by: `slru`.
+//! Layer 8. Uses `policy::keeping`. Known by: `slru`, `steward`.
 //!
 //! - **OR1** following `newer` from `oldest` visits each linked entry once and ends at `newest`; `older` is its reverse.
 
@@ -9,7 +9,7 @@ const NONE: u32 = u32::MAX;
 
 /// One list of entries, oldest first.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(in crate::policy) struct Order {
     older: Box<[u32]>,
     newer: Box<[u32]>,
     oldest: u32,
@@ -19,23 +19,23 @@ pub(super) struct Order {
 
 impl Order {
     /// An empty list for entries below `entries`.
-    pub(super) fn new(entries: u32) -> Self {
+    pub(in crate::policy) fn new(entries: u32) -> Self {
         let links = vec![NONE; entries as usize].into_boxed_slice();
         Self { older: links.clone(), newer: links, oldest: NONE, newest: NONE, len: 0 }
     }
 
     /// How many entries it holds.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::policy) fn len(&self) -> usize {
         self.len
     }
 
     /// The one that came first.
-    pub(super) fn oldest(&self) -> Option<EntryId> {
+    pub(in crate::policy) fn oldest(&self) -> Option<EntryId> {
         (self.oldest != NONE).then(|| EntryId::new(self.oldest))
     }
 
     /// Puts an entry at the end. It must not be in the list. O(1).
-    pub(super) fn push(&mut self, entry: EntryId) {
+    pub(in crate::policy) fn push(&mut self, entry: EntryId) {
         self.older[entry.index()] = self.newest;
         self.newer[entry.index()] = NONE;
         match self.newest {
@@ -47,7 +47,7 @@ impl Order {
     }
 
     /// Takes an entry out. It must be in the list. O(1).
-    pub(super) fn remove(&mut self, entry: EntryId) {
+    pub(in crate::policy) fn remove(&mut self, entry: EntryId) {
         let (older, newer) = (self.older[entry.index()], self.newer[entry.index()]);
         match older {
             NONE => self.oldest = newer,
@@ -61,7 +61,7 @@ impl Order {
     }
 
     /// Asserts OR1; O(n), for tests.
-    pub(super) fn check(&self) {
+    pub(in crate::policy) fn check(&self) {
         let (mut at, mut before, mut count) = (self.oldest, NONE, 0);
         while at != NONE {
             assert_eq!(self.older[at as usize], before, "OR1: entry {at}");

@@ -38,7 +38,7 @@ use beside::Beside;
 use fates::Fates;
 use meeting::Grain;
 use promotion::Promotion;
-use standing::Standing;
+use standing::{SPARED_AT_ONCE, Standing};
 use std::fmt;
 use std::sync::Arc;
 use writes::Writes;
@@ -335,9 +335,9 @@ impl Policy for Steward {
         let keeps = |standing: &&mut Standing| standing.keeps(tier, group);
         let Some(standing) = self.standings.iter_mut().find(keeps) else { return };
         self.fates.look_around(view, tier, group, &self.part_bytes[group.index()]);
-        let (mut named, mut demoted) = (0, 0);
+        let (mut named, mut demoted, mut spared_looks) = (0, 0, SPARED_AT_ONCE);
         while named < slots && (demoted < demotions || demoted == 0) {
-            let Some((block, odds)) = standing.victim(view) else { break };
+            let Some((block, odds)) = standing.victim(view, &mut spared_looks) else { break };
             if let Some(decision) = self.fates.decide(view, block, odds) {
                 demoted += u32::from(matches!(decision, Decision::Demote { .. }));
                 decisions.push(decision);

@@ -14,7 +14,7 @@
 //! comes only into free slots.
 
 use super::fates::Fates;
-use super::standing::Standing;
+use super::standing::{SPARED_AT_ONCE, Standing};
 use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::{Decision, Idle, Reason, View};
 use crate::pool::SlotState;
@@ -119,9 +119,12 @@ impl Promotion {
             return;
         }
         let (mut free, mut left, mut looks) = (idle.free, idle.most, LOOKS_A_CALL);
+        let mut spared_looks = SPARED_AT_ONCE;
         while left > 0 && looks > 0 && self.has_chain(view, host, decisions, &mut looks) {
             if free == 0 {
-                let Some(decision) = self.victim(view, host) else { return self.end_round() };
+                let Some(decision) = self.victim(view, host, &mut spared_looks) else {
+                    return self.end_round();
+                };
                 decisions.push(decision);
             } else {
                 free -= 1;
@@ -230,12 +233,12 @@ impl Promotion {
     }
 
     /// What goes for the next block of the chain (PR2), if anything may.
-    fn victim(&self, view: &View<'_>, host: &mut Standing) -> Option<Decision> {
+    fn victim(&self, view: &View<'_>, host: &mut Standing, spared_looks: &mut usize) -> Option<Decision> {
         // Cheap to ask, and no less than this.
         if !is_gain(self.worth, host.least_worth()?) {
             return None;
         }
-        let (block, _) = host.victim(view)?;
+        let (block, _) = host.victim(view, spared_looks)?;
         if !is_gain(self.worth, host.worth(view, block)?) {
             return None;
         }

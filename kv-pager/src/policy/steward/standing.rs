@@ -18,14 +18,15 @@ use crate::ids::{BlockId, GroupId, SlotId, TierId};
 use crate::policy::Told;
 use crate::policy::View;
 use crate::policy::keeping::shadow::Named;
-use crate::policy::keeping::{Bounds, Departure, EntryId, Keeping, Prices, Slice, Study, Touch, Visit};
-use std::collections::VecDeque;
+use crate::policy::keeping::{
+    Bounds, Departure, EntryId, Keeping, Order, Prices, Slice, Study, Touch, Visit,
+};
 use std::sync::Arc;
 
 /// Slots that are looked at after the arm got ready for all of them: few enough for what it got ready to be there still.
 const LOOKS_AT_ONCE: usize = 128;
-/// Slots of what is spared that are looked at in one go.
-const SPARED_AT_ONCE: usize = 32;
+/// Slots of what is spared that are looked at in one look for room, however many victims that names.
+pub(super) const SPARED_AT_ONCE: usize = 32;
 
 /// What the arm has been told of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,24 +37,6 @@ enum Stage {
     Withheld,
     /// That it may go.
     Offered,
-}
-
-/// Whether a slot is in the list of those that are spared (ST6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sparing {
-    /// It is not.
-    Unlisted,
-    /// It is, but what was spared there has gone.
-    Lapsed,
-    /// What stands there is spared.
-    Spared,
-}
-
-impl Sparing {
-    /// For the next block in the slot.
-    fn lapse(self) -> Self {
-        if self == Self::Unlisted { self } else { Self::Lapsed }
-    }
 }
 
 /// What is known of a slot.
@@ -68,7 +51,9 @@ struct Record {
     is_backed: bool,
     /// Whether it is to be looked at again, told of or not.
     is_due: bool,
-    sparing: Sparing,
+    /// Whether it is passed over, and until how many blocks have left (ST6).
+    is_spared: bool,
+    spared_until: u64,
 }
 
 const VACANT: Record = Record {
@@ -79,7 +64,8 @@ const VACANT: Record = Record {
     stage: Stage::Unknown,
     is_backed: false,
     is_due: false,
-    sparing: Sparing::Unlisted,
+    is_spared: false,
+    spared_until: 0,
 };
 
 /// See the module.
@@ -95,8 +81,9 @@ pub(super) struct Standing {
     records: Box<[Record]>,
     /// Slots to be looked at again: victims that may have stayed, and their parents.
     due: Vec<SlotId>,
-    /// Slots of what is spared, and until how many blocks have left (ST6).
-    spared: VecDeque<(SlotId, u64)>,
+    /// What is spared, longest first, but for what could not go when it was looked at (ST6).
+    spared: Order,
+    /// How many blocks have left.
     departed: u64,
     /// Names of what has come and gone since the last look: a kept buffer.
     changed: Vec<u64>,
@@ -147,7 +134,7 @@ impl Standing {
             arm,
             records: vec![VACANT; bounds.capacity as usize].into_boxed_slice(),
             due: Vec::with_capacity(bounds.capacity as usize),
-            spared: VecDeque::with_capacity(bounds.capacity as usize),
+            spared: Order::new(bounds.capacity),
             departed: 0,
             changed: Vec::with_capacity(2 * LOOKS_AT_ONCE),
             touches: Vec::with_capacity(bounds.request_blocks as usize),
@@ -342,62 +329,79 @@ impl Standing {
 
     /// Takes back that the block in `slot` has come, if it came with the request that is being told (ST5).
     fn withdraw(&mut self, view: &View<'_>, slot: SlotId) {
-        let Record { block, stage, name, parent, is_due, sparing, .. } = self.records[slot.index()];
+        let Record { block, stage, name, parent, is_due, .. } = self.records[slot.index()];
         if self.is_nearest && stage != Stage::Unknown && view.is_untold(block) {
             self.arm.depart(entry(slot), Departure::Withdrawn);
-            let sparing = sparing.lapse();
-            self.records[slot.index()] = Record { name, block, parent, is_due, sparing, ..VACANT };
+            self.spare_no_longer(slot);
+            self.records[slot.index()] = Record { name, block, parent, is_due, ..VACANT };
         }
     }
 
     /// A victim that was named is passed over (ST6).
     pub(super) fn pass_over(&mut self, view: &View<'_>, block: BlockId) {
         let Some(slot) = self.slot_of(view, block) else { return };
-        let until = self.departed + self.records.len() as u64;
-        let before = std::mem::replace(&mut self.records[slot.index()].sparing, Sparing::Spared);
-        if before == Sparing::Unlisted {
-            self.spared.push_back((slot, until));
-        }
+        self.spare_no_longer(slot);
+        self.spared.push(entry(slot));
+        let spared_until = self.departed + self.records.len() as u64;
+        let record = self.records[slot.index()];
+        self.records[slot.index()] = Record { is_spared: true, spared_until, ..record };
         self.review(view, slot);
+    }
+
+    /// What stands in the slot is not spared any more.
+    fn spare_no_longer(&mut self, slot: SlotId) {
+        if std::mem::replace(&mut self.records[slot.index()].is_spared, false) {
+            self.spared.remove(entry(slot));
+        }
+    }
+
+    /// The slot of what has been spared longest.
+    fn longest_spared(&self) -> Option<SlotId> {
+        self.spared.oldest().map(|entry| SlotId::from_index(entry.index()))
     }
 
     /// What has been spared long enough is offered again.
     fn end_sparing(&mut self, view: &View<'_>) {
-        let mut left = SPARED_AT_ONCE;
-        while left > 0 && self.spared.front().is_some_and(|(_, until)| *until <= self.departed) {
-            self.spare_no_longer(view);
-            left -= 1;
+        for _ in 0..SPARED_AT_ONCE {
+            let is_over = |slot: &SlotId| self.records[slot.index()].spared_until <= self.departed;
+            let Some(slot) = self.longest_spared().filter(is_over) else { return };
+            self.spare_no_longer(slot);
+            self.look(view, slot);
         }
     }
 
-    /// What has been spared longest is offered again.
-    fn spare_no_longer(&mut self, view: &View<'_>) {
-        let Some((slot, _)) = self.spared.pop_front() else { return };
-        self.records[slot.index()].sparing = Sparing::Unlisted;
-        self.look(view, slot);
-    }
-
-    /// Offers what has been spared longest of that which could go, if any of the first is. Those that could not are looked at last next
-    /// time.
-    fn spare_one_less(&mut self, view: &View<'_>) -> bool {
-        for _ in 0..self.spared.len().min(SPARED_AT_ONCE) {
-            let Some((slot, until)) = self.spared.front().copied() else { break };
+    /// Offers what has been spared longest of that which could go, if any of the first is. Looks at `looks` of them at most, which are
+    /// counted off; those that could not go are looked at last next time.
+    fn spare_one_less(&mut self, view: &View<'_>, looks: &mut usize) -> bool {
+        for _ in 0..self.spared.len().min(*looks) {
+            let Some(slot) = self.longest_spared() else { return false };
+            *looks -= 1;
             self.notice(view, slot);
-            if !self.is_spared(slot) || self.could_go(view, slot) {
-                self.spare_no_longer(view);
+            if !self.records[slot.index()].is_spared {
+                // It has gone. What lies there now is told of like anything that comes.
+                continue;
+            }
+            if self.could_go_now(view, slot) {
+                self.spare_no_longer(slot);
+                self.look(view, slot);
                 return true;
             }
-            self.spared.pop_front();
-            self.spared.push_back((slot, until));
+            self.spared.remove(entry(slot));
+            self.spared.push(entry(slot));
         }
         false
     }
 
-    /// The next victim (ST3), with how likely it is asked for again, as far as the arm says.
-    pub(super) fn victim(&mut self, view: &View<'_>) -> Option<(BlockId, Option<f64>)> {
+    /// The next victim (ST3), with how likely it is asked for again, as far as the arm says. If there is none but what is spared, looks
+    /// at `spared_looks` of that at most, which are counted off.
+    pub(super) fn victim(
+        &mut self,
+        view: &View<'_>,
+        spared_looks: &mut usize,
+    ) -> Option<(BlockId, Option<f64>)> {
         loop {
             let Some(victim) = self.arm.victim() else {
-                if self.spare_one_less(view) {
+                if self.spare_one_less(view, spared_looks) {
                     continue;
                 }
                 return None;
@@ -409,7 +413,7 @@ impl Standing {
             self.records[slot.index()].stage = Stage::Withheld;
             self.set_due(slot);
             let is_there = view.block_in(self.tier, self.group, slot) == record.block;
-            if !is_there || !self.may_go(view, slot) || view.is_moving(self.tier, self.group, slot) {
+            if !is_there || !self.could_go_now(view, slot) {
                 continue;
             }
             self.count_leaving(view, record.parent);
@@ -492,8 +496,8 @@ impl Standing {
             self.departed += 1;
         }
         let parent = if block.is_some() { view.parent(block) } else { BlockId::NONE };
-        let (is_due, sparing) = (before.is_due, before.sparing.lapse());
-        self.records[slot.index()] = Record { name, block, parent, is_due, sparing, ..VACANT };
+        self.spare_no_longer(slot);
+        self.records[slot.index()] = Record { name, block, parent, is_due: before.is_due, ..VACANT };
         for parent in [before.parent, parent] {
             if let Some(slot) = self.slot_of(view, parent) {
                 self.review(view, slot);
@@ -525,11 +529,7 @@ impl Standing {
 
     /// Whether nothing holds the part in `slot`, no child that stays lies in the tier, and it is not spared.
     fn may_go(&self, view: &View<'_>, slot: SlotId) -> bool {
-        !self.is_spared(slot) && self.could_go(view, slot)
-    }
-
-    fn is_spared(&self, slot: SlotId) -> bool {
-        self.records[slot.index()].sparing == Sparing::Spared
+        !self.records[slot.index()].is_spared && self.could_go(view, slot)
     }
 
     /// The same, spared or not.
@@ -540,6 +540,11 @@ impl Standing {
                 || view.children_in(record.block, self.group, self.tier) <= record.leaving_children)
     }
 
+    /// The same, and no move is at it: what is being copied goes in a later look.
+    fn could_go_now(&self, view: &View<'_>, slot: SlotId) -> bool {
+        self.could_go(view, slot) && !view.is_moving(self.tier, self.group, slot)
+    }
+
     /// Asserts ST1. `O(slots)`; for tests.
     pub(super) fn check(&self) {
         self.arm.check();
@@ -547,10 +552,10 @@ impl Standing {
         assert_eq!(known, self.arm.len(), "ST1: what the arm of tier {} knows", self.tier);
         let due = self.records.iter().filter(|record| record.is_due).count();
         assert_eq!(due, self.due.len(), "ST3: slots that are due in tier {}", self.tier);
-        let listed = self.records.iter().filter(|record| record.sparing != Sparing::Unlisted).count();
-        assert_eq!(listed, self.spared.len(), "ST6: slots of what is spared in tier {}", self.tier);
-        let is_offered =
-            |record: &&Record| record.sparing == Sparing::Spared && record.stage == Stage::Offered;
-        assert_eq!(self.records.iter().filter(is_offered).count(), 0, "ST6: spared, and offered");
+        self.spared.check();
+        let spared = self.records.iter().filter(|record| record.is_spared);
+        assert_eq!(spared.clone().count(), self.spared.len(), "ST6: what is spared in tier {}", self.tier);
+        let offered = spared.filter(|record| record.stage == Stage::Offered).count();
+        assert_eq!(offered, 0, "ST6: spared, and offered");
     }
 }
