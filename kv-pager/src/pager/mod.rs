@@ -28,6 +28,7 @@ mod handle;
 mod hold;
 mod invalidate;
 mod keepers;
+mod last_resort;
 mod loads;
 mod matching;
 mod meeting;
