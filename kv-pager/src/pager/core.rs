@@ -6,7 +6,7 @@ use super::chores::{Farther, HOLD_BLOCKS};
 use super::close::Parked;
 use super::costs::Costs;
 use super::course::Course;
-use super::external::Register;
+use super::deliveries::Register;
 use super::falls::Fall;
 use super::keepers::Keepers;
 use super::loads::PendingLoad;

@@ -6,7 +6,7 @@
 //! on its way, is called off: its block is computed; so is one that has waited here as long as a move may wait in a lane's queue.
 
 use super::core::Core;
-use super::external::Delivery;
+use super::deliveries::Delivery;
 use crate::clock::Time;
 use crate::ids::{BlockId, GroupId, MoveId, SlotId, TierId};
 use crate::sequence::RequestPriority;

@@ -6,7 +6,7 @@
 //! parent is warmer than its child.
 
 use super::core::Core;
-use super::external::Delivery;
+use super::deliveries::Delivery;
 use super::loads::Way;
 use crate::clock::Time;
 use crate::ids::{BlockId, Fence, GroupId, SlotId, TierId};
